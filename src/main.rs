@@ -1,0 +1,2 @@
+//! Bygone.
+fn main() {}
