@@ -134,8 +134,15 @@ pub enum Content {
     Inline(Vec<u8>),
     /// One chunk.
     Chunk(ChunkRef),
-    /// Root page of the extent tree, and the length of the file in bytes.
-    Extents(ChunkRef, u64),
+    /// A tree of extents.
+    Extents {
+        /// Root page.
+        root: ChunkRef,
+        /// Length of the file in bytes.
+        len: u64,
+        /// Bytes of it that are data, not holes.
+        data: u64,
+    },
 }
 
 impl Content {
@@ -145,7 +152,7 @@ impl Content {
             Content::Empty => 0,
             Content::Inline(bytes) => bytes.len() as u64,
             Content::Chunk(chunk) => u64::from(chunk.len),
-            Content::Extents(_, len) => *len,
+            Content::Extents { len, .. } => *len,
         }
     }
 

@@ -1,0 +1,141 @@
+//! Content-defined cutting: FastCDC with a gear table that is secret to the repository.
+//!
+//! Source: Xia et al., "FastCDC: a Fast and Efficient Content-Defined Chunking Approach for Data Deduplication"
+//! (USENIX ATC 2016), normalised chunking of level 2. `h = (h << 1) + gear[byte]`, starting from 0 at `min` bytes;
+//! a cut falls after the byte where the top `bits` of `h` are all zero: `log2(avg) + 2` bits below `avg`,
+//! `log2(avg) - 2` bits from there on, and at `max` at the latest. Golden vectors pin the cut points.
+
+/// Smallest, intended and largest chunk in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// No chunk is smaller, except the last of a file.
+    pub min: u32,
+    /// Target; a power of two.
+    pub avg: u32,
+    /// No chunk is larger.
+    pub max: u32,
+}
+
+impl Sizes {
+    /// What `init` records unless told otherwise.
+    pub const DEFAULT: Sizes = Sizes { min: 64 << 10, avg: 256 << 10, max: 1 << 20 };
+
+    /// True if a chunker can work with these: 64 <= min < avg < max <= 16 MiB, `avg` a power of two.
+    pub fn is_valid(&self) -> bool {
+        64 <= self.min
+            && self.min < self.avg
+            && self.avg < self.max
+            && self.max <= 16 << 20
+            && self.avg.is_power_of_two()
+    }
+}
+
+/// Cuts data at content-defined places.
+#[derive(Clone)]
+pub struct Chunker {
+    gear: Box<[u64; 256]>,
+    sizes: Sizes,
+    mask_before: u64,
+    mask_after: u64,
+}
+
+impl Chunker {
+    /// `sizes` must be valid.
+    pub fn new(gear: Box<[u64; 256]>, sizes: Sizes) -> Chunker {
+        debug_assert!(sizes.is_valid());
+        let bits = sizes.avg.ilog2();
+        let top = |bits: u32| !(u64::MAX >> bits);
+        Chunker { gear, sizes, mask_before: top(bits + 2), mask_after: top(bits - 2) }
+    }
+
+    /// The sizes it cuts to.
+    pub fn sizes(&self) -> Sizes {
+        self.sizes
+    }
+
+    /// Length of the first chunk of `data`. `data` must hold `sizes.max` bytes or all that is left of the file.
+    pub fn cut(&self, data: &[u8]) -> usize {
+        let [min, avg, max] = [self.sizes.min, self.sizes.avg, self.sizes.max].map(|n| n as usize);
+        if data.len() <= min {
+            return data.len();
+        }
+        let avg = avg.min(data.len());
+        let max = max.min(data.len());
+        let mut hash = 0u64;
+        for (start, end, mask) in [(min, avg, self.mask_before), (avg, max, self.mask_after)] {
+            for (i, &byte) in data[start..end].iter().enumerate() {
+                hash = (hash << 1).wrapping_add(self.gear[usize::from(byte)]);
+                if hash & mask == 0 {
+                    return start + i + 1;
+                }
+            }
+        }
+        max
+    }
+}
+
+impl std::fmt::Debug for Chunker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Chunker {{ gear: ***, sizes: {:?} }}", self.sizes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noise(len: usize, seed: &[u8]) -> Vec<u8> {
+        let mut out = vec![0; len];
+        blake3::Hasher::new().update(seed).finalize_xof().fill(&mut out);
+        out
+    }
+
+    fn chunker() -> Chunker {
+        let bytes = noise(2048, b"gear");
+        let mut gear = Box::new([0; 256]);
+        for (word, raw) in gear.iter_mut().zip(bytes.chunks_exact(8)) {
+            *word = raw.iter().rev().fold(0, |n, &b| n << 8 | u64::from(b));
+        }
+        Chunker::new(gear, Sizes { min: 1 << 10, avg: 4 << 10, max: 16 << 10 })
+    }
+
+    fn cuts(chunker: &Chunker, mut data: &[u8]) -> Vec<usize> {
+        let mut found = Vec::new();
+        while !data.is_empty() {
+            let len = chunker.cut(data);
+            found.push(len);
+            data = &data[len..];
+        }
+        found
+    }
+
+    #[test]
+    fn golden_cuts() {
+        let found = cuts(&chunker(), &noise(60_000, b"data"));
+        assert_eq!(found, GOLDEN, "cut points changed: deduplication against old snapshots would be lost");
+    }
+
+    const GOLDEN: &[usize] = &[4540, 4727, 4099, 4880, 5749, 4498, 4130, 4169, 5258, 4388, 4476, 5284, 3802];
+
+    #[test]
+    fn an_insertion_moves_only_nearby_cuts() {
+        let chunker = chunker();
+        let data = noise(1 << 20, b"data");
+        let changed = [&data[..500_000], b"inserted", &data[500_000..]].concat();
+        let tail = |data: &[u8]| {
+            let mut at = data.len();
+            cuts(&chunker, data)
+                .iter()
+                .rev()
+                .map(|len| {
+                    at -= len;
+                    data.len() - at
+                })
+                .collect::<std::collections::BTreeSet<_>>()
+        };
+        let (before, after) = (tail(&data), tail(&changed));
+        assert!(before.difference(&after).count() < before.len() * 6 / 10);
+        assert!(cuts(&chunker, &data).iter().all(|&len| len <= 16 << 10));
+        assert_eq!(cuts(&chunker, &[0; 40_000]).iter().sum::<usize>(), 40_000);
+    }
+}

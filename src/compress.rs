@@ -1,0 +1,106 @@
+//! zstd, one frame per chunk. What does not shrink is stored as it is; what comes back is bounded by what was declared.
+
+use std::cell::RefCell;
+
+/// How the bytes of an encoded chunk are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Codec {
+    /// As they are.
+    Raw,
+    /// One zstd frame.
+    Zstd,
+}
+
+/// Compressed bytes that are not what they claim.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CompressError {
+    /// The zstd frame is damaged, or holds more than declared.
+    #[error("zstd frame is damaged or longer than the declared {declared} bytes")]
+    Frame {
+        /// Bytes the frame should hold.
+        declared: usize,
+    },
+    /// Fewer or more bytes than declared.
+    #[error("{found} bytes where {declared} were declared")]
+    Length {
+        /// Bytes it should be.
+        declared: usize,
+        /// Bytes it is.
+        found: usize,
+    },
+    /// No memory for a compression context.
+    #[error("no memory for zstd")]
+    Memory,
+}
+
+thread_local! {
+    static COMPRESSOR: RefCell<Option<(i32, zstd::bulk::Compressor<'static>)>> = const { RefCell::new(None) };
+    static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+/// Appends `plain` to `out` in the smaller of the two forms and says which. At least 1/32 must be saved.
+pub fn compress(plain: &[u8], level: i32, out: &mut Vec<u8>) -> Result<Codec, CompressError> {
+    let start = out.len();
+    let room = zstd::zstd_safe::compress_bound(plain.len());
+    out.resize(start + room, 0);
+    let written = COMPRESSOR.with_borrow_mut(|slot| {
+        if slot.as_ref().is_none_or(|(l, _)| *l != level) {
+            let fresh = zstd::bulk::Compressor::new(level).map_err(|_| CompressError::Memory)?;
+            *slot = Some((level, fresh));
+        }
+        let (_, compressor) = slot.as_mut().ok_or(CompressError::Memory)?;
+        compressor.compress_to_buffer(plain, &mut out[start..]).map_err(|_| CompressError::Memory)
+    })?;
+    if written + plain.len() / 32 >= plain.len() {
+        out.truncate(start);
+        out.extend_from_slice(plain);
+        return Ok(Codec::Raw);
+    }
+    out.truncate(start + written);
+    Ok(Codec::Zstd)
+}
+
+/// The plaintext, exactly `declared` bytes of it. The caller has checked `declared` against its limit.
+pub fn decompress(codec: Codec, stored: &[u8], declared: usize) -> Result<Vec<u8>, CompressError> {
+    let plain = match codec {
+        Codec::Raw => stored.to_vec(),
+        Codec::Zstd => DECOMPRESSOR.with_borrow_mut(|slot| {
+            if slot.is_none() {
+                *slot = Some(zstd::bulk::Decompressor::new().map_err(|_| CompressError::Memory)?);
+            }
+            let decompressor = slot.as_mut().ok_or(CompressError::Memory)?;
+            let mut plain = Vec::with_capacity(declared);
+            match decompressor.decompress_to_buffer(stored, &mut plain) {
+                Ok(_) => Ok(plain),
+                Err(_) => Err(CompressError::Frame { declared }),
+            }
+        })?,
+    };
+    if plain.len() != declared {
+        return Err(CompressError::Length { declared, found: plain.len() });
+    }
+    Ok(plain)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_round_trip_and_lies_are_found() {
+        let text = b"the same words again and again ".repeat(100);
+        let noise: Vec<u8> =
+            (0..5000u32).flat_map(|i| blake3::hash(&i.to_le_bytes()).as_bytes()[..4].to_vec()).collect();
+        for (plain, codec) in [(&text[..], Codec::Zstd), (&noise[..], Codec::Raw), (b"", Codec::Raw)] {
+            let mut out = vec![7];
+            assert_eq!(compress(plain, 3, &mut out).unwrap(), codec);
+            assert_eq!(decompress(codec, &out[1..], plain.len()).unwrap(), plain);
+            for declared in [plain.len() + 1, plain.len().wrapping_sub(1) % 100_000] {
+                assert!(decompress(codec, &out[1..], declared).is_err());
+            }
+        }
+        assert!(decompress(Codec::Zstd, b"not a frame", 100).is_err());
+    }
+}

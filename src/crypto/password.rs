@@ -1,0 +1,78 @@
+//! From a password to a key: Argon2id (RFC 9106), with ceilings so that a hostile slot cannot exhaust the machine.
+
+use argon2::Algorithm;
+use argon2::Argon2;
+use argon2::Params;
+use argon2::Version;
+use zeroize::Zeroize;
+use zeroize::ZeroizeOnDrop;
+
+/// Cost of one guess. Every command that opens a repository pays it once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cost {
+    /// Memory in KiB.
+    pub memory_kib: u32,
+    /// Passes over it.
+    pub passes: u32,
+    /// Lanes.
+    pub lanes: u32,
+}
+
+impl Cost {
+    /// RFC 9106, second recommended choice: 64 MiB, 3 passes, 4 lanes.
+    pub const DEFAULT: Cost = Cost { memory_kib: 64 << 10, passes: 3, lanes: 4 };
+    /// For tests: as cheap as Argon2 allows.
+    pub const CHEAP: Cost = Cost { memory_kib: 32, passes: 1, lanes: 1 };
+
+    /// True if opening with this cost is neither impossible nor a bomb: at most 2 GiB, 16 passes, 16 lanes.
+    pub fn is_acceptable(&self) -> bool {
+        self.lanes >= 1
+            && self.lanes <= 16
+            && self.passes >= 1
+            && self.passes <= 16
+            && self.memory_kib >= 8 * self.lanes
+            && self.memory_kib <= 2 << 20
+    }
+}
+
+/// A password in memory, wiped when dropped and never printed.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct Password(Vec<u8>);
+
+impl Password {
+    /// Takes the bytes as they are.
+    pub fn new(bytes: Vec<u8>) -> Password {
+        Password(bytes)
+    }
+
+    /// True if there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// True if both are the same.
+    pub fn matches(&self, other: &Password) -> bool {
+        subtle::ConstantTimeEq::ct_eq(&self.0[..], &other.0[..]).into()
+    }
+}
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Password(***)")
+    }
+}
+
+/// Key-encryption key and commitment, from a password. `None` if `cost` is not acceptable or memory is short.
+pub fn derive(password: &Password, salt: &[u8; 16], cost: Cost) -> Option<([u8; 32], [u8; 32])> {
+    if !cost.is_acceptable() {
+        return None;
+    }
+    let params = Params::new(cost.memory_kib, cost.passes, cost.lanes, Some(64)).ok()?;
+    let mut out = [0; 64];
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password_into(&password.0, salt, &mut out).ok()?;
+    let (mut key, mut commitment) = ([0; 32], [0; 32]);
+    key.copy_from_slice(&out[..32]);
+    commitment.copy_from_slice(&out[32..]);
+    out.zeroize();
+    Some((key, commitment))
+}

@@ -1,0 +1,343 @@
+//! Pages of the tree of nodes: leaves hold nodes in runs of one folder, inner pages hold pages.
+//!
+//! A page is two parts: the *hashed* part, which its id covers, and the *hints*, where the chunks it names were last
+//! seen. Equal nodes give equal hashed parts whoever wrote them and wherever their chunks lie.
+
+use crate::extent::ChunkRef;
+use crate::extent::Locator;
+use crate::format::extents::LEVEL_MAX;
+use crate::format::extents::chunk_len;
+use crate::format::extents::next_hint;
+use crate::format::node::OwnersIn;
+use crate::format::node::OwnersOut;
+use crate::format::node::read_node;
+use crate::format::node::write_node;
+use crate::format::wire::FormatError;
+use crate::format::wire::Reader;
+use crate::format::wire::Result;
+use crate::format::wire::Write;
+use crate::id::ChunkId;
+use crate::id::ObjectId;
+use crate::meta::Node;
+use crate::path;
+use std::cmp::Ordering;
+
+const LEAF: u8 = 0;
+
+/// An encoded page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    /// What the id covers.
+    pub hashed: Vec<u8>,
+    /// Where the chunks it names were last seen.
+    pub hints: Vec<u8>,
+}
+
+/// A run of nodes in one folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// Path of the folder.
+    pub parent: Vec<u8>,
+    /// Its nodes, sorted by name. The root node stands alone, with an empty name in the empty path.
+    pub nodes: Vec<Node>,
+}
+
+/// Place of a node in the order of the tree.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Key {
+    /// Path of the folder.
+    pub parent: Vec<u8>,
+    /// Name in it.
+    pub name: Vec<u8>,
+}
+
+impl Key {
+    /// The key of a path.
+    pub fn of(full_path: &[u8]) -> Key {
+        let (parent, name) = path::split(full_path);
+        Key { parent: parent.to_vec(), name: name.to_vec() }
+    }
+
+    /// Compares with a folder and a name.
+    pub fn compare(&self, parent: &[u8], name: &[u8]) -> Ordering {
+        compare_keys(&self.parent, &self.name, parent, name)
+    }
+}
+
+/// The order of the tree: by folder, component by component, then by name.
+pub fn compare_keys(parent_a: &[u8], name_a: &[u8], parent_b: &[u8], name_b: &[u8]) -> Ordering {
+    path::compare(parent_a, parent_b).then_with(|| name_a.cmp(name_b))
+}
+
+/// A child of an inner page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Child {
+    /// Key of the first node below it.
+    pub first: Key,
+    /// The page.
+    pub page: ChunkRef,
+    /// Number of nodes below it.
+    pub nodes: u64,
+    /// Sum of their sizes in bytes.
+    pub bytes: u64,
+}
+
+/// A decoded page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NodePage {
+    /// Nodes.
+    Leaf(Vec<Run>),
+    /// Pages of level - 1.
+    Inner(u8, Vec<Child>),
+}
+
+impl NodePage {
+    /// Number of nodes in or below the page.
+    pub fn nodes(&self) -> u64 {
+        match self {
+            NodePage::Leaf(runs) => runs.iter().map(|run| run.nodes.len() as u64).sum(),
+            NodePage::Inner(_, children) => children.iter().map(|c| c.nodes).sum(),
+        }
+    }
+
+    /// Sum of the sizes of the nodes in or below the page.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            NodePage::Leaf(runs) => runs.iter().flat_map(|run| &run.nodes).map(Node::size).sum(),
+            NodePage::Inner(_, children) => children.iter().map(|c| c.bytes).sum(),
+        }
+    }
+
+    /// The page as bytes.
+    pub fn encode(&self) -> Encoded {
+        let mut hints = Vec::new();
+        let hashed = match self {
+            NodePage::Leaf(runs) => encode_leaf(runs, &mut hints),
+            NodePage::Inner(level, children) => encode_inner(*level, children, &mut hints),
+        };
+        Encoded { hashed, hints: write_hints(&hints) }
+    }
+
+    /// Reads a page: `len` bytes covered by the id, hints behind them. Keys must ascend, counts must fit.
+    pub fn decode(plain: &[u8], len: u32) -> Result<NodePage> {
+        let (hashed, hints) = plain.split_at_checked(len as usize).ok_or(FormatError::Short { what: "page" })?;
+        let mut hints = read_hints(hints)?.into_iter();
+        let mut r = Reader::new(hashed);
+        let level = r.u8("page")?;
+        if level > LEVEL_MAX {
+            return Err(FormatError::Limit { what: "page level", value: level.into(), max: LEVEL_MAX.into() });
+        }
+        let page = match level {
+            LEAF => NodePage::Leaf(decode_leaf(&mut r, &mut hints)?),
+            _ => NodePage::Inner(level, decode_inner(&mut r, &mut hints)?),
+        };
+        r.end("page")?;
+        Ok(page)
+    }
+}
+
+fn encode_leaf(runs: &[Run], hints: &mut Vec<Locator>) -> Vec<u8> {
+    let mut owners = OwnersOut::default();
+    let mut body = Vec::new();
+    body.put_varint(runs.len() as u64);
+    for run in runs {
+        body.put_bytes(&run.parent);
+        body.put_varint(run.nodes.len() as u64);
+        run.nodes.iter().for_each(|node| write_node(node, &mut owners, &mut body, hints));
+    }
+    let mut out = vec![LEAF];
+    owners.write(&mut out);
+    out.extend_from_slice(&body);
+    out
+}
+
+fn decode_leaf(r: &mut Reader<'_>, hints: &mut impl Iterator<Item = Locator>) -> Result<Vec<Run>> {
+    let owners = OwnersIn::read(r)?;
+    let count = r.count(2, "runs")?;
+    let mut runs: Vec<Run> = Vec::with_capacity(count);
+    for _ in 0..count {
+        let parent = r.bytes(path::PATH_BYTES_MAX, "folder path")?.to_vec();
+        path::check_path(&parent).map_err(|source| FormatError::Name { what: "folder path", source })?;
+        if runs.last().is_some_and(|before| path::compare(&before.parent, &parent).is_ge()) {
+            return Err(FormatError::Order { what: "folders" });
+        }
+        let count = r.count(12, "nodes")?;
+        let mut nodes: Vec<Node> = Vec::with_capacity(count);
+        for _ in 0..count {
+            let may_be_root = parent.is_empty() && runs.is_empty() && nodes.is_empty();
+            let node = read_node(r, &owners, hints)?;
+            match path::check_name(&node.name) {
+                Ok(()) => {}
+                Err(path::NameError::Empty) if may_be_root && node.is_folder() => {}
+                Err(source) => return Err(FormatError::Name { what: "node name", source }),
+            }
+            if nodes.last().is_some_and(|before| before.name >= node.name) {
+                return Err(FormatError::Order { what: "nodes" });
+            }
+            nodes.push(node);
+        }
+        if nodes.is_empty() {
+            return Err(FormatError::Short { what: "run of nodes" });
+        }
+        runs.push(Run { parent, nodes });
+    }
+    if runs.is_empty() {
+        return Err(FormatError::Short { what: "page" });
+    }
+    Ok(runs)
+}
+
+fn encode_inner(level: u8, children: &[Child], hints: &mut Vec<Locator>) -> Vec<u8> {
+    let mut out = vec![level];
+    out.put_varint(children.len() as u64);
+    for child in children {
+        out.put_bytes(&child.first.parent);
+        out.put_bytes(&child.first.name);
+        out.put_varint(child.nodes);
+        out.put_varint(child.bytes);
+        out.put_varint(child.page.len.into());
+        out.extend_from_slice(&child.page.id.0);
+        hints.push(child.page.hint);
+    }
+    out
+}
+
+fn decode_inner(r: &mut Reader<'_>, hints: &mut impl Iterator<Item = Locator>) -> Result<Vec<Child>> {
+    let count = r.count(37, "pages")?;
+    let mut children: Vec<Child> = Vec::with_capacity(count);
+    let (mut nodes_total, mut bytes_total) = (0u64, 0u64);
+    for _ in 0..count {
+        let parent = r.bytes(path::PATH_BYTES_MAX, "folder path")?.to_vec();
+        let name = r.bytes(path::NAME_BYTES_MAX, "node name")?.to_vec();
+        path::check_path(&parent).map_err(|source| FormatError::Name { what: "folder path", source })?;
+        let first = Key { parent, name };
+        match path::check_name(&first.name) {
+            Ok(()) => {}
+            Err(path::NameError::Empty) if first.parent.is_empty() && children.is_empty() => {}
+            Err(source) => return Err(FormatError::Name { what: "node name", source }),
+        }
+        if children.last().is_some_and(|before| before.first.compare(&first.parent, &first.name).is_ge()) {
+            return Err(FormatError::Order { what: "pages" });
+        }
+        let nodes = r.varint("node count")?;
+        let bytes = r.varint("byte sum")?;
+        let len = chunk_len(r.varint("page length")?)?;
+        let page = ChunkRef { len, id: ChunkId(r.array("page id")?), hint: next_hint(hints)? };
+        nodes_total = nodes_total.saturating_add(nodes);
+        bytes_total = bytes_total.saturating_add(bytes);
+        if nodes == 0 || nodes_total > NODES_MAX || bytes_total > BYTES_MAX {
+            return Err(FormatError::Limit { what: "node count", value: nodes_total, max: NODES_MAX });
+        }
+        children.push(Child { first, page, nodes, bytes });
+    }
+    if children.is_empty() {
+        return Err(FormatError::Short { what: "page" });
+    }
+    Ok(children)
+}
+
+/// Most nodes of a snapshot.
+pub const NODES_MAX: u64 = 1 << 48;
+/// Largest sum of sizes.
+pub const BYTES_MAX: u64 = 1 << 62;
+
+/// Hints: the packs they name once, then a line each.
+pub(crate) fn write_hints(hints: &[Locator]) -> Vec<u8> {
+    let mut packs: Vec<ObjectId> = Vec::new();
+    let mut lines = Vec::new();
+    for hint in hints {
+        let index = packs.iter().rposition(|pack| *pack == hint.pack).unwrap_or_else(|| {
+            packs.push(hint.pack);
+            packs.len() - 1
+        });
+        lines.put_varint(index as u64);
+        lines.put_varint(hint.offset.into());
+        lines.put_varint(hint.len.into());
+    }
+    let mut out = Vec::with_capacity(lines.len() + packs.len() * 16 + 8);
+    out.put_varint(packs.len() as u64);
+    packs.iter().for_each(|pack| out.extend_from_slice(&pack.0));
+    out.put_varint(hints.len() as u64);
+    out.extend_from_slice(&lines);
+    out
+}
+
+/// Reads what [`write_hints`] wrote.
+pub(crate) fn read_hints(bytes: &[u8]) -> Result<Vec<Locator>> {
+    let mut r = Reader::new(bytes);
+    let count = r.count(16, "hint packs")?;
+    let mut packs = Vec::with_capacity(count);
+    for _ in 0..count {
+        packs.push(ObjectId(r.array("hint packs")?));
+    }
+    let count = r.count(3, "hints")?;
+    let mut hints = Vec::with_capacity(count);
+    for _ in 0..count {
+        let index = r.varint_max(packs.len().saturating_sub(1) as u64, "hint")?;
+        let pack = *packs.get(index as usize).ok_or(FormatError::Short { what: "hint packs" })?;
+        hints.push(Locator { pack, offset: r.varint32("hint")?, len: r.varint32("hint")? });
+    }
+    r.end("hints")?;
+    Ok(hints)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::format::node::tests::sample_nodes;
+
+    #[test]
+    fn leaf_round_trips_and_every_cut_is_found() {
+        let root = Node { name: Vec::new(), ..sample_nodes().into_iter().find(Node::is_folder).unwrap() };
+        let mut first = vec![root];
+        first.extend(sample_nodes());
+        let runs = vec![Run { parent: vec![], nodes: first }, Run { parent: b"a/b".to_vec(), nodes: sample_nodes() }];
+        let page = NodePage::Leaf(runs);
+        let Encoded { hashed, hints } = page.encode();
+        let plain = [&hashed[..], &hints].concat();
+        let len = hashed.len() as u32;
+        assert_eq!(NodePage::decode(&plain, len).unwrap(), page);
+        for cut in 0..plain.len() {
+            assert!(NodePage::decode(&plain[..cut], len).is_err());
+        }
+        for at in 0..plain.len() {
+            let mut bad = plain.clone();
+            bad[at] = bad[at].wrapping_add(0x81);
+            let _either_way_no_panic = NodePage::decode(&bad, len);
+        }
+    }
+
+    #[test]
+    fn inner_round_trips_and_must_ascend() {
+        let child = |name: &[u8]| Child {
+            first: Key { parent: b"p".to_vec(), name: name.to_vec() },
+            page: ChunkRef {
+                id: ChunkId([name[0]; 32]),
+                len: 16_000,
+                hint: Locator { pack: ObjectId([1; 16]), offset: 3, len: 9 },
+            },
+            nodes: 100,
+            bytes: 1 << 40,
+        };
+        let page = NodePage::Inner(1, vec![child(b"a"), child(b"b")]);
+        let Encoded { hashed, hints } = page.encode();
+        assert_eq!(NodePage::decode(&[&hashed[..], &hints].concat(), hashed.len() as u32).unwrap(), page);
+        for wrong in [vec![child(b"b"), child(b"a")], vec![child(b"a"), child(b"a")], vec![]] {
+            let Encoded { hashed, hints } = NodePage::Inner(1, wrong).encode();
+            assert!(NodePage::decode(&[&hashed[..], &hints].concat(), hashed.len() as u32).is_err());
+        }
+    }
+
+    #[test]
+    fn hostile_names_are_refused() {
+        for name in [&b".."[..], b".", b"a/b", b"a\0b", b""] {
+            let mut node = sample_nodes().remove(0);
+            node.name = name.to_vec();
+            let page = NodePage::Leaf(vec![Run { parent: b"x".to_vec(), nodes: vec![node] }]);
+            let Encoded { hashed, hints } = page.encode();
+            let found = NodePage::decode(&[&hashed[..], &hints].concat(), hashed.len() as u32);
+            assert!(matches!(found, Err(FormatError::Name { .. })), "{name:?}");
+        }
+    }
+}
