@@ -10,5 +10,7 @@ pub mod id;
 pub mod meta;
 pub mod monitor;
 pub mod path;
+pub mod repo;
+pub mod state;
 pub mod store;
 pub mod tree;

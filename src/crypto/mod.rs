@@ -87,6 +87,11 @@ impl Keys {
         self.repository
     }
 
+    /// The master key, for a new password slot.
+    pub fn master(&self) -> &MasterKey {
+        &self.master
+    }
+
     /// Name of a chunk: keyed BLAKE3 over the kind byte and the plaintext.
     pub fn chunk_id(&self, kind: ChunkKind, plain: &[u8]) -> ChunkId {
         ChunkId(*blake3::Hasher::new_keyed(&self.chunk_id).update(&[kind.byte()]).update(plain).finalize().as_bytes())

@@ -85,7 +85,8 @@ pub trait Store: Debug + Send + Sync {
     /// The whole object.
     async fn get(&self, name: &str) -> Result<Bytes>;
 
-    /// Exactly this range, or [`ErrorKind::Truncated`].
+    /// This range, or what the object has of it: shorter only if the object ends before the range does;
+    /// [`ErrorKind::Truncated`] if it ends before the range begins.
     async fn get_range(&self, name: &str, range: Range<u64>) -> Result<Bytes>;
 
     /// Writes a new object, durably: when this returns, the bytes survive a power cut.

@@ -1,0 +1,272 @@
+//! Chunks and pages, decoded, checked against their ids and kept in memory; each decoded once however many wait.
+
+use crate::extent::ChunkKind;
+use crate::extent::ChunkRef;
+use crate::extent::Locator;
+use crate::format::chunk;
+use crate::format::extents::ExtentPage;
+use crate::format::page::NodePage;
+use crate::format::sealed::ObjectType;
+use crate::id::ChunkId;
+use crate::repo::Error;
+use crate::repo::KnownChunks;
+use crate::repo::Repo;
+use crate::repo::Result;
+use crate::repo::fetch::Fetch;
+use crate::repo::fetch::Span;
+use crate::repo::fetch::may_lie_elsewhere;
+use crate::repo::lru::ByteLru;
+use crate::repo::pack_name;
+use crate::tree::Loaded;
+use crate::tree::Pages;
+use crate::tree::Stop;
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use futures::future::Shared;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::OnceCell;
+
+/// Bounds of the memory caches.
+#[derive(Debug, Clone, Copy)]
+pub struct ChunksOptions {
+    /// Opened segments of packs, decoded chunks and decoded pages, all together.
+    pub memory_bytes: usize,
+}
+
+impl Default for ChunksOptions {
+    fn default() -> ChunksOptions {
+        ChunksOptions { memory_bytes: 96 << 20 }
+    }
+}
+
+type Flight = Shared<BoxFuture<'static, std::result::Result<Bytes, Arc<Error>>>>;
+
+/// A chunk up to this length is decoded by the thread that asks, if its bytes are in memory.
+const DECODE_NOW_BYTES_MAX: u32 = 128 << 10;
+
+/// Reads chunks of one repository.
+pub struct Chunks {
+    repo: Repo,
+    runtime: Handle,
+    fetch: Arc<Fetch>,
+    data: ByteLru<ChunkId, Bytes>,
+    nodes: ByteLru<ChunkId, Arc<Loaded>>,
+    extents: ByteLru<ChunkId, Arc<ExtentPage>>,
+    flights: Mutex<HashMap<ChunkId, Flight>>,
+    index: OnceCell<KnownChunks>,
+}
+
+impl Chunks {
+    /// A reader. Must be called within a tokio runtime, which will do the waiting.
+    pub fn new(repo: &Repo, options: &ChunksOptions) -> Arc<Chunks> {
+        let part = options.memory_bytes / 8;
+        let runtime = Handle::current();
+        let fetch = Fetch::new(repo.store().clone(), repo.keys().clone(), runtime.clone(), part * 3);
+        Arc::new(Chunks {
+            repo: repo.clone(),
+            runtime,
+            fetch,
+            data: ByteLru::new(part * 2),
+            nodes: ByteLru::new(part * 2),
+            extents: ByteLru::new(part),
+            flights: Mutex::default(),
+            index: OnceCell::new(),
+        })
+    }
+
+    /// The repository.
+    pub fn repo(&self) -> &Repo {
+        &self.repo
+    }
+
+    /// The runtime that does the waiting.
+    pub fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    /// The bytes of a data chunk, if they need no waiting.
+    pub fn data_now(&self, wanted: &ChunkRef) -> Option<Bytes> {
+        if let Some(bytes) = self.data.get(&wanted.id) {
+            return Some(bytes);
+        }
+        let bytes = self.decode_now(ChunkKind::Data, wanted)?;
+        self.data.put(wanted.id, bytes.clone(), bytes.len());
+        Some(bytes)
+    }
+
+    fn decode_now(&self, kind: ChunkKind, wanted: &ChunkRef) -> Option<Bytes> {
+        if wanted.len > DECODE_NOW_BYTES_MAX {
+            return None;
+        }
+        let encoded = self.fetch.now(span(kind, wanted.hint))?;
+        chunk::open(self.repo.keys(), kind, wanted.id, wanted.len, &encoded).ok().map(Bytes::from)
+    }
+
+    /// The bytes of a data chunk.
+    pub async fn data(self: &Arc<Self>, wanted: &ChunkRef) -> Result<Bytes> {
+        match self.data.get(&wanted.id) {
+            Some(bytes) => Ok(bytes),
+            None => self.fly(ChunkKind::Data, wanted).await,
+        }
+    }
+
+    /// Starts to fetch a data chunk that will be wanted soon.
+    pub fn prefetch(self: &Arc<Self>, wanted: &ChunkRef) {
+        if self.data.get(&wanted.id).is_none() {
+            drop(self.flight(ChunkKind::Data, wanted));
+        }
+    }
+
+    /// Brings a page into memory.
+    async fn load(self: &Arc<Self>, kind: ChunkKind, wanted: &ChunkRef, kept: &mut Kept) -> Result<()> {
+        let plain = self.fly(kind, wanted).await?;
+        self.keep(kind, wanted, &plain, kept)
+    }
+
+    /// Makes a page known whose bytes came with a record, if they are what they should be.
+    pub fn offer_root(&self, wanted: &ChunkRef, plain: &[u8]) {
+        let covered = plain.get(..wanted.len as usize);
+        if covered.is_some_and(|c| self.repo.keys().chunk_id(ChunkKind::NodePage, c) == wanted.id) {
+            // If it does not decode it will be fetched, and the fault named then.
+            let _unreadable = self.keep(ChunkKind::NodePage, wanted, plain, &mut Kept::default());
+        }
+    }
+
+    fn keep(&self, kind: ChunkKind, wanted: &ChunkRef, plain: &[u8], kept: &mut Kept) -> Result<()> {
+        let object = pack_name(wanted.hint.pack);
+        let fault = |source| Error::Object { object, source };
+        match kind {
+            ChunkKind::ExtentPage => {
+                let page = Arc::new(ExtentPage::decode(plain, wanted.len).map_err(fault)?);
+                self.extents.put(wanted.id, page.clone(), plain.len() * 2);
+                kept.extents.insert(wanted.id, page);
+            }
+            _ => {
+                let page = Arc::new(Loaded::new(NodePage::decode(plain, wanted.len).map_err(fault)?));
+                self.nodes.put(wanted.id, page.clone(), page.memory_bytes());
+                kept.nodes.insert(wanted.id, page);
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks a question about a tree, fetching the pages it turns out to need.
+    pub async fn ask<T>(
+        self: &Arc<Self>,
+        mut question: impl FnMut(&View<'_>) -> std::result::Result<T, Stop>,
+    ) -> Result<T> {
+        let mut kept = Kept::default();
+        loop {
+            match question(&View { chunks: self, kept: &kept }) {
+                Ok(answer) => return Ok(answer),
+                Err(Stop::Miss(kind, wanted)) => self.load(kind, &wanted, &mut kept).await?,
+                Err(Stop::Bad(source)) => {
+                    return Err(Error::Object { object: "page of a snapshot".to_owned(), source });
+                }
+            }
+        }
+    }
+
+    async fn fly(self: &Arc<Self>, kind: ChunkKind, wanted: &ChunkRef) -> Result<Bytes> {
+        self.flight(kind, wanted).await.map_err(Error::Shared)
+    }
+
+    /// Joins the flight of this chunk or starts one.
+    fn flight(self: &Arc<Self>, kind: ChunkKind, wanted: &ChunkRef) -> Flight {
+        let mut flights = self.flights.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(flight) = flights.get(&wanted.id) {
+            return flight.clone();
+        }
+        let (this, wanted) = (self.clone(), *wanted);
+        let task = self.runtime.spawn(async move {
+            let result = this.fetch_chunk(kind, &wanted).await;
+            if let (Ok(bytes), ChunkKind::Data) = (&result, kind) {
+                this.data.put(wanted.id, bytes.clone(), bytes.len());
+            }
+            this.flights.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).remove(&wanted.id);
+            result.map_err(Arc::new)
+        });
+        let flight = async move { task.await.unwrap_or_else(|_| Err(Arc::new(Error::TaskLost))) }.boxed().shared();
+        flights.insert(wanted.id, flight.clone());
+        flight
+    }
+
+    /// Reads at the hint; if that is stale or damaged, wherever the index says.
+    async fn fetch_chunk(&self, kind: ChunkKind, wanted: &ChunkRef) -> Result<Bytes> {
+        let first = match self.read_at(kind, wanted, wanted.hint).await {
+            Err(e) if may_lie_elsewhere(&e) => e,
+            other => return other,
+        };
+        tracing::info!(chunk = %wanted.id, cause = %crate::monitor::chain(&first), "Hint does not lead to the chunk, asking the index");
+        let index = self.index.get_or_try_init(|| KnownChunks::load(&self.repo)).await?;
+        for place in index.places(wanted.id).filter(|place| *place != wanted.hint) {
+            match self.read_at(kind, wanted, place).await {
+                Err(e) if may_lie_elsewhere(&e) => {}
+                other => return other,
+            }
+        }
+        Err(first)
+    }
+
+    async fn read_at(&self, kind: ChunkKind, wanted: &ChunkRef, place: Locator) -> Result<Bytes> {
+        let encoded = self.fetch.read(span(kind, place)).await?;
+        chunk::open(self.repo.keys(), kind, wanted.id, wanted.len, &encoded)
+            .map(Bytes::from)
+            .map_err(|source| Error::Object { object: pack_name(place.pack), source })
+    }
+}
+
+fn span(kind: ChunkKind, place: Locator) -> Span {
+    let object_type = if kind.is_metadata() { ObjectType::MetaPack } else { ObjectType::DataPack };
+    Span { pack: place.pack, object_type, offset: place.offset.into(), len: place.len.into() }
+}
+
+impl Pages for Chunks {
+    fn node_page(&self, wanted: &ChunkRef) -> std::result::Result<Arc<Loaded>, Stop> {
+        if let Some(page) = self.nodes.get(&wanted.id) {
+            return Ok(page);
+        }
+        let miss = Stop::Miss(ChunkKind::NodePage, *wanted);
+        let plain = self.decode_now(ChunkKind::NodePage, wanted).ok_or(miss)?;
+        let page = Arc::new(Loaded::new(NodePage::decode(&plain, wanted.len)?));
+        self.nodes.put(wanted.id, page.clone(), page.memory_bytes());
+        Ok(page)
+    }
+
+    fn extent_page(&self, wanted: &ChunkRef) -> std::result::Result<Arc<ExtentPage>, Stop> {
+        self.extents.get(&wanted.id).ok_or(Stop::Miss(ChunkKind::ExtentPage, *wanted))
+    }
+}
+
+/// Pages that a question needed: kept until it is answered, whatever the caches throw out meanwhile.
+#[derive(Default)]
+struct Kept {
+    nodes: HashMap<ChunkId, Arc<Loaded>>,
+    extents: HashMap<ChunkId, Arc<ExtentPage>>,
+}
+
+/// What a question sees: the caches, and what was fetched for it.
+pub struct View<'a> {
+    chunks: &'a Chunks,
+    kept: &'a Kept,
+}
+
+impl Pages for View<'_> {
+    fn node_page(&self, wanted: &ChunkRef) -> std::result::Result<Arc<Loaded>, Stop> {
+        match self.kept.nodes.get(&wanted.id) {
+            Some(page) => Ok(page.clone()),
+            None => self.chunks.node_page(wanted),
+        }
+    }
+
+    fn extent_page(&self, wanted: &ChunkRef) -> std::result::Result<Arc<ExtentPage>, Stop> {
+        match self.kept.extents.get(&wanted.id) {
+            Some(page) => Ok(page.clone()),
+            None => self.chunks.extent_page(wanted),
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! Plaintext of packs, by the segment: fetched once however many wait, kept in memory, read ahead in pack order.
+//!
+//! Neighbours in a folder are neighbours in a pack, so progress through a pack (one big file or a thousand small
+//! ones) opens a growing window ahead; random access never fetches more than it asked for.
+
+use crate::crypto::Keys;
+use crate::format::FormatError;
+use crate::format::sealed::HEADER_BYTES;
+use crate::format::sealed::Header;
+use crate::format::sealed::ObjectType;
+use crate::format::sealed::Opener;
+use crate::format::sealed::SEALED_SEGMENT_BYTES;
+use crate::format::sealed::SEGMENT_BYTES;
+use crate::id::ObjectId;
+use crate::repo::Error;
+use crate::repo::Result;
+use crate::repo::lru::ByteLru;
+use crate::repo::pack_name;
+use crate::store::AnyStore;
+use crate::store::ErrorKind;
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use futures::future::Shared;
+use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use tokio::runtime::Handle;
+
+/// Segments of one range request at the most (4 MiB).
+const REQUEST_SEGMENTS_MAX: u64 = 64;
+/// Widest read-ahead (8 MiB).
+const WINDOW_SEGMENTS_MAX: u64 = 128;
+/// Read-ahead of the second access in a row (256 KiB).
+const WINDOW_SEGMENTS_MIN: u64 = 4;
+/// Read along with any page: its neighbours are wanted next.
+const META_SEGMENTS: u64 = 4;
+/// Sequential readers that are told apart.
+const STREAMS_MAX: usize = 32;
+/// What an opened pack takes in its cache.
+const OPENER_BYTES: usize = 1024;
+
+type Segments = Arc<Vec<Bytes>>;
+type Flight = Shared<BoxFuture<'static, std::result::Result<Segments, Arc<Error>>>>;
+
+/// Reads plaintext of packs.
+pub(crate) struct Fetch {
+    store: AnyStore,
+    keys: Keys,
+    runtime: Handle,
+    openers: ByteLru<ObjectId, Arc<Opener>>,
+    segments: ByteLru<(ObjectId, u64), Bytes>,
+    flights: Mutex<HashMap<(ObjectId, u64), (u64, Flight)>>,
+    streams: Mutex<VecDeque<Stream>>,
+}
+
+/// A reader that makes progress through one pack.
+#[derive(Debug, Clone, Copy)]
+struct Stream {
+    pack: ObjectId,
+    /// Segment behind the last one read.
+    next: u64,
+    /// Segment behind the last one asked for ahead.
+    until: u64,
+    window: u64,
+}
+
+/// Bytes of a pack's payload.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Span {
+    pub(crate) pack: ObjectId,
+    pub(crate) object_type: ObjectType,
+    pub(crate) offset: u64,
+    pub(crate) len: u64,
+}
+
+impl Span {
+    fn segments(&self) -> Range<u64> {
+        let segment = SEGMENT_BYTES as u64;
+        self.offset / segment..(self.offset + self.len).div_ceil(segment).max(self.offset / segment + 1)
+    }
+}
+
+impl Fetch {
+    pub(crate) fn new(store: AnyStore, keys: Keys, runtime: Handle, bytes_max: usize) -> Arc<Fetch> {
+        Arc::new(Fetch {
+            store,
+            keys,
+            runtime,
+            openers: ByteLru::new(1 << 20),
+            segments: ByteLru::new(bytes_max),
+            flights: Mutex::default(),
+            streams: Mutex::default(),
+        })
+    }
+
+    /// The bytes, if all their segments are in memory.
+    pub(crate) fn now(self: &Arc<Self>, span: Span) -> Option<Bytes> {
+        let range = span.segments();
+        let parts = range.clone().map(|s| self.segments.get(&(span.pack, s))).collect::<Option<Vec<_>>>()?;
+        self.read_ahead(&span, range);
+        cut(&parts, &span)
+    }
+
+    /// The bytes, fetched if need be.
+    pub(crate) async fn read(self: &Arc<Self>, span: Span) -> Result<Bytes> {
+        let range = span.segments();
+        let along = if span.object_type == ObjectType::MetaPack { META_SEGMENTS } else { 0 };
+        let flights = self.request(&span, range.start..range.end.max(range.start + along));
+        self.read_ahead(&span, range.clone());
+        let mut parts = Vec::with_capacity(flights.len());
+        for (segment, part) in range.zip(flights) {
+            parts.push(match part {
+                Part::Here(bytes) => bytes,
+                Part::Flying(base, flight) => {
+                    let segments = flight.await.map_err(Error::Shared)?;
+                    let at = usize::try_from(segment - base).ok().and_then(|at| segments.get(at));
+                    at.cloned().ok_or_else(|| self.damaged(span.pack, FormatError::Short { what: "pack" }))?
+                }
+            });
+        }
+        cut(&parts, &span).ok_or_else(|| self.damaged(span.pack, FormatError::Short { what: "pack" }))
+    }
+
+    fn damaged(&self, pack: ObjectId, source: FormatError) -> Error {
+        Error::Object { object: pack_name(pack), source }
+    }
+
+    /// Every segment of the range: at hand, on its way, or asked for now in as few requests as possible.
+    fn request(self: &Arc<Self>, span: &Span, range: Range<u64>) -> Vec<Part> {
+        let mut flights = lock(&self.flights);
+        let mut parts = Vec::new();
+        let mut at = range.start;
+        while at < range.end {
+            if let Some(bytes) = self.segments.get(&(span.pack, at)) {
+                parts.push(Part::Here(bytes));
+                at += 1;
+            } else if let Some((base, flight)) = flights.get(&(span.pack, at)) {
+                parts.push(Part::Flying(*base, flight.clone()));
+                at += 1;
+            } else {
+                let limit = range.end.min(at + REQUEST_SEGMENTS_MAX);
+                let is_missing =
+                    |s: &u64| !flights.contains_key(&(span.pack, *s)) && self.segments.get(&(span.pack, *s)).is_none();
+                let end = (at + 1..limit).find(|s| !is_missing(s)).unwrap_or(limit);
+                let flight = self.launch(span.pack, span.object_type, at..end);
+                for segment in at..end {
+                    flights.insert((span.pack, segment), (at, flight.clone()));
+                    parts.push(Part::Flying(at, flight.clone()));
+                }
+                at = end;
+            }
+        }
+        parts
+    }
+
+    /// Starts one range request that goes on whoever waits for it.
+    fn launch(self: &Arc<Self>, pack: ObjectId, object_type: ObjectType, range: Range<u64>) -> Flight {
+        let this = self.clone();
+        let task = self.runtime.spawn(async move {
+            let result = this.fetch(pack, object_type, range.clone()).await;
+            if let Ok(segments) = &result {
+                for (segment, bytes) in range.clone().zip(segments.iter()) {
+                    this.segments.put((pack, segment), bytes.clone(), bytes.len());
+                }
+            }
+            let mut flights = lock(&this.flights);
+            range.for_each(|segment| drop(flights.remove(&(pack, segment))));
+            result.map_err(Arc::new)
+        });
+        async move { task.await.unwrap_or_else(|_| Err(Arc::new(Error::TaskLost))) }.boxed().shared()
+    }
+
+    async fn fetch(&self, pack: ObjectId, object_type: ObjectType, range: Range<u64>) -> Result<Segments> {
+        let name = pack_name(pack);
+        let place = |segment: u64| HEADER_BYTES as u64 + segment * SEALED_SEGMENT_BYTES as u64;
+        let asked = place(range.start)..place(range.end);
+        let (opener, body) = match self.openers.get(&pack) {
+            Some(opener) => {
+                let header = opener.header();
+                let range = range.start.min(header.segments())..range.end.min(header.segments());
+                if range.is_empty() {
+                    return Err(self.damaged(pack, FormatError::Short { what: "pack" }));
+                }
+                let body = self.store.get_range(&name, header.segment_range(range)).await?;
+                (opener, body)
+            }
+            None => {
+                let header = self.store.get_range(&name, 0..HEADER_BYTES as u64);
+                let (header, body) = futures::join!(header, self.store.get_range(&name, asked));
+                let opener = Opener::new(&self.keys, object_type, Some(pack), &header?);
+                let opener = Arc::new(opener.map_err(|source| self.damaged(pack, source))?);
+                self.openers.put(pack, opener.clone(), OPENER_BYTES);
+                (opener, body?)
+            }
+        };
+        self.open(pack, &opener, range, &body)
+    }
+
+    /// Opens the sealed segments of a range. The body may be longer (checksum) but not shorter than it should be.
+    fn open(&self, pack: ObjectId, opener: &Opener, range: Range<u64>, body: &Bytes) -> Result<Segments> {
+        let header: &Header = opener.header();
+        let range = range.start..range.end.min(header.segments());
+        let expected = header.segment_range(range.clone());
+        let body = body.get(..(expected.end.saturating_sub(expected.start)) as usize);
+        let body = body.ok_or_else(|| self.damaged(pack, FormatError::Short { what: "pack" }))?;
+        let mut segments = Vec::with_capacity(body.len() / SEALED_SEGMENT_BYTES + 1);
+        for (index, sealed) in range.zip(body.chunks(SEALED_SEGMENT_BYTES)) {
+            let mut plain = sealed.to_vec();
+            let len = opener.open(index, &mut plain).map_err(|source| self.damaged(pack, source))?.len();
+            plain.truncate(len);
+            segments.push(Bytes::from(plain));
+        }
+        Ok(Arc::new(segments))
+    }
+
+    /// Notes an access and asks for what will be wanted next.
+    fn read_ahead(self: &Arc<Self>, span: &Span, range: Range<u64>) {
+        let Some(ahead) = self.progress(span.pack, &range) else { return };
+        let Some(opener) = self.openers.get(&span.pack) else { return };
+        let end = ahead.end.min(opener.header().segments());
+        if ahead.start < end {
+            drop(self.request(span, ahead.start..end));
+        }
+    }
+
+    /// The range to read ahead, if this access continues a stream.
+    fn progress(&self, pack: ObjectId, range: &Range<u64>) -> Option<Range<u64>> {
+        let mut streams = lock(&self.streams);
+        let near = |s: &Stream| s.pack == pack && range.start + 2 >= s.next && range.start <= s.until.max(s.next) + 2;
+        let Some(at) = streams.iter().position(near) else {
+            // A stream that runs into a new pack begins at its front: it need not prove itself again.
+            let window = if range.start == 0 { 2 * WINDOW_SEGMENTS_MIN } else { WINDOW_SEGMENTS_MIN };
+            streams.push_front(Stream { pack, next: range.end, until: range.end, window });
+            streams.truncate(STREAMS_MAX);
+            return None;
+        };
+        let mut stream = streams.remove(at)?;
+        let moved = range.end > stream.next;
+        stream.next = stream.next.max(range.end);
+        let mut ahead = None;
+        if moved && stream.until.saturating_sub(stream.next) <= stream.window / 2 {
+            let from = stream.until.max(stream.next);
+            stream.window = (stream.window * 2).min(WINDOW_SEGMENTS_MAX);
+            stream.until = stream.next + stream.window;
+            ahead = Some(from..stream.until);
+        }
+        streams.push_front(stream);
+        ahead
+    }
+}
+
+/// A segment that is here, or on its way in a flight that began at some segment.
+enum Part {
+    Here(Bytes),
+    Flying(u64, Flight),
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// The bytes of a span out of its segments; without a copy if there is only one.
+fn cut(parts: &[Bytes], span: &Span) -> Option<Bytes> {
+    let start = (span.offset % SEGMENT_BYTES as u64) as usize;
+    let len = span.len as usize;
+    if let [only] = parts {
+        return (start + len <= only.len()).then(|| only.slice(start..start + len));
+    }
+    let mut out = Vec::with_capacity(len);
+    for (i, part) in parts.iter().enumerate() {
+        let from = if i == 0 { start } else { 0 };
+        let to = part.len().min(from + (len - out.len()));
+        out.extend_from_slice(part.get(from..to)?);
+    }
+    (out.len() == len).then(|| out.into())
+}
+
+/// True for failures that a look into the index may mend.
+pub(crate) fn may_lie_elsewhere(error: &Error) -> bool {
+    match error.inner() {
+        Error::Store(e) => matches!(e.kind, ErrorKind::NotFound | ErrorKind::Truncated),
+        Error::Object { .. } => true,
+        _ => false,
+    }
+}

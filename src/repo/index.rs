@@ -1,0 +1,100 @@
+//! All chunks of the repository as its index objects tell, in a sorted table of 44 bytes a chunk.
+
+use crate::extent::ChunkRef;
+use crate::extent::Locator;
+use crate::format::index::Index;
+use crate::format::sealed;
+use crate::format::sealed::ObjectType;
+use crate::id::ChunkId;
+use crate::id::ObjectId;
+use crate::repo::Error;
+use crate::repo::Repo;
+use crate::repo::Result;
+use crate::repo::index_name;
+use futures::StreamExt;
+use std::collections::HashMap;
+
+/// Index objects read at once.
+const READS_AT_ONCE: usize = 8;
+
+/// Where chunks lie. The kind is part of a chunk's id, so ids alone tell chunks apart.
+#[derive(Debug, Default)]
+pub struct KnownChunks {
+    packs: Vec<ObjectId>,
+    lines: Vec<Line>,
+    /// Index objects that could not be read; what they name will be stored again.
+    pub problems: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Line {
+    id: ChunkId,
+    pack: u32,
+    offset: u32,
+    len: u32,
+}
+
+impl KnownChunks {
+    /// Reads every index object. Unreadable ones are skipped and named in `problems`.
+    pub async fn load(repo: &Repo) -> Result<KnownChunks> {
+        let names = repo.store().list("index").await?;
+        let ids = names.iter().filter_map(|stored| stored.name.strip_prefix("index/")?.parse().ok());
+        let reads = ids.map(|id: ObjectId| async move { (id, read_index(repo, id).await) }).collect::<Vec<_>>();
+        let mut reads = futures::stream::iter(reads).buffer_unordered(READS_AT_ONCE);
+        let mut known = KnownChunks::default();
+        let mut numbers = HashMap::new();
+        while let Some((id, index)) = reads.next().await {
+            match index {
+                Ok(index) => known.add(&index, &mut numbers),
+                Err(e) if e.is_transient() => return Err(e),
+                Err(e) => known.problems.push(format!("{}: {}", index_name(id), crate::monitor::chain(&e))),
+            }
+        }
+        known.lines.sort_unstable();
+        known.lines.dedup();
+        known.lines.shrink_to_fit();
+        Ok(known)
+    }
+
+    fn add(&mut self, index: &Index, numbers: &mut HashMap<ObjectId, u32>) {
+        self.lines.reserve(index.chunks.len());
+        for packed in &index.chunks {
+            let Locator { pack, offset, len } = packed.chunk.hint;
+            let number = *numbers.entry(pack).or_insert_with(|| {
+                self.packs.push(pack);
+                u32::try_from(self.packs.len() - 1).expect("fewer than 2^32 packs")
+            });
+            self.lines.push(Line { id: packed.chunk.id, pack: number, offset, len });
+        }
+    }
+
+    /// Number of places known.
+    pub fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// True if nothing is known.
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    /// Every place where a chunk lies.
+    pub fn places(&self, id: ChunkId) -> impl Iterator<Item = Locator> + '_ {
+        let start = self.lines.partition_point(|line| line.id < id);
+        let lines = self.lines[start..].iter().take_while(move |line| line.id == id);
+        lines.map(|line| Locator { pack: self.packs[line.pack as usize], offset: line.offset, len: line.len })
+    }
+
+    /// A reference to a chunk that is there already.
+    pub fn get(&self, id: ChunkId, len: u32) -> Option<ChunkRef> {
+        self.places(id).next().map(|hint| ChunkRef { id, len, hint })
+    }
+}
+
+async fn read_index(repo: &Repo, id: ObjectId) -> Result<Index> {
+    let name = index_name(id);
+    let bytes = repo.store().get(&name).await?;
+    sealed::open(repo.keys(), ObjectType::Index, Some(id), &bytes)
+        .and_then(|opened| Index::decode(opened.payload()))
+        .map_err(|source| Error::Object { object: name, source })
+}

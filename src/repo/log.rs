@@ -1,0 +1,418 @@
+//! The log of a repository: reading all chains with two requests each, and appending to one's own.
+
+use crate::crypto::random;
+use crate::format::record::Event;
+use crate::format::record::Record;
+use crate::format::record::Seen;
+use crate::format::record::Snapshot;
+use crate::format::sealed;
+use crate::format::sealed::ObjectType;
+use crate::id::ObjectId;
+use crate::id::SnapshotId;
+use crate::id::WriterId;
+use crate::meta::Time;
+use crate::repo::Error;
+use crate::repo::Repo;
+use crate::repo::Result;
+use crate::state::Head;
+use crate::state::State;
+use crate::store::ErrorKind;
+use futures::future::BoxFuture;
+use futures::future::join_all;
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::collections::HashMap;
+use std::collections::HashSet;
+
+/// Shortest plaintext of a record object: hides how much a record says.
+const RECORD_BYTES_MIN: u64 = 4 << 10;
+/// Two processes can meet at the end of a chain; after this many collisions something else is wrong.
+const APPEND_TRIES_MAX: usize = 100;
+
+/// Something about the log that should not be so. The rest of the log is used all the same.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LogProblem {
+    /// A record cannot be read.
+    #[error("record '{name}' cannot be read")]
+    Unreadable {
+        /// Its name.
+        name: String,
+        /// Why.
+        #[source]
+        source: Error,
+    },
+    /// A chain has a gap.
+    #[error("record {seq} of writer {writer} is missing: it was removed, or the store lost it")]
+    Missing {
+        /// Whose chain.
+        writer: WriterId,
+        /// Which record.
+        seq: u64,
+    },
+    /// A record that this machine has seen is gone or another one: the repository was rolled back.
+    #[error(
+        "the log of writer {writer} ends before record {seq}, which this machine has seen: the repository was rolled back"
+    )]
+    RolledBack {
+        /// Whose chain.
+        writer: WriterId,
+        /// Newest record seen.
+        seq: u64,
+    },
+    /// The newest record that this machine has seen is another one now.
+    #[error("record {seq} of writer {writer} is not the one this machine has seen: it was replaced")]
+    Replaced {
+        /// Whose chain.
+        writer: WriterId,
+        /// Which record.
+        seq: u64,
+    },
+}
+
+/// One thing the log says, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logged {
+    /// Whose chain.
+    pub writer: WriterId,
+    /// Which record.
+    pub seq: u64,
+    /// What it says.
+    pub event: Event,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Chain {
+    /// Number of the newest record the store lists.
+    last: u64,
+    /// Newest record that was read, with its hash.
+    head: Option<(u64, [u8; 32])>,
+    events: BTreeMap<u64, Event>,
+}
+
+/// The log as it was when it was read.
+#[derive(Debug, Default)]
+pub struct Log {
+    chains: BTreeMap<WriterId, Chain>,
+    root_pages: HashMap<SnapshotId, Vec<u8>>,
+    /// What is wrong with it.
+    pub problems: Vec<LogProblem>,
+}
+
+fn record_name(writer: WriterId, seq: u64) -> String {
+    format!("log/{writer}/{seq:010}")
+}
+
+impl Log {
+    /// Reads the log: one listing, then the newest record of each chain and its checkpoint, all at once.
+    pub async fn read(repo: &Repo) -> Result<Log> {
+        let mut numbers: BTreeMap<WriterId, BTreeSet<u64>> = BTreeMap::new();
+        for stored in repo.store().list("log").await? {
+            let mut parts = stored.name.split('/').skip(1);
+            let writer = parts.next().and_then(|w| w.parse().ok());
+            let seq = parts.next().and_then(|s| s.parse::<u64>().ok());
+            if let (Some(writer), Some(seq)) = (writer, seq) {
+                numbers.entry(writer).or_default().insert(seq);
+            }
+        }
+        let reads = numbers.into_iter().map(|(writer, seqs)| read_chain(repo, writer, seqs));
+        let mut log = Log::default();
+        for (writer, read) in join_all(reads).await {
+            let ChainRead { chain, root_pages, problems, transient } = read;
+            if let Some(error) = transient {
+                return Err(error);
+            }
+            log.chains.insert(writer, chain);
+            log.root_pages.extend(root_pages);
+            log.problems.extend(problems);
+        }
+        Ok(log)
+    }
+
+    /// Compares with what this machine has seen before, reports what went backwards, and remembers the rest.
+    pub fn check_heads(&mut self, state: &State) -> Result<()> {
+        for Head { writer, seq, hash } in state.heads()? {
+            match self.chains.get(&writer) {
+                Some(chain) if chain.last == seq => {
+                    if chain.head.is_some_and(|(s, h)| s == seq && h != hash) {
+                        self.problems.push(LogProblem::Replaced { writer, seq });
+                    }
+                }
+                Some(chain) if chain.last > seq => {}
+                _ => self.problems.push(LogProblem::RolledBack { writer, seq }),
+            }
+        }
+        for (writer, chain) in &self.chains {
+            if let Some((seq, hash)) = chain.head {
+                state.remember(Head { writer: *writer, seq, hash })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything the log says, writer by writer.
+    pub fn events(&self) -> impl Iterator<Item = (WriterId, u64, &Event)> {
+        self.chains.iter().flat_map(|(writer, chain)| chain.events.iter().map(move |(seq, e)| (*writer, *seq, e)))
+    }
+
+    /// Snapshots that were not forgotten, oldest first.
+    pub fn snapshots(&self) -> Vec<&Snapshot> {
+        let forgotten = self.forgotten();
+        let mut found: Vec<&Snapshot> = self
+            .events()
+            .filter_map(|(_, _, event)| match event {
+                Event::Snapshot(snapshot) if !forgotten.contains(&snapshot.id) => Some(&**snapshot),
+                _ => None,
+            })
+            .collect();
+        found.sort_by_key(|snapshot| (snapshot.time, snapshot.id));
+        found
+    }
+
+    /// Unfinished snapshots of runs that were cut short, oldest first.
+    pub fn partials(&self) -> Vec<&Snapshot> {
+        let mut found: Vec<&Snapshot> = self
+            .events()
+            .filter_map(|(_, _, event)| if let Event::Partial(snapshot) = event { Some(&**snapshot) } else { None })
+            .collect();
+        found.sort_by_key(|snapshot| snapshot.time);
+        found
+    }
+
+    fn forgotten(&self) -> HashSet<SnapshotId> {
+        let mut forgotten = HashSet::new();
+        for (_, _, event) in self.events() {
+            match event {
+                Event::Forget(id) => drop(forgotten.insert(*id)),
+                Event::Recall(id) => drop(forgotten.remove(id)),
+                _ => {}
+            }
+        }
+        forgotten
+    }
+
+    /// Packs that are about to be removed or gone: a writer must not build on them.
+    pub fn marked_packs(&self) -> HashSet<ObjectId> {
+        self.events()
+            .filter_map(|(_, _, event)| match event {
+                Event::Mark(packs) | Event::Sweep(packs) => Some(packs),
+                _ => None,
+            })
+            .flatten()
+            .copied()
+            .collect()
+    }
+
+    /// The root page that came with the record of a snapshot, if it is the newest of its chain.
+    pub fn root_page(&self, snapshot: SnapshotId) -> Option<&[u8]> {
+        self.root_pages.get(&snapshot).map(Vec::as_slice)
+    }
+}
+
+#[derive(Default)]
+struct ChainRead {
+    chain: Chain,
+    root_pages: HashMap<SnapshotId, Vec<u8>>,
+    problems: Vec<LogProblem>,
+    transient: Option<Error>,
+}
+
+async fn read_chain(repo: &Repo, writer: WriterId, seqs: BTreeSet<u64>) -> (WriterId, ChainRead) {
+    let mut read = ChainRead::default();
+    read.chain.last = seqs.last().copied().unwrap_or(0);
+    let missing = (0..=read.chain.last).filter(|seq| !seqs.contains(seq));
+    read.problems.extend(missing.map(|seq| LogProblem::Missing { writer, seq }));
+    read.back_from(repo, writer, &seqs, read.chain.last).await;
+    (writer, read)
+}
+
+impl ChainRead {
+    /// Reads the newest readable record at or before `seq` and the checkpoint below it.
+    fn back_from<'a>(
+        &'a mut self,
+        repo: &'a Repo,
+        writer: WriterId,
+        seqs: &'a BTreeSet<u64>,
+        seq: u64,
+    ) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let mut checkpoint = Record::checkpoint_of(seq);
+            let second = async {
+                match checkpoint.filter(|c| seqs.contains(c)) {
+                    Some(c) => Some(read_record(repo, writer, c).await),
+                    None => None,
+                }
+            };
+            let first = async {
+                match seqs.contains(&seq) {
+                    true => Some(read_record(repo, writer, seq).await),
+                    false => None,
+                }
+            };
+            let (first, second) = futures::join!(first, second);
+            let whole = first.is_some_and(|result| self.take(writer, seq, result));
+            let summed = second.zip(checkpoint).is_some_and(|(result, c)| self.take(writer, c, result));
+            if whole && (summed || checkpoint.is_none()) || self.transient.is_some() {
+                return;
+            }
+            // Something is unreadable: go back record by record until the gap is closed.
+            if whole {
+                checkpoint = checkpoint.filter(|c| *c > 0);
+                if let Some(c) = checkpoint {
+                    self.back_from(repo, writer, seqs, c - 1).await;
+                }
+            } else if seq > 0 {
+                self.back_from(repo, writer, seqs, seq - 1).await;
+            }
+        })
+    }
+
+    /// Takes in what a record says; false if it cannot be read.
+    fn take(&mut self, writer: WriterId, seq: u64, result: Result<(Record, [u8; 32])>) -> bool {
+        match result {
+            Ok((record, hash)) => {
+                if self.chain.head.is_none_or(|(head, _)| head < seq) {
+                    self.chain.head = Some((seq, hash));
+                }
+                if let Event::Snapshot(snapshot) = &record.event {
+                    self.root_pages.insert(snapshot.id, record.root_page);
+                }
+                self.chain.events.extend(record.history);
+                self.chain.events.insert(seq, record.event);
+                true
+            }
+            Err(e) if e.is_transient() => {
+                self.transient = Some(e);
+                false
+            }
+            Err(source) => {
+                let name = record_name(writer, seq);
+                let known = |p: &LogProblem| matches!(p, LogProblem::Unreadable { name: n, .. } if *n == name);
+                if !self.problems.iter().any(known) {
+                    self.problems.push(LogProblem::Unreadable { name, source });
+                }
+                false
+            }
+        }
+    }
+}
+
+async fn read_record(repo: &Repo, writer: WriterId, seq: u64) -> Result<(Record, [u8; 32])> {
+    let name = record_name(writer, seq);
+    let bytes = repo.store().get(&name).await?;
+    let record = sealed::open(repo.keys(), ObjectType::Record, None, &bytes)
+        .and_then(|opened| Record::decode(opened.payload(), repo.config().repository, writer, seq))
+        .map_err(|source| Error::Object { object: name, source })?;
+    Ok((record, *blake3::hash(&bytes).as_bytes()))
+}
+
+/// Who appends: the state of this machine and its identity (so that a cloned disk gets a chain of its own).
+#[derive(Debug, Clone, Copy)]
+pub struct Author<'a> {
+    /// Local state; its lock is held while appending.
+    pub state: &'a State,
+    /// Something that differs between machines, like the machine id.
+    pub machine: &'a [u8],
+}
+
+impl Log {
+    /// Appends an event to the chain of this machine. When it returns, the event is part of the repository.
+    pub async fn append(
+        repo: &Repo,
+        author: Author<'_>,
+        time: Time,
+        event: Event,
+        root_page: Vec<u8>,
+    ) -> Result<WriterId> {
+        author.state.lock()?;
+        let result = append_locked(repo, author, time, event, root_page).await;
+        author.state.unlock()?;
+        result
+    }
+}
+
+async fn append_locked(
+    repo: &Repo,
+    author: Author<'_>,
+    time: Time,
+    event: Event,
+    root_page: Vec<u8>,
+) -> Result<WriterId> {
+    let mut log = Log::read(repo).await?;
+    let known = author.state.heads()?;
+    let mut writer = author.state.writer(author.machine)?;
+    // A chain whose end was cut off or cannot be read is not continued: a second record of the same number would
+    // hide what happened. A new chain is.
+    if let Some(mine) = writer {
+        let chain = log.chains.get(&mine);
+        let whole = chain.is_none_or(|chain| chain.head.is_some_and(|(seq, _)| seq == chain.last));
+        let behind = known.iter().any(|h| h.writer == mine && chain.is_none_or(|c| c.last < h.seq));
+        if !whole || behind {
+            writer = None;
+        }
+    }
+    let writer = match writer {
+        Some(writer) => writer,
+        None => {
+            let fresh = WriterId(random());
+            author.state.set_writer(author.machine, fresh)?;
+            fresh
+        }
+    };
+    for _ in 0..APPEND_TRIES_MAX {
+        let record = next_record(repo, &log, writer, time, event.clone(), root_page.clone());
+        let name = record_name(writer, record.seq);
+        let fault = |source| Error::Object { object: name.clone(), source };
+        let payload = record.encode().map_err(fault)?;
+        let object = sealed::seal(repo.keys(), ObjectType::Record, ObjectId(random()), &payload, &[], RECORD_BYTES_MIN);
+        let hash = *blake3::hash(&object).as_bytes();
+        match repo.store().put_new(&name, object.into()).await {
+            Ok(()) => {
+                author.state.remember(Head { writer, seq: record.seq, hash })?;
+                return Ok(writer);
+            }
+            Err(e) if e.kind == ErrorKind::AlreadyExists => log = Log::read(repo).await?,
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Err(Error::Exists { location: format!("{}/{}", repo.store().location(), record_name(writer, 0)) })
+}
+
+fn next_record(repo: &Repo, log: &Log, writer: WriterId, time: Time, event: Event, root_page: Vec<u8>) -> Record {
+    let chain = log.chains.get(&writer);
+    let (seq, previous) = match chain.and_then(|chain| chain.head) {
+        Some((seq, hash)) => (seq + 1, hash),
+        None => (0, [0; 32]),
+    };
+    let events = chain.map(|chain| &chain.events);
+    let history = match Record::checkpoint_of(seq) {
+        None => events.map(|events| still_true(events, &event)).unwrap_or_default(),
+        Some(checkpoint) => events
+            .map(|events| events.range(checkpoint + 1..).map(|(seq, e)| (*seq, e.clone())).collect())
+            .unwrap_or_default(),
+    };
+    let others = log.chains.iter().filter(|(other, _)| **other != writer);
+    let seen = others.filter_map(|(w, c)| c.head.map(|(seq, hash)| Seen { writer: *w, seq, hash })).collect();
+    Record { repository: repo.config().repository, writer, seq, previous, time, event, root_page, history, seen }
+}
+
+/// What of a chain's past must stand in a checkpoint: all but snapshots it forgot itself and unfinished ones that were
+/// followed by a finished one.
+fn still_true(events: &BTreeMap<u64, Event>, next: &Event) -> Vec<(u64, Event)> {
+    let mut forgotten = HashSet::new();
+    for event in events.values() {
+        match event {
+            Event::Forget(id) => drop(forgotten.insert(*id)),
+            Event::Recall(id) => drop(forgotten.remove(id)),
+            _ => {}
+        }
+    }
+    let newest = events.iter().rev().find(|(_, e)| matches!(e, Event::Snapshot(_))).map_or(0, |(seq, _)| *seq);
+    let done = matches!(next, Event::Snapshot(_) | Event::Partial(_));
+    let keep = |seq: u64, event: &Event| match event {
+        Event::Snapshot(s) => !forgotten.contains(&s.id),
+        Event::Partial(_) => seq > newest && !done,
+        Event::Forget(_) | Event::Recall(_) | Event::Mark(_) | Event::Sweep(_) => true,
+    };
+    events.iter().filter(|(seq, event)| keep(**seq, event)).map(|(seq, event)| (*seq, event.clone())).collect()
+}

@@ -1,0 +1,266 @@
+//! A repository: opened with a password, read by chunk, grown by pack, known by its log.
+//!
+//! # While X runs, Y may ...
+//! | X | another backup | mount / restore | forget, prune |
+//! |---|---|---|---|
+//! | backup | yes: packs have random names, each writer has its own chain | yes: nothing is seen before its record | see the log |
+//! | mount | yes | yes | reads what its pages name; a moved chunk is found through the index |
+//!
+//! *Write order*: packs, then the index object that names them, then the record. Whatever happens before the record
+//! is invisible. *Reading* needs no index: pages carry hints; the index is loaded when a hint is stale.
+
+mod chunks;
+mod fetch;
+mod index;
+mod log;
+mod lru;
+mod pack;
+
+pub use chunks::Chunks;
+pub use chunks::ChunksOptions;
+pub use chunks::View;
+pub use index::KnownChunks;
+pub use log::Author;
+pub use log::Log;
+pub use log::LogProblem;
+pub use log::Logged;
+pub use pack::FinishedPack;
+pub use pack::PackWriter;
+
+use crate::chunker::Chunker;
+use crate::chunker::Sizes;
+use crate::crypto::Keys;
+use crate::crypto::MasterKey;
+use crate::crypto::password::Cost;
+use crate::crypto::password::Password;
+use crate::crypto::random;
+use crate::format::FormatError;
+use crate::format::config::Config;
+use crate::format::slot;
+use crate::format::slot::Unlocked;
+use crate::id::ChunkId;
+use crate::id::ObjectId;
+use crate::id::RepositoryId;
+use crate::store;
+use crate::store::AnyStore;
+use crate::store::ErrorKind;
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// Name of the object every repository begins with.
+pub const CONFIG_NAME: &str = "config";
+
+/// Why a repository cannot do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// An object is damaged or not what it should be.
+    #[error("'{object}' is damaged or not what it should be")]
+    Object {
+        /// Its name.
+        object: String,
+        /// The broken rule.
+        #[source]
+        source: FormatError,
+    },
+    /// There is no repository there.
+    #[error("there is no repository at {location}")]
+    NoRepository {
+        /// Where.
+        location: String,
+    },
+    /// There is one already.
+    #[error("there is a repository already at {location}")]
+    Exists {
+        /// Where.
+        location: String,
+    },
+    /// No slot opens with the password.
+    #[error("wrong password")]
+    WrongPassword,
+    /// No password slot is left or readable.
+    #[error("no password slot of the repository at {location} can be read")]
+    NoSlot {
+        /// Where.
+        location: String,
+    },
+    /// A chunk is nowhere to be found whole.
+    #[error("chunk {id} is lost: it is neither where its page says nor where the index says")]
+    ChunkLost {
+        /// Which.
+        id: ChunkId,
+    },
+    /// A pack that was just made does not read back; nothing was written. Memory or processor are faulty.
+    #[error("a pack does not read back as it was written: memory or processor of this machine may be faulty")]
+    PackFaulty {
+        /// The broken rule.
+        #[source]
+        source: FormatError,
+    },
+    /// The local state failed.
+    #[error(transparent)]
+    State(#[from] crate::state::StateError),
+    /// The same error, told to several waiters.
+    #[error(transparent)]
+    Shared(Arc<Error>),
+    /// A task of the program died.
+    #[error("internal error: a task was lost")]
+    TaskLost,
+}
+
+impl Error {
+    /// The error itself, without the wrapper for several waiters.
+    pub fn inner(&self) -> &Error {
+        match self {
+            Error::Shared(error) => error.inner(),
+            other => other,
+        }
+    }
+
+    /// True if trying again later may help.
+    pub fn is_transient(&self) -> bool {
+        matches!(self.inner(), Error::Store(e) if e.kind == ErrorKind::Unreachable)
+    }
+}
+
+/// Result of the repository's functions.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Name of a password slot.
+pub fn slot_name(slot: ObjectId) -> String {
+    format!("keys/{slot}")
+}
+
+/// Name of a pack.
+pub fn pack_name(pack: ObjectId) -> String {
+    let id = pack.to_string();
+    format!("packs/{}/{id}", &id[..2])
+}
+
+/// Name of an index object.
+pub fn index_name(index: ObjectId) -> String {
+    format!("index/{index}")
+}
+
+/// An open repository. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Repo {
+    store: AnyStore,
+    config: Config,
+    keys: Keys,
+}
+
+/// What `init` fixes.
+#[derive(Debug, Clone, Copy)]
+pub struct InitOptions {
+    /// Chunk sizes.
+    pub sizes: Sizes,
+    /// Cost of the password.
+    pub cost: Cost,
+    /// True if the store was found to enforce create-only puts.
+    pub create_only: bool,
+    /// Seconds since 1970.
+    pub now_secs: i64,
+}
+
+impl Repo {
+    /// Makes a new repository. The config is written last: before it there is nothing that could be opened.
+    pub async fn init(store: AnyStore, password: &Password, options: &InitOptions) -> Result<Repo> {
+        match store.head(CONFIG_NAME).await {
+            Ok(_) => return Err(Error::Exists { location: store.location() }),
+            Err(e) if e.kind == ErrorKind::NotFound => {}
+            Err(e) => return Err(e.into()),
+        }
+        let config = Config {
+            repository: RepositoryId(random()),
+            sizes: options.sizes,
+            created_secs: options.now_secs,
+            create_only: options.create_only,
+        };
+        let master = MasterKey::generate();
+        let slot = ObjectId(random());
+        let object = slot::encode(&config, slot, &master, password, options.cost, options.now_secs);
+        let object = object.map_err(|source| Error::Object { object: slot_name(slot), source })?;
+        store.put_new(&slot_name(slot), object.into()).await?;
+        match store.put_new(CONFIG_NAME, config.encode().into()).await {
+            Err(e) if e.kind == ErrorKind::AlreadyExists => Err(Error::Exists { location: store.location() }),
+            Err(e) => Err(e.into()),
+            Ok(()) => Ok(Repo { store, config, keys: Keys::new(config.repository, master) }),
+        }
+    }
+
+    /// Opens a repository: config and slots in one round trip, the fitting slot in a second.
+    pub async fn open(store: AnyStore, password: &Password) -> Result<Repo> {
+        let (config, slots) = futures::join!(store.get(CONFIG_NAME), store.list("keys"));
+        let config = match config {
+            Err(e) if e.kind == ErrorKind::NotFound => {
+                return Err(Error::NoRepository { location: store.location() });
+            }
+            other => other?,
+        };
+        let config =
+            Config::decode(&config).map_err(|source| Error::Object { object: CONFIG_NAME.to_owned(), source })?;
+        let ids = slots?.into_iter().filter_map(|s| s.name.strip_prefix("keys/").and_then(|id| id.parse().ok()));
+        let ids: Vec<ObjectId> = ids.collect();
+        let reads = futures::future::join_all(ids.iter().map(|id| {
+            let (store, name) = (store.clone(), slot_name(*id));
+            async move { store.get(&name).await }
+        }));
+        let mut fault = None;
+        let mut tried = false;
+        for (id, bytes) in ids.iter().zip(reads.await) {
+            match try_slot(bytes, *id, config, password).await {
+                Ok(Unlocked::Key(master, _)) => {
+                    return Ok(Repo { store, config, keys: Keys::new(config.repository, master) });
+                }
+                Ok(Unlocked::WrongPassword) => tried = true,
+                Err(error) => fault = Some(error),
+            }
+        }
+        match fault {
+            _ if tried => Err(Error::WrongPassword),
+            Some(error) => Err(error),
+            None => Err(Error::NoSlot { location: store.location() }),
+        }
+    }
+
+    /// Adds a password slot and returns its id.
+    pub async fn add_password(&self, password: &Password, cost: Cost, now_secs: i64) -> Result<ObjectId> {
+        let slot = ObjectId(random());
+        let object = slot::encode(&self.config, slot, self.keys.master(), password, cost, now_secs)
+            .map_err(|source| Error::Object { object: slot_name(slot), source })?;
+        self.store.put_new(&slot_name(slot), object.into()).await?;
+        Ok(slot)
+    }
+
+    /// Where its objects are.
+    pub fn store(&self) -> &AnyStore {
+        &self.store
+    }
+
+    /// Its fixed parameters.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Its keys.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// Its chunker for file contents.
+    pub fn chunker(&self) -> Chunker {
+        Chunker::new(self.keys.gear(), self.config.sizes)
+    }
+}
+
+/// Derives and opens away from the async threads: Argon2 takes a while.
+async fn try_slot(bytes: store::Result<Bytes>, id: ObjectId, config: Config, password: &Password) -> Result<Unlocked> {
+    let bytes = bytes?;
+    let password = password.clone();
+    let unlocked = tokio::task::spawn_blocking(move || slot::unlock(&bytes, id, &config, &password)).await;
+    unlocked.map_err(|_| Error::TaskLost)?.map_err(|source| Error::Object { object: slot_name(id), source })
+}

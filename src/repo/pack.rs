@@ -1,0 +1,154 @@
+//! Filling a pack: encoded chunks one behind the other, then sealed, read back from memory, and only then stored.
+
+use crate::crypto::Keys;
+use crate::crypto::random;
+use crate::extent::ChunkKind;
+use crate::extent::ChunkRef;
+use crate::extent::Locator;
+use crate::format::FormatError;
+use crate::format::chunk;
+use crate::format::chunk::Packed;
+use crate::format::sealed;
+use crate::format::sealed::ObjectType;
+use crate::id::ChunkId;
+use crate::id::ObjectId;
+use crate::repo::Error;
+use crate::repo::Result;
+
+/// Plaintext of a data pack, padding included: a fixed point of Padmé, so full packs are all equally long.
+const DATA_PACK_BYTES: usize = 32 << 20;
+/// Plaintext of a metadata pack.
+const META_PACK_BYTES: usize = 8 << 20;
+/// What a line of the directory takes.
+const LINE_BYTES: usize = 45;
+/// Room for the count before the directory and the trailer behind it.
+const FRAME_BYTES: usize = 32;
+
+/// A pack that is being filled.
+#[derive(Debug)]
+pub struct PackWriter {
+    object_type: ObjectType,
+    pack: ObjectId,
+    payload: Vec<u8>,
+    directory: Vec<Packed>,
+}
+
+/// A pack with its chunks, not yet sealed.
+#[derive(Debug)]
+pub struct FinishedPack {
+    /// Its id.
+    pub pack: ObjectId,
+    /// Data or metadata.
+    pub object_type: ObjectType,
+    /// What lies in it.
+    pub directory: Vec<Packed>,
+    payload: Vec<u8>,
+}
+
+impl PackWriter {
+    /// An empty pack for chunks of files, or for pages.
+    pub fn new(is_metadata: bool) -> PackWriter {
+        let object_type = if is_metadata { ObjectType::MetaPack } else { ObjectType::DataPack };
+        PackWriter { object_type, pack: ObjectId(random()), payload: Vec::new(), directory: Vec::new() }
+    }
+
+    fn capacity(&self) -> usize {
+        if self.object_type == ObjectType::MetaPack { META_PACK_BYTES } else { DATA_PACK_BYTES }
+    }
+
+    /// True if this chunk would make the pack too long. An empty pack takes any chunk.
+    pub fn is_full_for(&self, encoded_len: usize) -> bool {
+        let lines = (self.directory.len() + 1) * LINE_BYTES;
+        !self.directory.is_empty() && self.payload.len() + encoded_len + lines + FRAME_BYTES > self.capacity()
+    }
+
+    /// True if nothing is in it.
+    pub fn is_empty(&self) -> bool {
+        self.directory.is_empty()
+    }
+
+    /// Appends an encoded chunk and says where it will lie.
+    pub fn append(&mut self, kind: ChunkKind, id: ChunkId, len: u32, encoded: &[u8]) -> ChunkRef {
+        let offset = u32::try_from(self.payload.len()).expect("a pack is far below 4 GiB");
+        let encoded_len = u32::try_from(encoded.len()).expect("a chunk is far below 4 GiB");
+        let hint = Locator { pack: self.pack, offset, len: encoded_len };
+        let chunk = ChunkRef { id, len, hint };
+        self.payload.extend_from_slice(encoded);
+        self.directory.push(Packed { kind, chunk });
+        chunk
+    }
+
+    /// Takes the filled pack out and leaves an empty one with a new id.
+    pub fn take(&mut self) -> FinishedPack {
+        let fresh = PackWriter::new(self.object_type == ObjectType::MetaPack);
+        let full = std::mem::replace(self, fresh);
+        FinishedPack {
+            pack: full.pack,
+            object_type: full.object_type,
+            directory: full.directory,
+            payload: full.payload,
+        }
+    }
+}
+
+impl FinishedPack {
+    /// Seals the pack and reads it back from memory: every segment opened, every chunk decoded and hashed.
+    pub fn seal(&self, keys: &Keys) -> Result<Vec<u8>> {
+        let directory = chunk::encode_directory(&self.directory);
+        let object = sealed::seal(keys, self.object_type, self.pack, &self.payload, &directory, 0);
+        self.check(keys, &object).map_err(|source| Error::PackFaulty { source })?;
+        Ok(object)
+    }
+
+    fn check(&self, keys: &Keys, object: &[u8]) -> std::result::Result<(), FormatError> {
+        let opened = sealed::open(keys, self.object_type, Some(self.pack), object)?;
+        let payload = opened.payload();
+        let directory = chunk::decode_directory(opened.directory(), self.pack, payload.len() as u64)?;
+        if directory != self.directory {
+            return Err(FormatError::Mismatch { what: "pack directory" });
+        }
+        for Packed { kind, chunk } in directory {
+            let start = chunk.hint.offset as usize;
+            let encoded = &payload[start..start + chunk.hint.len as usize];
+            chunk::open(keys, kind, chunk.id, chunk.len, encoded)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::crypto::MasterKey;
+    use crate::id::RepositoryId;
+
+    #[test]
+    fn a_full_pack_is_a_fixed_point_of_the_padding() {
+        let keys = Keys::new(RepositoryId([7; 16]), MasterKey::generate());
+        let mut pack = PackWriter::new(true);
+        let mut plain = vec![0; 200_000];
+        blake3::Hasher::new().finalize_xof().fill(&mut plain);
+        let mut encoded = Vec::new();
+        chunk::encode(&plain, 3, &mut encoded).unwrap();
+        let id = keys.chunk_id(ChunkKind::NodePage, &plain);
+        while !pack.is_full_for(encoded.len()) {
+            pack.append(ChunkKind::NodePage, id, plain.len() as u32, &encoded);
+        }
+        let finished = pack.take();
+        assert!(pack.is_empty() && finished.directory.len() > 30);
+        let object = finished.seal(&keys).unwrap();
+        assert!(object.len() <= META_PACK_BYTES + META_PACK_BYTES / 100);
+    }
+
+    #[test]
+    fn a_chunk_that_does_not_read_back_is_noticed() {
+        let keys = Keys::new(RepositoryId([7; 16]), MasterKey::generate());
+        let mut pack = PackWriter::new(false);
+        let mut encoded = Vec::new();
+        chunk::encode(b"what was written", 3, &mut encoded).unwrap();
+        let id = keys.chunk_id(ChunkKind::Data, b"what was read!!!");
+        pack.append(ChunkKind::Data, id, 16, &encoded);
+        assert!(matches!(pack.take().seal(&keys), Err(Error::PackFaulty { source: FormatError::Id })));
+    }
+}

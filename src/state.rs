@@ -1,0 +1,162 @@
+//! What this machine remembers of a repository: its own writer id, and the heads of the log it has seen.
+//!
+//! A small SQLite file per repository. Losing it is harmless: the next backup starts a new chain. It is also the lock
+//! that keeps two processes of one writer from appending at the same time.
+
+use crate::id::RepositoryId;
+use crate::id::WriterId;
+use rusqlite::Connection;
+use rusqlite::OptionalExtension;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The state cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot use the local state in '{}'", path.display())]
+pub struct StateError {
+    /// The file or folder.
+    pub path: PathBuf,
+    /// What SQLite or the system said.
+    #[source]
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// A record this machine has seen at the end of a chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// Whose chain.
+    pub writer: WriterId,
+    /// Its number.
+    pub seq: u64,
+    /// Hash of the record object.
+    pub hash: [u8; 32],
+}
+
+/// Open state of one repository.
+#[derive(Debug)]
+pub struct State {
+    db: Connection,
+    path: PathBuf,
+}
+
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS writer (id BLOB NOT NULL, machine BLOB NOT NULL);
+    CREATE TABLE IF NOT EXISTS head (writer BLOB PRIMARY KEY, seq INTEGER NOT NULL, hash BLOB NOT NULL);
+";
+
+impl State {
+    /// Opens or makes the state below `folder`.
+    pub fn open(folder: &Path, repository: RepositoryId) -> Result<State, StateError> {
+        let path = folder.join(format!("{repository}.db"));
+        let fault = |source| StateError { path: path.clone(), source };
+        std::fs::create_dir_all(folder).map_err(|e| fault(e.into()))?;
+        let db = Connection::open(&path).map_err(|e| fault(e.into()))?;
+        let prepare = || {
+            db.busy_timeout(Duration::from_secs(120))?;
+            db.pragma_update(None, "journal_mode", "WAL")?;
+            db.pragma_update(None, "synchronous", "FULL")?;
+            db.execute_batch(SCHEMA)
+        };
+        prepare().map_err(|e| fault(e.into()))?;
+        Ok(State { db, path })
+    }
+
+    /// State that lasts as long as the process: for machines where nothing can be written.
+    pub fn in_memory() -> Result<State, StateError> {
+        let path = PathBuf::from(":memory:");
+        let open = || -> rusqlite::Result<Connection> {
+            let db = Connection::open_in_memory()?;
+            db.execute_batch(SCHEMA)?;
+            Ok(db)
+        };
+        match open() {
+            Ok(db) => Ok(State { db, path }),
+            Err(e) => Err(StateError { path, source: e.into() }),
+        }
+    }
+
+    fn fault(&self, source: rusqlite::Error) -> StateError {
+        StateError { path: self.path.clone(), source: source.into() }
+    }
+
+    /// The writer id of this machine, if it has one. A copied disk (other machine id) has none of its own.
+    pub fn writer(&self, machine: &[u8]) -> Result<Option<WriterId>, StateError> {
+        self.db
+            .query_row("SELECT id FROM writer WHERE machine = ?1", [machine], |row| row.get::<_, [u8; 16]>(0))
+            .optional()
+            .map(|id| id.map(WriterId))
+            .map_err(|e| self.fault(e))
+    }
+
+    /// Keeps a new writer id.
+    pub fn set_writer(&self, machine: &[u8], writer: WriterId) -> Result<(), StateError> {
+        let set = || {
+            self.db.execute("DELETE FROM writer", [])?;
+            self.db.execute("INSERT INTO writer (id, machine) VALUES (?1, ?2)", (writer.0, machine))
+        };
+        set().map(drop).map_err(|e| self.fault(e))
+    }
+
+    /// Takes the lock that other processes of this machine wait for. [`State::unlock`] keeps what was written.
+    pub fn lock(&self) -> Result<(), StateError> {
+        self.db.execute_batch("BEGIN IMMEDIATE").map_err(|e| self.fault(e))
+    }
+
+    /// Ends what [`State::lock`] began.
+    pub fn unlock(&self) -> Result<(), StateError> {
+        self.db.execute_batch("COMMIT").map_err(|e| self.fault(e))
+    }
+
+    /// The heads this machine has seen.
+    pub fn heads(&self) -> Result<Vec<Head>, StateError> {
+        let read = || -> rusqlite::Result<Vec<Head>> {
+            let mut query = self.db.prepare("SELECT writer, seq, hash FROM head")?;
+            let rows = query.query_map([], |row| {
+                let (writer, seq, hash): (_, i64, _) = (WriterId(row.get(0)?), row.get(1)?, row.get(2)?);
+                Ok(Head { writer, seq: seq.cast_unsigned(), hash })
+            })?;
+            rows.collect()
+        };
+        read().map_err(|e| self.fault(e))
+    }
+
+    /// Remembers a head; never goes back to an older one.
+    pub fn remember(&self, head: Head) -> Result<(), StateError> {
+        self.db
+            .execute(
+                "INSERT INTO head (writer, seq, hash) VALUES (?1, ?2, ?3) ON CONFLICT (writer)
+                 DO UPDATE SET seq = excluded.seq, hash = excluded.hash WHERE excluded.seq > seq",
+                (head.writer.0, head.seq.cast_signed(), head.hash),
+            )
+            .map(drop)
+            .map_err(|e| self.fault(e))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remembers_across_opens_and_never_goes_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = RepositoryId([1; 16]);
+        let (old, new) = (
+            Head { writer: WriterId([2; 16]), seq: 3, hash: [3; 32] },
+            Head { writer: WriterId([2; 16]), seq: 4, hash: [4; 32] },
+        );
+        let state = State::open(folder.path(), repository).unwrap();
+        assert_eq!(state.writer(b"machine").unwrap(), None);
+        state.lock().unwrap();
+        state.set_writer(b"machine", WriterId([9; 16])).unwrap();
+        state.remember(new).unwrap();
+        state.remember(old).unwrap();
+        state.unlock().unwrap();
+        let again = State::open(folder.path(), repository).unwrap();
+        assert_eq!(again.writer(b"machine").unwrap(), Some(WriterId([9; 16])));
+        assert_eq!(again.writer(b"other").unwrap(), None);
+        assert_eq!(again.heads().unwrap(), [new]);
+    }
+}
