@@ -1,9 +1,33 @@
 //! Bygone: backups that open as drives.
+//!
+//! # Bird's eye
+//! A *writer* takes snapshots of folders into a *repository* (any object storage); a *drive* shows a snapshot
+//! as a read-only file system within a few round trips. The bytes are described in [`format`].
+//!
+//! # Floors
+//! A module uses lower floors only; equals do not know each other; `tests/tidy.rs` keeps it so.
+//!
+//! | floor | modules | what lives there |
+//! |---|---|---|
+//! | words | [`id`] [`path`] [`meta`] [`extent`] [`monitor`] | values; no I/O, no clock, no async |
+//! | bytes | [`compress`] [`chunker`] [`crypto`], on them [`format`], on it [`tree`] | pure, total on hostile input, sync |
+//! | edges | [`store`] [`source`] [`target`] [`state`] | the only code that touches the world |
+//! | repo | [`repo`] | open, find a chunk, fill a pack, the log |
+//! | browse | [`browse`] | a snapshot as a tree |
+//! | deeds | [`backup`] [`restore`] [`drive`] | what people ask for |
+//! | faces | [`cli`] | how they ask |
+//!
+//! Deeds are functions: `backup(&repo, &options, monitor)`. The library never prints, and never reads the
+//! environment or the home folder; that is the business of [`cli`].
 #![forbid(unsafe_code)]
 
+pub mod backup;
+pub mod browse;
 pub mod chunker;
+pub mod cli;
 pub mod compress;
 pub mod crypto;
+pub mod drive;
 pub mod extent;
 pub mod format;
 pub mod id;
@@ -11,6 +35,9 @@ pub mod meta;
 pub mod monitor;
 pub mod path;
 pub mod repo;
+pub mod restore;
+pub mod source;
 pub mod state;
 pub mod store;
+pub mod target;
 pub mod tree;
