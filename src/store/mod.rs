@@ -1,14 +1,67 @@
 //! A place for named bytes: the only door to where a repository is kept.
 //!
-//! Objects are written once and whole, never changed. A name is lower-case text with `/` between components.
-//! Implementations: `remote` (anything `object_store` reaches: folder, S3, GCS, Azure, memory). Decorators:
-//! retries, request counts, and (for tests) faults and latency. All pass the same contract test.
+//! Objects are written once and whole, never changed. A name is lower-case text with `/` between components
+//! (`a-z 0-9 . _ -`, no component begins with a dot), see [`is_name`]. Whatever else lies in the same folder or
+//! bucket is left alone and never listed.
+//!
+//! # Opening one
+//! [`Location`] is parsed from text (`/path`, `s3://bucket/prefix`, `gs://`, `az://`, `memory://name`); [`open`]
+//! makes an [`AnyStore`] of it and of [`StoreOptions`]. What comes back is already decorated: at most
+//! `requests_max` requests at once ([`Limited`]) and, for clouds, patience with a server that is away ([`Retrying`]).
+//! [`probe`] finds out what the store can do; `init` writes that down.
+//!
+//! # Who does what
+//! | type | what it is |
+//! |---|---|
+//! | `Folder` | a local or network folder: durable writes, notices a disk that went away |
+//! | `Remote` | clouds and memory through `object_store`: time-outs, errors sorted into [`ErrorKind`] |
+//! | [`Limited`], [`Retrying`] | bounds requests under way; tries again what may pass |
+//! | [`Counted`] | counts and remembers requests: the measure of every promise about round trips |
+//! | [`Faulty`], [`Latency`] | for tests: a store that fails by plan, a store that is far away |
+//!
+//! All of them pass the same contract test (`tests/it/contract.rs`).
+
+mod cloud;
+mod counted;
+mod failure;
+mod faulty;
+mod folder;
+mod latency;
+mod limited;
+mod location;
+mod open;
+mod options;
+mod probe;
+mod remote;
+mod retrying;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use std::fmt;
 use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::Arc;
+
+pub use counted::Counted;
+pub use counted::Request;
+pub use counted::Totals;
+pub use counted::Verb;
+pub use counted::depth;
+pub use faulty::Asked;
+pub use faulty::Fault;
+pub use faulty::Faulty;
+pub use latency::Latency;
+pub use limited::Limited;
+pub use location::Cloud;
+pub use location::Location;
+pub use open::open;
+pub use options::StoreOptions;
+pub use probe::Probed;
+pub use probe::probe;
+pub use retrying::Retrying;
+
+/// No object is larger, and none larger is read whole: a hostile server cannot make us take more memory.
+pub const OBJECT_BYTES_MAX: u64 = 1 << 30;
 
 /// An object as a listing shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,12 +75,12 @@ pub struct Stored {
 }
 
 /// What went wrong, as far as it decides what to do next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// No object of that name.
+    /// No object of that name; for `open`, `list` and `write`: no such folder, bucket or container.
     NotFound,
-    /// `put_new` found one already (only stores with conditional create can tell).
+    /// `put_new` found another object of that name (only stores with conditional create can tell).
     AlreadyExists,
     /// Credentials missing or refused, or a read-only place.
     Denied,
@@ -35,7 +88,7 @@ pub enum ErrorKind {
     Full,
     /// Server or disk cannot be reached, or did not answer in time. Worth trying again later.
     Unreachable,
-    /// The location text cannot be understood.
+    /// The location or an option cannot be understood.
     BadLocation,
     /// The range asked for is not (wholly) there: the object is shorter.
     Truncated,
@@ -43,15 +96,14 @@ pub enum ErrorKind {
     Other,
 }
 
-/// A request that failed.
+/// A request that failed. Display tells what was wanted, where and what kind of failure; the source says why.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {verb} '{name}' at {location}{}", describe(*kind))]
 pub struct Error {
     /// What kind of failure.
     pub kind: ErrorKind,
     /// `read`, `write`, `list`, `delete`, `open`.
     pub verb: &'static str,
-    /// The object.
+    /// The object; empty if the request was about the store as a whole.
     pub name: String,
     /// The store, as people know it (no secrets).
     pub location: String,
@@ -60,16 +112,42 @@ pub struct Error {
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
-fn describe(kind: ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::NotFound => ": there is no such object",
-        ErrorKind::AlreadyExists => ": it already exists",
-        ErrorKind::Denied => ": access denied",
-        ErrorKind::Full => ": no space left",
-        ErrorKind::Unreachable => ": the storage cannot be reached",
-        ErrorKind::BadLocation => ": not a location Bygone understands",
-        ErrorKind::Truncated => ": it is shorter than it should be",
-        ErrorKind::Other => "",
+impl Error {
+    /// An error without a cause. `name` may be empty.
+    pub fn new(kind: ErrorKind, verb: &'static str, name: &str, location: impl Into<String>) -> Error {
+        Error { kind, verb, name: name.to_owned(), location: location.into(), source: None }
+    }
+
+    /// The same with a cause: an error, or simply a text.
+    pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// True if the same request may succeed later with nobody doing anything about it.
+    pub fn is_transient(&self) -> bool {
+        self.kind == ErrorKind::Unreachable
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {} ", self.verb)?;
+        if !self.name.is_empty() {
+            write!(f, "'{}' at ", self.name)?;
+        }
+        write!(f, "{}", self.location)?;
+        f.write_str(match (self.kind, self.verb) {
+            (ErrorKind::NotFound, "open" | "list" | "write") => ": there is no such folder, bucket or container",
+            (ErrorKind::NotFound, _) => ": there is no such object",
+            (ErrorKind::AlreadyExists, _) => ": it already exists",
+            (ErrorKind::Denied, _) => ": access denied",
+            (ErrorKind::Full, _) => ": no space left",
+            (ErrorKind::Unreachable, _) => ": the storage cannot be reached",
+            (ErrorKind::BadLocation, _) => ": Bygone does not understand this",
+            (ErrorKind::Truncated, _) => ": it is shorter than it should be",
+            (ErrorKind::Other, _) => "",
+        })
     }
 }
 
@@ -82,7 +160,7 @@ pub trait Store: Debug + Send + Sync {
     /// Where this is, as people know it: a path or URL without secrets.
     fn location(&self) -> String;
 
-    /// The whole object.
+    /// The whole object. Refuses one longer than [`OBJECT_BYTES_MAX`].
     async fn get(&self, name: &str) -> Result<Bytes>;
 
     /// This range, or what the object has of it: shorter only if the object ends before the range does;
@@ -91,17 +169,78 @@ pub trait Store: Debug + Send + Sync {
 
     /// Writes a new object, durably: when this returns, the bytes survive a power cut.
     /// [`ErrorKind::AlreadyExists`] where the store can tell; other stores overwrite.
+    /// Finding the very same bytes there is success: an earlier attempt may have arrived without our hearing of it.
     async fn put_new(&self, name: &str, bytes: Bytes) -> Result<()>;
 
-    /// Every object whose name starts with `prefix` (whole components: `log`, not `lo`), sorted by name.
+    /// Every object below `prefix` (whole components: `log` is not `logs/1`; empty = all), sorted by name.
     async fn list(&self, prefix: &str) -> Result<Vec<Stored>>;
 
     /// Length and time of one object.
     async fn head(&self, name: &str) -> Result<Stored>;
 
-    /// Removes an object; fine if it is gone already.
+    /// Removes an object; fine if it is gone already. Not durable: a power cut may bring it back.
     async fn delete(&self, name: &str) -> Result<()>;
 }
 
 /// A store that may be shared.
 pub type AnyStore = Arc<dyn Store>;
+
+/// True for text that may name an object. Anything else is refused when used and ignored when listed.
+pub fn is_name(name: &str) -> bool {
+    const NAME_LEN_MAX: usize = 512;
+    name.len() <= NAME_LEN_MAX && name.split('/').all(is_component)
+}
+
+fn is_component(component: &str) -> bool {
+    const COMPONENT_LEN_MAX: usize = 200;
+    (1..=COMPONENT_LEN_MAX).contains(&component.len())
+        && !component.starts_with('.')
+        && component.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'))
+}
+
+/// A name that may be used, or the error that says it may not. An empty prefix is the whole store.
+fn checked(name: &str, verb: &'static str, location: &str) -> Result<()> {
+    if is_name(name) || (verb == "list" && name.is_empty()) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Other, verb, name, location).because("this is no name for an object"))
+}
+
+/// The answer to an empty range, which needs no request; a reversed one is refused.
+fn trivial_range(range: &Range<u64>, name: &str, location: &str) -> Option<Result<Bytes>> {
+    if range.start < range.end && range.end - range.start <= OBJECT_BYTES_MAX {
+        return None;
+    }
+    Some(if range.start == range.end {
+        Ok(Bytes::new())
+    } else {
+        let said = format!("the range {}..{} makes no sense", range.start, range.end);
+        Err(Error::new(ErrorKind::Other, "read", name, location).because(said))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::store::Error;
+    use crate::store::ErrorKind;
+    use crate::store::is_name;
+
+    #[test]
+    fn names() {
+        for good in ["config", "packs/00/0f-a_b.c", "log/w/000001"] {
+            assert!(is_name(good), "{good}");
+        }
+        let long = "a/".repeat(300) + "a";
+        for bad in ["", "/a", "a/", "a//b", "..", "a/../b", ".staging/x", "A", "a#1", "a b", "é", &long] {
+            assert!(!is_name(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn errors_read_as_sentences() {
+        let read = Error::new(ErrorKind::NotFound, "read", "config", "/b");
+        assert_eq!(read.to_string(), "cannot read 'config' at /b: there is no such object");
+        let open = Error::new(ErrorKind::NotFound, "open", "", "/b");
+        assert_eq!(open.to_string(), "cannot open /b: there is no such folder, bucket or container");
+    }
+}

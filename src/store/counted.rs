@@ -1,0 +1,220 @@
+//! Counts requests and, if asked, remembers each: so a test can say how many requests a deed makes, and how many of
+//! them lie one after another.
+
+use crate::store::AnyStore;
+use crate::store::Result;
+use crate::store::Store;
+use crate::store::Stored;
+use async_trait::async_trait;
+use bytes::Bytes;
+use std::future::Future;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::Mutex;
+
+/// What a request does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Verb {
+    /// `get` and `get_range`.
+    Get,
+    /// `put_new`.
+    Put,
+    /// `list`.
+    List,
+    /// `head`.
+    Head,
+    /// `delete`.
+    Delete,
+}
+
+/// One request that has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// What it did.
+    pub verb: Verb,
+    /// The object, or the prefix of a listing.
+    pub name: String,
+    /// The range of a `get_range`.
+    pub range: Option<Range<u64>>,
+    /// Content read or written, bytes; 0 if it failed.
+    pub bytes: u64,
+    /// Whether it succeeded.
+    pub is_ok: bool,
+    /// When it began: a number that grows by one with every beginning and every end of a request.
+    pub began: u64,
+    /// When it ended, on the same scale.
+    pub ended: u64,
+}
+
+/// Sums since the beginning. Failed requests count as requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// All requests.
+    pub requests: u64,
+    /// Whole objects and ranges read.
+    pub gets: u64,
+    /// Objects written.
+    pub puts: u64,
+    /// Listings; a long one is one.
+    pub lists: u64,
+    /// Objects removed.
+    pub deletes: u64,
+    /// Lengths asked for.
+    pub heads: u64,
+    /// Content read, bytes.
+    pub bytes_read: u64,
+    /// Content written, bytes.
+    pub bytes_written: u64,
+}
+
+/// A store that counts.
+#[derive(Debug)]
+pub struct Counted {
+    inner: AnyStore,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    clock: u64,
+    totals: Totals,
+    log: Option<Vec<Request>>,
+}
+
+impl Counted {
+    /// Counts only.
+    pub fn new(inner: AnyStore) -> Arc<Counted> {
+        Arc::new(Counted { inner, state: Mutex::default() })
+    }
+
+    /// Counts and remembers every request: memory grows with each.
+    pub fn with_log(inner: AnyStore) -> Arc<Counted> {
+        let state = State { log: Some(Vec::new()), ..State::default() };
+        Arc::new(Counted { inner, state: Mutex::new(state) })
+    }
+
+    /// The sums so far.
+    pub fn totals(&self) -> Totals {
+        self.state().totals
+    }
+
+    /// The requests that have ended so far, in the order of their ends; empty without a log.
+    pub fn log(&self) -> Vec<Request> {
+        self.state().log.clone().unwrap_or_default()
+    }
+
+    /// Begins again from nothing. Requests under way are counted when they end.
+    pub fn reset(&self) {
+        let mut state = self.state();
+        state.totals = Totals::default();
+        state.log.iter_mut().for_each(Vec::clear);
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().expect("no panic while holding the lock")
+    }
+
+    fn tick(&self) -> u64 {
+        let mut state = self.state();
+        state.clock += 1;
+        state.clock
+    }
+
+    async fn count<T>(
+        &self,
+        (verb, name, range): (Verb, &str, Option<Range<u64>>),
+        bytes_of: impl Fn(&T) -> u64,
+        request: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let began = self.tick();
+        let result = request.await;
+        let ended = self.tick();
+        let bytes = result.as_ref().map_or(0, bytes_of);
+        let mut state = self.state();
+        let totals = &mut state.totals;
+        totals.requests += 1;
+        match verb {
+            Verb::Get => totals.gets += 1,
+            Verb::Put => totals.puts += 1,
+            Verb::List => totals.lists += 1,
+            Verb::Head => totals.heads += 1,
+            Verb::Delete => totals.deletes += 1,
+        }
+        match verb {
+            Verb::Put => totals.bytes_written += bytes,
+            _ => totals.bytes_read += bytes,
+        }
+        if let Some(log) = &mut state.log {
+            log.push(Request { verb, name: name.to_owned(), range, bytes, is_ok: result.is_ok(), began, ended });
+        }
+        result
+    }
+}
+
+/// How many of these requests lie one after another at most: the round trips nobody can save by doing more at once.
+pub fn depth(log: &[Request]) -> usize {
+    let mut by_end: Vec<&Request> = log.iter().collect();
+    by_end.sort_unstable_by_key(|request| request.ended);
+    let mut depth = 0;
+    let mut last_end = 0;
+    for request in by_end {
+        if request.began > last_end {
+            depth += 1;
+            last_end = request.ended;
+        }
+    }
+    depth
+}
+
+#[async_trait]
+impl Store for Counted {
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+
+    async fn get(&self, name: &str) -> Result<Bytes> {
+        self.count((Verb::Get, name, None), |bytes: &Bytes| bytes.len() as u64, self.inner.get(name)).await
+    }
+
+    async fn get_range(&self, name: &str, range: Range<u64>) -> Result<Bytes> {
+        let what = (Verb::Get, name, Some(range.clone()));
+        self.count(what, |bytes: &Bytes| bytes.len() as u64, self.inner.get_range(name, range)).await
+    }
+
+    async fn put_new(&self, name: &str, bytes: Bytes) -> Result<()> {
+        let len = bytes.len() as u64;
+        self.count((Verb::Put, name, None), |()| len, self.inner.put_new(name, bytes)).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<Stored>> {
+        self.count((Verb::List, prefix, None), |_| 0, self.inner.list(prefix)).await
+    }
+
+    async fn head(&self, name: &str) -> Result<Stored> {
+        self.count((Verb::Head, name, None), |_| 0, self.inner.head(name)).await
+    }
+
+    async fn delete(&self, name: &str) -> Result<()> {
+        self.count((Verb::Delete, name, None), |()| 0, self.inner.delete(name)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::store::Request;
+    use crate::store::Verb;
+    use crate::store::depth;
+
+    fn request(began: u64, ended: u64) -> Request {
+        Request { verb: Verb::Get, name: String::new(), range: None, bytes: 0, is_ok: true, began, ended }
+    }
+
+    #[test]
+    fn depth_is_the_longest_chain() {
+        assert_eq!(depth(&[]), 0);
+        assert_eq!(depth(&[request(1, 6), request(2, 5), request(3, 4)]), 1);
+        assert_eq!(depth(&[request(1, 2), request(3, 4), request(5, 6)]), 3);
+        // A long one beside two short ones.
+        assert_eq!(depth(&[request(1, 6), request(2, 3), request(4, 5)]), 2);
+    }
+}

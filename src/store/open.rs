@@ -1,0 +1,53 @@
+//! From a location to a store that is ready for use.
+
+use crate::store::AnyStore;
+use crate::store::Limited;
+use crate::store::Location;
+use crate::store::Result;
+use crate::store::Retrying;
+use crate::store::StoreOptions;
+use crate::store::cloud;
+use crate::store::folder::Folder;
+use crate::store::remote::Remote;
+use object_store::ObjectStore;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::prefix::PrefixStore;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::LazyLock;
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// The memories of this process, by name.
+static MEMORIES: LazyLock<Mutex<HashMap<String, Arc<InMemory>>>> = LazyLock::new(Mutex::default);
+
+/// Opens a store. A cloud is not asked anything yet, so only a folder can be [`NotFound`] here; credentials that are
+/// missing altogether are [`Denied`] at once.
+///
+/// Clouds take endpoint and credentials from the standard variables of their environment (`AWS_*`, `GOOGLE_*`,
+/// `AZURE_*`) and from the settings of `options`, which win.
+///
+/// [`NotFound`]: crate::store::ErrorKind::NotFound
+/// [`Denied`]: crate::store::ErrorKind::Denied
+pub fn open(location: &Location, options: &StoreOptions) -> Result<AnyStore> {
+    let stall = Duration::from_secs(options.stall_secs_max);
+    let store: AnyStore = match location {
+        Location::Folder(path) => Arc::new(Folder::open(path, options.create)?),
+        Location::Memory(name) => {
+            let mut memories = MEMORIES.lock().expect("no panic while holding the lock");
+            let memory = memories.entry(name.clone()).or_default().clone();
+            Arc::new(Remote::new(location.to_string(), memory, stall))
+        }
+        Location::Bucket { cloud, bucket, prefix } => {
+            let mut bucket = cloud::bucket(*cloud, bucket, &location.to_string(), options)?;
+            if !prefix.is_empty() {
+                let prefix = Path::parse(prefix).expect("a location holds only prefixes that are paths");
+                bucket = Arc::new(PrefixStore::new(bucket, prefix)) as Arc<dyn ObjectStore>;
+            }
+            let remote = Arc::new(Remote::new(location.to_string(), bucket, stall));
+            Retrying::new(remote, options.retry_secs_max)
+        }
+    };
+    Ok(Limited::new(store, options.requests_max))
+}

@@ -1,0 +1,106 @@
+//! How to open a store: limits, and settings for the kinds of storage. Debug shows no secret.
+
+use crate::store::Error;
+use crate::store::ErrorKind;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// How to open a store. `Default` is right for a backup.
+#[derive(Clone)]
+pub struct StoreOptions {
+    /// Make the folder if it is missing (for `init`). Buckets and containers are never made.
+    pub create: bool,
+    /// How long a cloud that answered before is asked again before we give up. 0 = ask once.
+    pub retry_secs_max: u64,
+    /// Requests under way at once.
+    pub requests_max: usize,
+    /// A cloud that says nothing for so long is taken to be gone.
+    pub stall_secs_max: u64,
+    /// How long making a connection may take.
+    pub connect_secs_max: u64,
+    /// Settings of the kinds of storage, `s3.region` = `eu-west-1`; they win over the environment.
+    pub settings: BTreeMap<String, String>,
+}
+
+impl Default for StoreOptions {
+    fn default() -> StoreOptions {
+        StoreOptions {
+            create: false,
+            retry_secs_max: 300,
+            requests_max: 16,
+            stall_secs_max: 60,
+            connect_secs_max: 10,
+            settings: BTreeMap::new(),
+        }
+    }
+}
+
+impl StoreOptions {
+    /// Takes one `key=value` as given by `-o`: a limit of this struct by its name, or a setting of a cloud by its
+    /// name after `s3.`, `gs.` or `az.`. Whether a cloud knows the setting is told when the store is opened.
+    pub fn set(&mut self, text: &str) -> Result<(), Error> {
+        let (key, value) = text.split_once('=').unwrap_or((text, ""));
+        let (key, value) = (key.trim(), value.trim());
+        match key {
+            "retry_secs_max" => self.retry_secs_max = number(key, value, 0)?,
+            "stall_secs_max" => self.stall_secs_max = number(key, value, 1)?,
+            "connect_secs_max" => self.connect_secs_max = number(key, value, 1)?,
+            "requests_max" => self.requests_max = usize::try_from(number(key, value, 1)?).unwrap_or(usize::MAX),
+            _ if ["s3.", "gs.", "az."].iter().any(|kind| key.starts_with(kind)) && !value.is_empty() => {
+                self.settings.insert(key.to_ascii_lowercase(), value.to_owned());
+            }
+            _ => {
+                let hint = "write a limit (retry_secs_max, requests_max, stall_secs_max, connect_secs_max) \
+                            or a setting like s3.region, then = and its value";
+                return Err(bad_option(key, hint));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn number(key: &str, value: &str, least: u64) -> Result<u64, Error> {
+    let most = 86_400;
+    let number = value.parse().ok().filter(|n| (least..=most).contains(n));
+    number.ok_or_else(|| bad_option(key, format!("its value is a number from {least} to {most}")))
+}
+
+/// The refusal of one option. Names the key only: the value may be a secret.
+pub(crate) fn bad_option(key: &str, hint: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::new(ErrorKind::BadLocation, "open", "", format!("with option '{key}'")).because(hint)
+}
+
+impl fmt::Debug for StoreOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreOptions")
+            .field("create", &self.create)
+            .field("retry_secs_max", &self.retry_secs_max)
+            .field("requests_max", &self.requests_max)
+            .field("stall_secs_max", &self.stall_secs_max)
+            .field("connect_secs_max", &self.connect_secs_max)
+            .field("settings", &self.settings.keys())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use crate::store::StoreOptions;
+
+    #[test]
+    fn options_are_set_by_text() {
+        let mut options = StoreOptions::default();
+        for text in ["retry_secs_max=7", "requests_max = 3", "s3.secret_access_key=hunter2=="] {
+            options.set(text).unwrap();
+        }
+        assert_eq!((options.retry_secs_max, options.requests_max), (7, 3));
+        assert_eq!(options.settings["s3.secret_access_key"], "hunter2==");
+        assert!(!format!("{options:?}").contains("hunter2"));
+        for bad in ["", "x=1", "retry_secs_max", "retry_secs_max=-1", "requests_max=0", "s3.region", "s4.key=hunter2"] {
+            let error = options.set(bad).unwrap_err();
+            assert!(!format!("{error:?}").contains("hunter2"));
+        }
+    }
+}

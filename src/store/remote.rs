@@ -1,0 +1,218 @@
+//! Clouds and memory, through `object_store`.
+//!
+//! One call is one attempt (plus `object_store`'s own quick second and third try); patience is [`Retrying`]'s.
+//! An attempt ends when the server falls silent: a download when no byte comes for `stall`, an upload when even a very
+//! slow link would have finished. Every length is checked: no more is taken than was asked for.
+//!
+//! [`Retrying`]: crate::store::Retrying
+
+use crate::store::Error;
+use crate::store::ErrorKind;
+use crate::store::OBJECT_BYTES_MAX;
+use crate::store::Result;
+use crate::store::Store;
+use crate::store::Stored;
+use crate::store::checked;
+use crate::store::failure::Failure;
+use crate::store::is_name;
+use crate::store::trivial_range;
+use async_trait::async_trait;
+use bytes::Bytes;
+use bytes::BytesMut;
+use futures::StreamExt;
+use object_store::GetOptions;
+use object_store::GetRange;
+use object_store::GetResult;
+use object_store::ObjectMeta;
+use object_store::ObjectStore;
+use object_store::ObjectStoreExt;
+use object_store::PutMode;
+use object_store::PutOptions;
+use object_store::PutPayload;
+use object_store::path::Path;
+use std::future::Future;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// The slowest link on which a backup still makes sense; an upload below this is taken for dead.
+const UPLOAD_BYTES_PER_SEC_MIN: u64 = 32 * 1024;
+
+/// A bucket, a container or memory.
+#[derive(Debug)]
+pub(crate) struct Remote {
+    location: String,
+    inner: Arc<dyn ObjectStore>,
+    stall: Duration,
+    /// Set once the server has said that it does not know conditional puts.
+    is_unconditional: AtomicBool,
+}
+
+impl Remote {
+    pub(crate) fn new(location: String, inner: Arc<dyn ObjectStore>, stall: Duration) -> Remote {
+        Remote { location, inner, stall, is_unconditional: AtomicBool::new(false) }
+    }
+
+    fn path(&self, name: &str, verb: &'static str) -> Result<Path> {
+        checked(name, verb, &self.location)?;
+        Path::parse(name).map_err(|error| Error::new(ErrorKind::Other, verb, name, &self.location).because(error))
+    }
+
+    /// Waits for one step, but no longer than `limit`.
+    async fn within<T>(
+        &self,
+        limit: Duration,
+        step: impl Future<Output = object_store::Result<T>>,
+    ) -> std::result::Result<T, Failure> {
+        match tokio::time::timeout(limit, step).await {
+            Ok(result) => result.map_err(Failure::from),
+            Err(_) => {
+                let said = format!("no answer within {} seconds", limit.as_secs());
+                Err(Failure::new(ErrorKind::Unreachable, said))
+            }
+        }
+    }
+
+    async fn fetch(&self, name: &str, range: Option<Range<u64>>) -> Result<Bytes> {
+        let path = self.path(name, "read")?;
+        let options = GetOptions::default().with_range(range.clone().map(GetRange::Bounded));
+        let fetched = match self.within(self.stall, self.inner.get_opts(&path, options)).await {
+            Ok(result) => self.collect(result, range.as_ref()).await,
+            Err(failure) => Err(failure),
+        };
+        match (fetched, range) {
+            (Ok(bytes), _) => Ok(bytes),
+            (Err(failure), Some(range)) if failure.kind == ErrorKind::Other => {
+                Err(self.was_short(name, &range, failure).await)
+            }
+            (Err(failure), _) => Err(failure.at("read", name, &self.location)),
+        }
+    }
+
+    /// Stores tell of a range behind the end in many ways; the length of the object settles it.
+    async fn was_short(&self, name: &str, range: &Range<u64>, mut failure: Failure) -> Error {
+        if self.head(name).await.is_ok_and(|stored| stored.len < range.end) {
+            failure.kind = ErrorKind::Truncated;
+        }
+        failure.at("read", name, &self.location)
+    }
+
+    async fn collect(&self, result: GetResult, range: Option<&Range<u64>>) -> std::result::Result<Bytes, Failure> {
+        let len = range.map_or(result.meta.size, |range| range.end - range.start);
+        if len > OBJECT_BYTES_MAX {
+            return Err(Failure::new(ErrorKind::Other, format!("it has {len} bytes, more than any object")));
+        }
+        let mut stream = result.into_stream();
+        let mut pieces = Vec::new();
+        let mut got = 0;
+        loop {
+            let next = async { stream.next().await.transpose() };
+            let Some(piece) = self.within(self.stall, next).await? else { break };
+            got += piece.len() as u64;
+            if got > len {
+                return Err(Failure::new(ErrorKind::Other, "the server sent more than was asked for"));
+            }
+            pieces.push(piece);
+        }
+        match got {
+            _ if got < len => Err(Failure::new(ErrorKind::Truncated, format!("got {got} of {len} bytes"))),
+            _ if pieces.len() == 1 => Ok(pieces.swap_remove(0)),
+            _ => {
+                let mut whole = BytesMut::with_capacity(usize::try_from(got).unwrap_or(0));
+                pieces.iter().for_each(|piece| whole.extend_from_slice(piece));
+                Ok(whole.freeze())
+            }
+        }
+    }
+
+    async fn put(&self, path: &Path, bytes: &Bytes) -> std::result::Result<(), Failure> {
+        let limit = self.stall + Duration::from_secs(bytes.len() as u64 / UPLOAD_BYTES_PER_SEC_MIN);
+        if !self.is_unconditional.load(Ordering::Relaxed) {
+            let step = self.inner.put_opts(path, PutPayload::from(bytes.clone()), PutOptions::from(PutMode::Create));
+            match self.within(limit, step).await {
+                Ok(_) => return Ok(()),
+                Err(failure) if failure.is_not_implemented() => self.is_unconditional.store(true, Ordering::Relaxed),
+                Err(failure) => return Err(failure),
+            }
+        }
+        let step = self.inner.put_opts(path, PutPayload::from(bytes.clone()), PutOptions::from(PutMode::Overwrite));
+        self.within(limit, step).await.map(|_| ())
+    }
+
+    /// Whether the object that was in the way of our put holds what we wanted to put.
+    async fn is_ours(&self, name: &str, bytes: &Bytes) -> Result<bool> {
+        let len = self.head(name).await?.len;
+        Ok(len == bytes.len() as u64 && self.get(name).await? == bytes)
+    }
+
+    fn stored(&self, meta: ObjectMeta) -> Stored {
+        Stored { name: meta.location.to_string(), len: meta.size, modified_secs: meta.last_modified.timestamp() }
+    }
+
+    async fn listed(&self, prefix: &Path) -> std::result::Result<Vec<Stored>, Failure> {
+        let mut stream = self.inner.list((!prefix.as_ref().is_empty()).then_some(prefix));
+        let mut found = Vec::new();
+        loop {
+            let next = async { stream.next().await.transpose() };
+            let Some(meta) = self.within(self.stall, next).await? else { break };
+            if is_name(meta.location.as_ref()) {
+                found.push(self.stored(meta));
+            }
+        }
+        found.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Ok(found)
+    }
+}
+
+#[async_trait]
+impl Store for Remote {
+    fn location(&self) -> String {
+        self.location.clone()
+    }
+
+    async fn get(&self, name: &str) -> Result<Bytes> {
+        self.fetch(name, None).await
+    }
+
+    async fn get_range(&self, name: &str, range: Range<u64>) -> Result<Bytes> {
+        if let Some(answer) = trivial_range(&range, name, &self.location) {
+            return answer;
+        }
+        self.fetch(name, Some(range)).await
+    }
+
+    async fn put_new(&self, name: &str, bytes: Bytes) -> Result<()> {
+        let path = self.path(name, "write")?;
+        let Err(failure) = self.put(&path, &bytes).await else { return Ok(()) };
+        if failure.kind != ErrorKind::AlreadyExists {
+            return Err(failure.at("write", name, &self.location));
+        }
+        match self.is_ours(name, &bytes).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(failure.at("write", name, &self.location)),
+            // Two puts met, and the other one is not there yet or will not be: ask again later.
+            Err(_) => Err(Error { kind: ErrorKind::Unreachable, ..failure.at("write", name, &self.location) }),
+        }
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<Stored>> {
+        let path = self.path(prefix, "list")?;
+        self.listed(&path).await.map_err(|failure| failure.at("list", prefix, &self.location))
+    }
+
+    async fn head(&self, name: &str) -> Result<Stored> {
+        let path = self.path(name, "read")?;
+        let meta = self.within(self.stall, self.inner.head(&path)).await;
+        meta.map(|meta| self.stored(meta)).map_err(|failure| failure.at("read", name, &self.location))
+    }
+
+    async fn delete(&self, name: &str) -> Result<()> {
+        let path = self.path(name, "delete")?;
+        match self.within(self.stall, self.inner.delete(&path)).await {
+            Err(failure) if failure.kind != ErrorKind::NotFound => Err(failure.at("delete", name, &self.location)),
+            _ => Ok(()),
+        }
+    }
+}

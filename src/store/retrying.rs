@@ -1,0 +1,107 @@
+//! Patience with a store that cannot be reached: tries again, later and later, until a time is up.
+//!
+//! Only [`ErrorKind::Unreachable`] is tried again; every request of a [`Store`] may be repeated without harm. A store
+//! that has never answered is given up much sooner: then the address is wrong more often than the server is away.
+
+use crate::store::AnyStore;
+use crate::store::ErrorKind;
+use crate::store::Result;
+use crate::store::Store;
+use crate::store::Stored;
+use async_trait::async_trait;
+use bytes::Bytes;
+use std::future::Future;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long a store is asked that never answered so far.
+const FIRST_ANSWER_SECS_MAX: u64 = 30;
+const PAUSE_MIN: Duration = Duration::from_millis(250);
+const PAUSE_MAX: Duration = Duration::from_secs(20);
+
+/// Tries requests again that may pass later.
+#[derive(Debug)]
+pub struct Retrying {
+    inner: AnyStore,
+    limit: Duration,
+    has_answered: AtomicBool,
+}
+
+impl Retrying {
+    /// Gives up once `secs_max` have gone by since a request was first made; 0 = at its first failure.
+    /// The last attempt is not cut short.
+    pub fn new(inner: AnyStore, secs_max: u64) -> Arc<Retrying> {
+        let limit = Duration::from_secs(secs_max);
+        Arc::new(Retrying { inner, limit, has_answered: AtomicBool::new(false) })
+    }
+
+    async fn patiently<T, F: Future<Output = Result<T>>>(&self, attempt: impl Fn() -> F) -> Result<T> {
+        let began = Instant::now();
+        let mut pause = PAUSE_MIN;
+        loop {
+            let result = attempt().await;
+            let error = match result {
+                Err(error) if error.is_transient() => error,
+                answer => {
+                    if !matches!(&answer, Err(error) if error.kind == ErrorKind::Other) {
+                        self.has_answered.store(true, Ordering::Relaxed);
+                    }
+                    return answer;
+                }
+            };
+            let limit = match self.has_answered.load(Ordering::Relaxed) {
+                true => self.limit,
+                false => self.limit.min(Duration::from_secs(FIRST_ANSWER_SECS_MAX)),
+            };
+            let wait = jittered(pause);
+            if began.elapsed() + wait > limit {
+                return Err(error);
+            }
+            let cause = crate::monitor::chain(&error);
+            tracing::warn!(wait_ms = wait.as_millis(), cause, "Storage does not answer, trying again");
+            tokio::time::sleep(wait).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+}
+
+/// Between half and the whole of a pause, so that many clients do not come back at the same moment.
+fn jittered(pause: Duration) -> Duration {
+    let random = getrandom::u32().unwrap_or(u32::MAX);
+    pause.mul_f64(0.5 + 0.5 * f64::from(random) / f64::from(u32::MAX))
+}
+
+#[async_trait]
+impl Store for Retrying {
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+
+    async fn get(&self, name: &str) -> Result<Bytes> {
+        self.patiently(|| self.inner.get(name)).await
+    }
+
+    async fn get_range(&self, name: &str, range: Range<u64>) -> Result<Bytes> {
+        self.patiently(|| self.inner.get_range(name, range.clone())).await
+    }
+
+    async fn put_new(&self, name: &str, bytes: Bytes) -> Result<()> {
+        self.patiently(|| self.inner.put_new(name, bytes.clone())).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<Stored>> {
+        self.patiently(|| self.inner.list(prefix)).await
+    }
+
+    async fn head(&self, name: &str) -> Result<Stored> {
+        self.patiently(|| self.inner.head(name)).await
+    }
+
+    async fn delete(&self, name: &str) -> Result<()> {
+        self.patiently(|| self.inner.delete(name)).await
+    }
+}
