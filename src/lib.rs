@@ -13,4 +13,5 @@ pub mod path;
 pub mod repo;
 pub mod state;
 pub mod store;
+pub mod target;
 pub mod tree;
