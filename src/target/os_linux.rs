@@ -24,6 +24,9 @@ pub(super) type Handle = std::os::fd::OwnedFd;
 /// Longest path given to the kernel in one call; longer ones are walked in pieces of this size.
 const PIECE_BYTES_MAX: usize = 4000;
 
+/// How often a look is repeated while someone else keeps changing what is there.
+const TRIES_MAX: usize = 64;
+
 /// What a folder is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Opening {
@@ -125,11 +128,22 @@ pub(super) fn remove_folder(at: &Handle, name: &[u8]) -> io::Result<()> {
 
 /// What stands under a name.
 pub(super) fn stat(at: &Handle, name: &[u8]) -> io::Result<Existing> {
-    let mut found = existing(&rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?);
-    if let Kind::Symlink(target) = &mut found.kind {
-        *target = rustix::fs::readlinkat(at, name, Vec::new())?.into_bytes();
+    for _ in 0..TRIES_MAX {
+        let mut found = existing(&rustix::fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW)?);
+        let Kind::Symlink(target) = &mut found.kind else {
+            return Ok(found);
+        };
+        match rustix::fs::readlinkat(at, name, Vec::new()) {
+            Ok(read) => {
+                *target = read.into_bytes();
+                return Ok(found);
+            }
+            // No link any more: look again.
+            Err(Errno::INVAL) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
-    Ok(found)
+    Err(Errno::AGAIN.into())
 }
 
 /// What a handle is. The target of a symbolic link is left empty.
@@ -137,6 +151,7 @@ pub(super) fn stat_handle(handle: &Handle) -> io::Result<Existing> {
     Ok(existing(&rustix::fs::fstat(handle)?))
 }
 
+#[allow(clippy::useless_conversion, reason = "the width of the link count differs between processors")]
 fn existing(stat: &Stat) -> Existing {
     let (major, minor) = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
     Existing {

@@ -62,11 +62,7 @@ impl<'a> Inode<'a> {
     /// Sets permission bits.
     pub(super) fn set_mode(&self, mode: u32) -> io::Result<()> {
         let mode = Mode::from_raw_mode(mode & 0o7777);
-        Ok(if self.pinned {
-            rustix::fs::chmod(self.proc_path(), mode)
-        } else {
-            rustix::fs::fchmod(self.handle, mode)
-        }?)
+        Ok(if self.pinned { rustix::fs::chmod(self.proc_path(), mode) } else { rustix::fs::fchmod(self.handle, mode) }?)
     }
 
     /// Names of all attributes; none where the file system has no attributes.
