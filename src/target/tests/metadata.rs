@@ -165,7 +165,7 @@ fn hostile_metadata_is_missed_and_harms_nothing() {
             mtime: Time { secs: i64::MIN, nanos },
             xattrs: xattrs.clone(),
             owner: Arc::clone(&owner),
-            flags: u32::MAX & !flag::IMMUTABLE & !flag::APPEND,
+            flags: !(flag::IMMUTABLE | flag::APPEND),
             ..meta(u32::MAX)
         };
         for options in [Options::default(), privileged()] {
