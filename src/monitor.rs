@@ -76,6 +76,12 @@ impl Monitor for Collect {
 
 /// An error with all its causes on one line, each layer once.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |e| e.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text += ": ";
+        text += &next.to_string();
+        cause = next.source();
+    }
+    text
 }

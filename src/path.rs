@@ -114,7 +114,7 @@ mod tests {
         let sorted: [&[u8]; 7] = [b"", b"a", b"a/b", b"a/b/c", b"a/c", b"a!", b"b"];
         for (i, x) in sorted.iter().enumerate() {
             for (j, y) in sorted.iter().enumerate() {
-                assert_eq!(compare(x, y), i.cmp(&j), "{:?} {:?}", Show(x), Show(y));
+                assert_eq!(compare(x, y), i.cmp(&j), "{} {}", Show(x), Show(y));
             }
         }
     }
