@@ -96,7 +96,13 @@ mod tests {
     fn text_form_round_trips_and_refuses_the_rest() {
         let id = ObjectId(*b"0123456789abcdef");
         assert_eq!(id.to_string().parse(), Ok(id));
-        for bad in ["", "00", "G0303132333435363738396162636465", "A0303132333435363738396162636465", "30313233343536373839616263646566aa"] {
+        for bad in [
+            "",
+            "00",
+            "G0303132333435363738396162636465",
+            "A0303132333435363738396162636465",
+            "30313233343536373839616263646566aa",
+        ] {
             assert_eq!(bad.parse::<ObjectId>(), Err(ParseIdError { expected: 32 }), "{bad}");
         }
     }

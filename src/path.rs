@@ -82,8 +82,7 @@ pub fn split(path: &[u8]) -> (&[u8], &[u8]) {
 
 /// True if `path` is `folder` itself or lies below it.
 pub fn is_below(path: &[u8], folder: &[u8]) -> bool {
-    folder.is_empty()
-        || path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+    folder.is_empty() || path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }
 
 /// Shows a path to people: lossy UTF-8, control characters escaped.

@@ -1,4 +1,4 @@
-//! Shows a small drive in memory at a folder until it is unmounted: `cargo run --example show -- FOLDER`.
+//! Shows a small drive in memory at a folder until it is unmounted: `cargo run --example show -- FOLDER [--allow-other]`.
 //!
 //! Says `mounted` on standard output once it can be used. The tests start it as another user, and kill it.
 
@@ -14,7 +14,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let runtime = tokio::runtime::Runtime::new()?;
     let mut drive = MemoryBuilder::new();
     drive.file(ROOT, "hello", "Hello from the drive\n");
-    let options = fuse::MountOptions { fs_name: "bygone-show".to_owned(), ..fuse::MountOptions::default() };
+    let allow_other = std::env::args().any(|argument| argument == "--allow-other");
+    let options = fuse::MountOptions { fs_name: "bygone-show".to_owned(), allow_other, ..Default::default() };
     let session = fuse::mount(Arc::new(drive.build()), &at, &options, runtime.handle().clone())?;
     writeln!(std::io::stdout(), "mounted")?;
     session.wait()?;

@@ -71,7 +71,10 @@ enum Body {
     /// Sorted by name once it is built.
     Folder(Vec<(Vec<u8>, Ino)>),
     /// So many files named `prefix` and seven digits, each holding its own name.
-    Crowd { prefix: String, count: u64 },
+    Crowd {
+        prefix: String,
+        count: u64,
+    },
     /// Pieces of content by offset; the rest is holes.
     File(BTreeMap<u64, Bytes>),
     /// Made-up content.
@@ -232,7 +235,11 @@ impl MemoryBuilder {
         }
         let volume = Volume {
             bytes: self.nodes.values().map(|node| node.attr.size).sum(),
-            nodes: self.nodes.values().map(|node| if let Body::Crowd { count, .. } = node.body { count + 1 } else { 1 }).sum(),
+            nodes: self
+                .nodes
+                .values()
+                .map(|node| if let Body::Crowd { count, .. } = node.body { count + 1 } else { 1 })
+                .sum(),
         };
         MemoryDrive { nodes: self.nodes, volume, late: self.late }
     }

@@ -18,7 +18,7 @@ const DEAD_MAX: usize = 16;
 
 /// Checks everything and returns the mount point as the system spells it.
 pub(crate) fn prepare(at: &Path, allow_other: bool) -> Result<PathBuf, MountError> {
-    device()?;
+    device(Path::new(DEVICE))?;
     permissions(allow_other)?;
     let failed = |source| MountError::Io { path: at.to_owned(), source };
     let point = table::resolve(at).map_err(|error| match error.kind() {
@@ -36,8 +36,8 @@ pub(crate) fn prepare(at: &Path, allow_other: bool) -> Result<PathBuf, MountErro
     Ok(point)
 }
 
-fn device() -> Result<(), MountError> {
-    OpenOptions::new().read(true).write(true).open(DEVICE).map_err(|source| MountError::NoFuse { source })?;
+fn device(path: &Path) -> Result<(), MountError> {
+    OpenOptions::new().read(true).write(true).open(path).map_err(|source| MountError::NoFuse { source })?;
     Ok(())
 }
 
@@ -79,4 +79,15 @@ fn clear(point: &Path) -> Result<(), MountError> {
         }
     }
     Err(failed(io::Error::other("too many dead drives on one folder")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_device_is_told() {
+        let missing = device(Path::new("/dev/no-such-device"));
+        assert!(matches!(missing, Err(MountError::NoFuse { source }) if source.kind() == io::ErrorKind::NotFound));
+    }
 }

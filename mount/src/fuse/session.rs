@@ -81,12 +81,7 @@ pub enum Unmounted {
 ///
 /// # Errors
 /// Says what is wrong with the folder or missing in the system; see [`MountError`].
-pub fn mount(
-    drive: Arc<dyn Drive>,
-    at: &Path,
-    options: &MountOptions,
-    runtime: Handle,
-) -> Result<Session, MountError> {
+pub fn mount(drive: Arc<dyn Drive>, at: &Path, options: &MountOptions, runtime: Handle) -> Result<Session, MountError> {
     let point = point::prepare(at, options.allow_other)?;
     let failed = |source| MountError::Io { path: point.clone(), source };
     let is_root = rustix::process::geteuid().is_root();

@@ -180,7 +180,7 @@ pub(crate) fn detach(point: &Path, lazy: bool) -> Result<(), UnmountError> {
 /// The set-user-id program that mounts and unmounts for people who are not root.
 pub(crate) fn helper() -> Option<PathBuf> {
     if let Some(path) = std::env::var_os("FUSERMOUNT_PATH") {
-        return Some(path.into());
+        return Some(path.into()).filter(|path: &PathBuf| path.is_file());
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders: Vec<PathBuf> = std::env::split_paths(&path).chain(std::env::split_paths(HELPER_FOLDERS)).collect();
@@ -216,9 +216,12 @@ mod tests {
         assert_eq!(row(b""), None);
         assert_eq!(row(b"1 2 3"), None);
         assert_eq!(row(b"1 2 x:y / / rw - ext4 /dev/vda rw"), None);
-        for (kind, source, ours) in
-            [("fuse", "bygone", true), ("fuse", "sshfs", false), ("fuse.bygones", "bygone", false), ("ext4", "bygone", false)]
-        {
+        for (kind, source, ours) in [
+            ("fuse", "bygone", true),
+            ("fuse", "sshfs", false),
+            ("fuse.bygones", "bygone", false),
+            ("ext4", "bygone", false),
+        ] {
             let line = format!("1 2 0:3 / /x rw - {kind} {source} rw");
             assert_eq!(row(line.as_bytes()).unwrap().is_ours(), ours, "{line}");
         }
