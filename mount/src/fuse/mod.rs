@@ -12,11 +12,13 @@
 //! | `counts` | how many requests of each kind were made |
 //! | `session` | the life of one mount |
 //! | `point` | may a drive be shown at this folder? |
+//! | `attach` | asks the system for the mount |
 //! | `table` | the system's table of mounts; unmounting |
 //!
 //! Nothing here holds a system handle per node, and nothing is remembered between two requests.
 
 mod adapter;
+mod attach;
 mod counts;
 mod error;
 mod listing;

@@ -6,6 +6,7 @@ use crate::fuse::error::MountError;
 use crate::fuse::error::UnmountError;
 use crate::fuse::table;
 use std::fs;
+use std::fs::File;
 use std::fs::OpenOptions;
 use std::io;
 use std::path::Path;
@@ -16,9 +17,9 @@ const SETTINGS: &str = "/etc/fuse.conf";
 /// Dead drives stacked on one folder that are cleared away at most.
 const DEAD_MAX: usize = 16;
 
-/// Checks everything and returns the mount point as the system spells it.
-pub(crate) fn prepare(at: &Path, allow_other: bool) -> Result<PathBuf, MountError> {
-    device(Path::new(DEVICE))?;
+/// Checks everything and returns the mount point as the system spells it, and the FUSE device.
+pub(crate) fn prepare(at: &Path, allow_other: bool) -> Result<(PathBuf, File), MountError> {
+    let device = device(Path::new(DEVICE))?;
     permissions(allow_other)?;
     let failed = |source| MountError::Io { path: at.to_owned(), source };
     let point = table::resolve(at).map_err(|error| match error.kind() {
@@ -33,12 +34,11 @@ pub(crate) fn prepare(at: &Path, allow_other: bool) -> Result<PathBuf, MountErro
     if fs::read_dir(&point).map_err(failed)?.next().is_some() {
         return Err(MountError::NotEmpty { path: point });
     }
-    Ok(point)
+    Ok((point, device))
 }
 
-fn device(path: &Path) -> Result<(), MountError> {
-    OpenOptions::new().read(true).write(true).open(path).map_err(|source| MountError::NoFuse { source })?;
-    Ok(())
+fn device(path: &Path) -> Result<File, MountError> {
+    OpenOptions::new().read(true).write(true).open(path).map_err(|source| MountError::NoFuse { source })
 }
 
 fn permissions(allow_other: bool) -> Result<(), MountError> {

@@ -6,13 +6,13 @@
 use crate::drive::Drive;
 use crate::fuse::SUBTYPE;
 use crate::fuse::adapter::Adapter;
+use crate::fuse::attach::attach;
 use crate::fuse::counts::Counters;
 use crate::fuse::counts::Counts;
 use crate::fuse::error::MountError;
 use crate::fuse::error::UnmountError;
 use crate::fuse::point;
 use crate::fuse::table;
-use fuser::MountOption;
 use fuser::SessionACL;
 use std::fs;
 use std::io;
@@ -82,7 +82,7 @@ pub enum Unmounted {
 /// # Errors
 /// Says what is wrong with the folder or missing in the system; see [`MountError`].
 pub fn mount(drive: Arc<dyn Drive>, at: &Path, options: &MountOptions, runtime: Handle) -> Result<Session, MountError> {
-    let point = point::prepare(at, options.allow_other)?;
+    let (point, device) = point::prepare(at, options.allow_other)?;
     let failed = |source| MountError::Io { path: point.clone(), source };
     let is_root = rustix::process::geteuid().is_root();
     // ACLs matter where the kernel judges; root alone on its drive may read everything, so the questions are saved.
@@ -90,36 +90,34 @@ pub fn mount(drive: Arc<dyn Drive>, at: &Path, options: &MountOptions, runtime: 
     let (end, ended) = watch::channel(false);
     let adapter = Adapter::new(drive, runtime, options.deadline, acl, ended);
     let counters = adapter.counters.clone();
-    let served = fuser::Session::new(adapter, &point, &config(options)).map_err(failed)?;
-    let device = table::top(&point).map_err(failed)?.filter(table::Row::is_fuse).map(|row| row.device);
+    let name = table::clean_name(&options.fs_name);
+    let channel = attach(device, &point, &name, options.allow_other)?;
+    let shown = table::top(&point).map_err(failed)?.filter(table::Row::is_fuse).map(|row| row.device);
+    let who = if options.allow_other { SessionACL::All } else { SessionACL::Owner };
+    let served = fuser::Session::from_fd(adapter, channel, who, config(options)).map_err(|error| {
+        // A mount that nobody serves must not stay; why it is not served matters more than whether this works.
+        let _ = table::detach(&point, true);
+        failed(error)
+    })?;
     if is_root {
-        device.inspect(|device| read_ahead(*device));
+        shown.inspect(|device| read_ahead(*device));
     }
     let life = Arc::new(Life::default());
     let thread_life = life.clone();
     let serve = move || {
+        // Whether it ends well or not, the mount point is left alone: after an error a dead drive is better than an
+        // empty folder, which a mirror would take for an order to delete everything.
         let result = served.run();
         end.send_replace(true);
         thread_life.end(result);
     };
     thread::Builder::new().name("bygone-drive".to_owned()).spawn(serve).map_err(failed)?;
     tracing::info!(mount_point = %point.display(), "Drive mounted");
-    Ok(Session { point, device, counters, life })
+    Ok(Session { point, device: shown, counters, life })
 }
 
 fn config(options: &MountOptions) -> fuser::Config {
     let mut config = fuser::Config::default();
-    config.mount_options = vec![
-        MountOption::FSName(table::clean_name(&options.fs_name)),
-        // As a custom option it reaches the kernel too when root mounts without the helper.
-        MountOption::CUSTOM(format!("subtype={SUBTYPE}")),
-        MountOption::RO,
-        MountOption::NoSuid,
-        MountOption::NoDev,
-        MountOption::NoAtime,
-        MountOption::DefaultPermissions,
-    ];
-    config.acl = if options.allow_other { SessionACL::All } else { SessionACL::Owner };
     config.n_threads = Some(options.threads.max(1));
     config.clone_fd = true;
     config
@@ -196,8 +194,12 @@ impl Session {
 
     /// True if what is seen at the mount point is this drive.
     fn is_shown(&self) -> bool {
+        // After a good end the number may belong to another drive; after a bad one it is still taken.
+        if matches!(self.life.wait(Some(Duration::ZERO)), Some(Ok(()))) {
+            return false;
+        }
         let seen = table::top(&self.point).ok().flatten();
-        self.life.wait(Some(Duration::ZERO)).is_none() && seen.map(|row| row.device) == self.device
+        seen.is_some_and(|row| Some(row.device) == self.device)
     }
 }
 

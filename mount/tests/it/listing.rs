@@ -114,7 +114,8 @@ fn a_walk_needs_two_requests_for_each_folder_and_none_for_a_file() {
     assert_eq!((cold.lookup, cold.readdir), (0, 0), "{cold:?}");
     let (found, warm) = shown.counted(|| walk(shown.dir.path()));
     assert_eq!(found, 101_000);
-    assert!(warm.total() <= 10, "warm walk: {warm:?}");
+    // A system short of memory may have forgotten some.
+    assert!(warm.total() <= cold.total() / 10, "warm walk: {warm:?}");
 }
 
 #[test]

@@ -124,18 +124,18 @@ fn a_user_is_told_what_is_missing() {
         return;
     }
     let (_dir, program, at) = nobodys_place();
-    let refusal = |change: &dyn Fn(&mut Command)| {
+    let refusal = |change: &dyn Fn(&mut Command) -> &mut Command| {
         let mut command = show_command(&at, Some(&program));
         change(command.uid(NOBODY).gid(NOBODY));
         let output = command.output().unwrap();
         assert!(!output.status.success());
         String::from_utf8(output.stderr).unwrap()
     };
-    let helper = refusal(&|command| drop(command.env("FUSERMOUNT_PATH", "/no/such/program")));
+    let helper = refusal(&|command| command.env("FUSERMOUNT_PATH", "/no/such/program"));
     assert!(helper.contains("NoHelper"), "{helper}");
     let settings = fs::read_to_string("/etc/fuse.conf").unwrap_or_default();
     if !settings.lines().any(|line| line.trim() == "user_allow_other") {
-        let others = refusal(&|command| drop(command.arg("--allow-other")));
+        let others = refusal(&|command| command.arg("--allow-other"));
         assert!(others.contains("AllowOtherRefused"), "{others}");
     }
 }
