@@ -70,11 +70,11 @@ pub struct Attr {
 /// One entry of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
-    /// Name in the folder.
+    /// Name in the folder: not empty, not `.` or `..`, without `/` and NUL.
     pub name: Vec<u8>,
     /// Attributes, so that no look-up has to follow.
     pub attr: Attr,
-    /// Where a listing continues after this entry; never 0.
+    /// Where a listing continues after this entry: never 0, below 2^62, good as long as the drive is shown.
     pub cursor: u64,
 }
 
@@ -186,7 +186,8 @@ pub trait Drive: Send + Sync + 'static {
     /// Attributes of a node.
     fn attr(&self, ino: Ino) -> Answer<Attr>;
 
-    /// Entries of a folder after `cursor` (0: from the start), about `entries_max` of them, at least one unless at the end.
+    /// Entries of a folder after `cursor` (0: from the start), at most `entries_max`, at least one unless at the end.
+    /// Fewer cost further calls; the time of a call must not grow with `cursor`.
     fn list(&self, folder: Ino, cursor: u64, entries_max: usize) -> Answer<Listing>;
 
     /// Up to `len` bytes from `offset`; fewer only at the end of the file.
