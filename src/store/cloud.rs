@@ -31,7 +31,12 @@ struct Given<Key> {
 }
 
 /// A client for a bucket or container. Nothing is asked of the server yet.
-pub(crate) fn bucket(cloud: Cloud, bucket: &str, location: &str, options: &StoreOptions) -> Result<Arc<dyn ObjectStore>> {
+pub(crate) fn bucket(
+    cloud: Cloud,
+    bucket: &str,
+    location: &str,
+    options: &StoreOptions,
+) -> Result<Arc<dyn ObjectStore>> {
     let made = match cloud {
         Cloud::S3 => s3(bucket, location, options)?,
         Cloud::Gs => gs(bucket, location, options)?,
@@ -175,7 +180,8 @@ impl<Key: FromStr + AsRef<str>> Given<Key> {
         if self.pairs.iter().any(|(key, value)| any_of.contains(&key.as_ref()) && value != "false") {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::Denied, "open", "", location).because(format!("no credentials are configured: {hint}")))
+        Err(Error::new(ErrorKind::Denied, "open", "", location)
+            .because(format!("no credentials are configured: {hint}")))
     }
 }
 

@@ -1,3 +1,4 @@
+//! Trees built and read in memory, against plain sorted lists.
 #![allow(clippy::unwrap_used)]
 use super::*;
 use crate::crypto::Keys;
