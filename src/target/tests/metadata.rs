@@ -49,12 +49,11 @@ fn read_xattr(path: &Path, name: &str) -> Option<Vec<u8>> {
 }
 
 /// Scratch space may lie where attributes or ACLs do not exist; then they must be told as missed.
-fn has_xattrs(path: &Path) -> bool {
-    let set = |name: &str, value: &[u8]| rustix::fs::setxattr(path, name, value, rustix::fs::XattrFlags::empty());
-    let has = set("user.probe", b"x").is_ok() && set(ACCESS, &acl(4)).is_ok();
-    let _ = rustix::fs::removexattr(path, "user.probe");
-    let _ = rustix::fs::removexattr(path, ACCESS);
-    has
+fn has_xattrs(scratch: &Scratch) -> bool {
+    let probe = scratch.dir.path().join("probe");
+    fs::write(&probe, b"").unwrap();
+    let set = |name: &str, value: &[u8]| rustix::fs::setxattr(&probe, name, value, rustix::fs::XattrFlags::empty());
+    set("user.probe", b"x").is_ok() && set(ACCESS, &acl(4)).is_ok()
 }
 
 fn restore(scratch: &Scratch, options: Options, meta: &Meta) -> Vec<What> {
@@ -119,7 +118,7 @@ fn attributes_and_acls() {
     let xattrs = vec![xattr(ACCESS, &acl(4)), xattr("user.empty", b""), xattr("user.tag", b"\0value")];
     let file_meta = Meta { xattrs: xattrs.clone(), ..meta(0o460) };
     let missed = target.begin_file(&root, b"file", 0).unwrap().finish(&file_meta).unwrap().missed;
-    if !has_xattrs(&scratch.root()) {
+    if !has_xattrs(&scratch) {
         assert!(!missed.is_empty());
         return;
     }
