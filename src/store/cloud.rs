@@ -31,7 +31,12 @@ struct Given<Key> {
 }
 
 /// A client for a bucket or container. Nothing is asked of the server yet.
-pub(crate) fn bucket(cloud: Cloud, bucket: &str, location: &str, options: &StoreOptions) -> Result<Arc<dyn ObjectStore>> {
+pub(crate) fn bucket(
+    cloud: Cloud,
+    bucket: &str,
+    location: &str,
+    options: &StoreOptions,
+) -> Result<Arc<dyn ObjectStore>> {
     let made = match cloud {
         Cloud::S3 => s3(bucket, location, options)?,
         Cloud::Gs => gs(bucket, location, options)?,
@@ -78,7 +83,7 @@ fn s3(bucket: &str, location: &str, options: &StoreOptions) -> Result<Made> {
 
 fn gs(bucket: &str, location: &str, options: &StoreOptions) -> Result<Made> {
     let given = Given::<GoogleConfigKey>::collect("GOOGLE_", "gs.", |_| false, options)?;
-    if !has_google_login() {
+    if !(options.use_environment && has_google_login()) {
         given.require(
             location,
             &[
@@ -151,7 +156,8 @@ impl<Key: FromStr + AsRef<str>> Given<Key> {
         options: &StoreOptions,
     ) -> Result<Given<Key>> {
         let mut pairs = Vec::new();
-        for (name, value) in std::env::vars_os() {
+        let environment = options.use_environment.then(std::env::vars_os).into_iter().flatten();
+        for (name, value) in environment {
             let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else { continue };
             if name.starts_with(variables) && !value.is_empty() && !skip(name) {
                 pairs.extend(name.to_ascii_lowercase().parse().ok().map(|key| (key, value.to_owned())));
@@ -175,7 +181,8 @@ impl<Key: FromStr + AsRef<str>> Given<Key> {
         if self.pairs.iter().any(|(key, value)| any_of.contains(&key.as_ref()) && value != "false") {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::Denied, "open", "", location).because(format!("no credentials are configured: {hint}")))
+        Err(Error::new(ErrorKind::Denied, "open", "", location)
+            .because(format!("no credentials are configured: {hint}")))
     }
 }
 

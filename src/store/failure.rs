@@ -92,7 +92,9 @@ fn kind_of_status(status: u16, text: &str) -> ErrorKind {
 fn kind_of(error: &object_store::Error, text: &str) -> ErrorKind {
     match error {
         object_store::Error::NotFound { .. } => ErrorKind::NotFound,
-        object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. } => ErrorKind::AlreadyExists,
+        object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. } => {
+            ErrorKind::AlreadyExists
+        }
         object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => ErrorKind::Denied,
         _ => {
             let http = layers(error).find_map(|layer| layer.downcast_ref::<HttpError>());

@@ -361,10 +361,7 @@ fn rename_new(_: &Path, _: &Path) -> io::Result<()> {
 
 /// File systems tell in several ways that they do not know an operation.
 fn is_unsupported(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput | io::ErrorKind::PermissionDenied
-    )
+    matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput | io::ErrorKind::PermissionDenied)
 }
 
 /// Syncs the names in a folder. Where folders cannot be synced (Windows, some network shares) they need no sync or

@@ -70,20 +70,25 @@ impl FromStr for Location {
                 let hint = "for an S3 server write s3://bucket/prefix and give its address as the setting s3.endpoint";
                 return Err(bad(text, hint));
             }
-            _ => return Err(bad(text, "Bygone knows folders, file://, s3://, gs:// and az:// (for a folder of that name write ./ before it)")),
+            _ => {
+                return Err(bad(
+                    text,
+                    "Bygone knows folders, file://, s3://, gs:// and az:// (for a folder of that name write ./ before it)",
+                ));
+            }
         };
         let Some(rest) = rest.strip_prefix("//") else {
             return Err(bad(text, "write // after the scheme, as in s3://bucket/prefix"));
         };
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        let prefix = prefix.trim_matches('/');
+        let prefix = prefix.trim_end_matches('/');
         if rest.contains(['@', '?', '#', '%', '\\']) || bucket.contains(':') {
             return Err(bad(text, "credentials and options are given as settings, not in the location"));
         }
         if bucket.is_empty() || bucket.contains(char::is_whitespace) {
             return Err(bad(text, "the bucket or container is missing"));
         }
-        if object_store::path::Path::parse(prefix).is_err() {
+        if prefix.starts_with('/') || object_store::path::Path::parse(prefix).is_err() {
             return Err(bad(text, "the prefix is not a path"));
         }
         Ok(Location::Bucket { cloud, bucket: bucket.to_owned(), prefix: prefix.to_owned() })
@@ -136,7 +141,9 @@ impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Location::Folder(path) => write!(f, "{}", path.display()),
-            Location::Bucket { cloud, bucket, prefix } if prefix.is_empty() => write!(f, "{}://{bucket}", cloud.scheme()),
+            Location::Bucket { cloud, bucket, prefix } if prefix.is_empty() => {
+                write!(f, "{}://{bucket}", cloud.scheme())
+            }
             Location::Bucket { cloud, bucket, prefix } => write!(f, "{}://{bucket}/{prefix}", cloud.scheme()),
             Location::Memory(name) => write!(f, "memory://{name}"),
         }
@@ -183,8 +190,21 @@ mod tests {
     #[test]
     fn nonsense_is_refused_and_no_secret_is_repeated() {
         let cases = [
-            "", "s3:b", "s3://", "s3:///p", "s3://b/../c", "s3://b//c", "sftp:me@host:/x", "ftp://h/x", "file://h/x",
-            "file:x", "memory://", "https://h/b", "s3://key:hunter2@b/p", "az://c/p?sig=hunter2", "gs://b#hunter2",
+            "",
+            "s3:b",
+            "s3://",
+            "s3:///p",
+            "s3://b/../c",
+            "s3://b//c",
+            "sftp:me@host:/x",
+            "ftp://h/x",
+            "file://h/x",
+            "file:x",
+            "memory://",
+            "https://h/b",
+            "s3://key:hunter2@b/p",
+            "az://c/p?sig=hunter2",
+            "gs://b#hunter2",
         ];
         for text in cases {
             let error = text.parse::<Location>().unwrap_err();
