@@ -100,7 +100,7 @@ async fn one_of_many_wins(store: &AnyStore) {
     let winners: Vec<usize> = (0..8).filter(|&i| results[i].is_ok()).collect();
     assert_eq!(winners.len(), 1, "{results:?}");
     assert!(store.get("log/w/2").await.unwrap() == content(70_000, winners[0] as u8));
-    let losers = results.into_iter().filter_map(|result| kind(result));
+    let losers = results.into_iter().filter_map(kind);
     assert!(losers.into_iter().all(|kind| kind == ErrorKind::AlreadyExists));
 }
 

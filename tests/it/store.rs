@@ -340,7 +340,7 @@ async fn folder_keeps_to_its_own_files() {
         fs::write(folder.path().join(name), "theirs").unwrap();
     }
     fs::create_dir(folder.path().join("lost+found")).unwrap();
-    fs::set_permissions(folder.path().join("lost+found"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(folder.path().join("lost+found"), fs::Permissions::from_mode(0o000)).unwrap();
     std::os::unix::fs::symlink("..", folder.path().join("packs/loop")).unwrap();
     assert!(names(&store, "packs/00").await == ["packs/00/x"]);
     let all: HashSet<String> = names(&store, "").await.into_iter().collect();
