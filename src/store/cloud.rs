@@ -91,7 +91,9 @@ fn s3(bucket: &str, location: &str, options: &StoreOptions, given: Given<AmazonS
     let endpoint = given.value("aws_endpoint_url_s3").or_else(|| given.value("aws_endpoint"));
     let mut builder = AmazonS3Builder::new()
         .with_client_options(client_options(options, endpoint.as_deref()))
-        .with_retry(quick_retries());
+        .with_retry(quick_retries())
+        // We delete one object at a time, and not every server knows the request for many.
+        .with_disable_bulk_delete(true);
     for (key, value) in given.pairs {
         builder = builder.with_config(key, value);
     }

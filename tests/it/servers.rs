@@ -180,8 +180,8 @@ pub(crate) struct Stub {
 }
 
 impl Stub {
-    /// `answer` gets the request line (`PUT /tests/x HTTP/1.1`), its headers in lower case, and how many came before.
-    pub(crate) fn start(answer: impl Fn(&str, usize) -> Answer + Send + Sync + 'static) -> Stub {
+    /// `answer` gets the head of a request in lower case, its body, and how many came before.
+    pub(crate) fn start(answer: impl Fn(&str, &[u8], usize) -> Answer + Send + Sync + 'static) -> Stub {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -206,14 +206,14 @@ impl Stub {
     }
 }
 
-fn converse(mut stream: TcpStream, answer: &dyn Fn(&str, usize) -> Answer, log: &Mutex<Vec<String>>) {
-    let Some(head) = read_request(&mut stream) else { return };
+fn converse(mut stream: TcpStream, answer: &dyn Fn(&str, &[u8], usize) -> Answer, log: &Mutex<Vec<String>>) {
+    let Some((head, body)) = read_request(&mut stream) else { return };
     let before = {
         let mut log = log.lock().unwrap();
         log.push(head.clone());
         log.len() - 1
     };
-    let answer = answer(&head, before);
+    let answer = answer(&head, &body, before);
     if answer.is_silent {
         // Until the client gives up.
         let _ = stream.read(&mut [0]);
@@ -228,8 +228,8 @@ fn converse(mut stream: TcpStream, answer: &dyn Fn(&str, usize) -> Answer, log: 
     let _ = stream.write_all(reply.as_bytes()).and_then(|()| stream.write_all(&answer.body[..sent]));
 }
 
-/// The head of a request; its body is read and forgotten.
-fn read_request(stream: &mut TcpStream) -> Option<String> {
+/// Head and body of a request.
+fn read_request(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -241,6 +241,7 @@ fn read_request(stream: &mut TcpStream) -> Option<String> {
     }
     let head = String::from_utf8_lossy(&head).to_lowercase();
     let len = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.trim().parse().ok()).unwrap_or(0);
-    std::io::copy(&mut stream.take(len), &mut std::io::sink()).ok()?;
-    Some(head)
+    let mut body = Vec::new();
+    stream.take(len).read_to_end(&mut body).ok()?;
+    Some((head, body))
 }

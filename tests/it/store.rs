@@ -221,7 +221,7 @@ async fn closed_port_is_unreachable_soon() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn silent_server_is_unreachable_soon() {
-    let stub = Stub::start(|_, _| Answer { is_silent: true, ..Answer::default() });
+    let stub = Stub::start(|_, _, _| Answer { is_silent: true, ..Answer::default() });
     let store = opened("s3://tests", &s3_options(&stub.url(), &["stall_secs_max=1"])).unwrap();
     for error in soon("silence is noticed", async {
         [
@@ -251,7 +251,7 @@ async fn every_status_means_something() {
         (507, "", ErrorKind::Full),
     ];
     for (status, body, expected) in cases {
-        let stub = Stub::start(move |_, _| Answer::new(status, body));
+        let stub = Stub::start(move |_, _, _| Answer::new(status, body));
         let store = opened("s3://tests", &s3_options(&stub.url(), &[])).unwrap();
         assert_eq!(kind(store.get("config").await), Some(expected), "read, {status}");
         assert_eq!(kind(store.get_range("config", 0..9).await), Some(expected), "range, {status}");
@@ -262,24 +262,32 @@ async fn every_status_means_something() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn server_without_conditions_is_written_to_and_found_out() {
-    // Says 501 to every condition, keeps one object, and replaces it when asked.
-    let object = Arc::new(std::sync::Mutex::new(Vec::<usize>::new()));
-    let kept = object.clone();
-    let stub = Stub::start(move |head, before| {
+    // Says 501 to every condition; otherwise keeps one object and replaces it when asked.
+    let kept = std::sync::Mutex::new(Vec::new());
+    let stub = Stub::start(move |head, body, _| {
         let mut kept = kept.lock().unwrap();
-        match head {
-            _ if head.starts_with("put") && head.contains("if-none-match") => Answer::new(501, ""),
-            _ if head.starts_with("put") => {
-                kept.push(before);
-                Answer { headers: vec!["ETag: \"x\"".into()], ..Answer::new(200, "") }
-            }
-            _ => Answer::new(404, ""),
+        let headers = ["ETag: \"x\"", "Last-Modified: Sat, 01 Jan 2028 00:00:00 GMT"].map(String::from).to_vec();
+        if head.starts_with("put") && head.contains("if-none-match") {
+            return Answer::new(501, "");
         }
+        if head.starts_with("put") {
+            *kept = body.to_vec();
+            return Answer { headers, ..Answer::new(200, "") };
+        }
+        if head.starts_with("delete") {
+            return Answer::new(204, "");
+        }
+        let Some(range) = head.lines().find_map(|line| line.strip_prefix("range: bytes=")) else {
+            return Answer { status: 200, headers, body: kept.clone(), ..Answer::default() };
+        };
+        let (start, end) = range.split_once('-').unwrap();
+        let body = kept[start.parse().unwrap()..=end.parse().unwrap()].to_vec();
+        let length = format!("Content-Range: bytes {range}/{}", kept.len());
+        Answer { status: 206, headers: [headers, vec![length]].concat(), body, ..Answer::default() }
     });
     let store = opened("s3://tests", &s3_options(&stub.url(), &[])).unwrap();
-    store.put_new("config", content(9, 0)).await.unwrap();
+    assert_eq!(probe(&*store).await.unwrap(), Probed { create_only: false, can_delete: true });
     store.put_new("config", content(9, 1)).await.unwrap();
-    assert_eq!(object.lock().unwrap().len(), 2);
     let conditional = stub.seen().iter().filter(|head| head.contains("if-none-match")).count();
     assert!((1..=3).contains(&conditional), "the condition is not tried again once refused: {conditional}");
 }
@@ -288,7 +296,7 @@ async fn server_without_conditions_is_written_to_and_found_out() {
 async fn torn_download_is_taken_up_again() {
     let body = "0123456789".repeat(1000);
     let headers = || ["ETag: \"x\"", "Last-Modified: Sat, 01 Jan 2028 00:00:00 GMT"].map(String::from).to_vec();
-    let stub = Stub::start(move |head, before| {
+    let stub = Stub::start(move |head, _, before| {
         let range = head.lines().find_map(|line| line.strip_prefix("range: bytes=")?.split_once('-'));
         let Some((start, end)) = range else {
             return Answer { headers: headers(), cut: Some(4_321), ..Answer::new(200, &body) };
@@ -307,7 +315,7 @@ async fn torn_download_is_taken_up_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn lying_length_takes_no_memory() {
     let huge = "Content-Range: bytes 0-9/99999999999999";
-    let stub = Stub::start(move |_, _| Answer {
+    let stub = Stub::start(move |_, _, _| Answer {
         headers: ["ETag: \"x\"", "Last-Modified: Sat, 01 Jan 2028 00:00:00 GMT", huge].map(String::from).to_vec(),
         ..Answer::new(206, "0123456789")
     });
