@@ -14,6 +14,7 @@ mod fetch;
 mod index;
 mod log;
 mod lru;
+mod orphans;
 mod pack;
 
 pub use chunks::Chunks;
@@ -24,6 +25,7 @@ pub use log::Author;
 pub use log::Log;
 pub use log::LogProblem;
 pub use log::Logged;
+pub use orphans::orphans;
 pub use pack::FinishedPack;
 pub use pack::PackWriter;
 

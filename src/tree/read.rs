@@ -241,6 +241,22 @@ impl NodeTree {
         self.get(pages, &parent, &name)
     }
 
+    /// Every page of the tree, the root first, found through inner pages alone.
+    pub fn all_pages<P: Pages>(&self, pages: &P) -> Result<Vec<ChunkRef>, Stop> {
+        let mut all = vec![self.root];
+        let mut steps = vec![self.top(pages)?];
+        while let Some(step) = steps.pop() {
+            let NodePage::Inner(level, children) = &step.page.page else { continue };
+            for (slot, child) in children.iter().enumerate() {
+                all.push(child.page);
+                if *level > 1 {
+                    steps.push(Self::down(pages, &step, slot)?);
+                }
+            }
+        }
+        Ok(all)
+    }
+
     /// The node after this one.
     pub fn next<P: Pages>(&self, pages: &P, found: &Found) -> Result<Option<Found>, Stop> {
         match found.next_in_page() {
