@@ -64,14 +64,9 @@ pub fn backup(
 ) -> Result<Summary, Error> {
     let began = Instant::now();
     let stdin = options.stdin.take();
-    let walk = match stdin {
-        Some(_) => None,
-        None => Some(source::walk(&options.source)?),
-    };
-    let sources = match (&stdin, &walk) {
-        (Some(stdin), _) => vec![stdin.path.clone()],
-        (None, Some(walk)) => walk.roots().to_vec(),
-        (None, None) => Vec::new(),
+    let (walk, sources) = match &stdin {
+        Some(stdin) => (None, vec![stdin.path.clone()]),
+        None => (Some(source::walk(&options.source)?), source::roots_of(&options.source)?),
     };
     let log = runtime.block_on(Log::read(repo))?;
     let (parent, partial) = choose_parent(&log, &options, &sources)?;

@@ -89,7 +89,7 @@ impl<'a> Uploader<'a> {
         self.index.chunks.extend(chunks);
     }
 
-    fn send(&mut self, mut pack: FinishedPack) -> Result<(), Error> {
+    fn send(&mut self, pack: FinishedPack) -> Result<(), Error> {
         if self.dry_run {
             return Ok(());
         }
@@ -144,7 +144,8 @@ impl<'a> Uploader<'a> {
         let id = ObjectId(random());
         let payload = std::mem::take(&mut self.index).encode();
         let object = sealed::seal(self.repo.keys(), ObjectType::Index, id, &payload, &[], 0);
-        let put = self.repo.store().put_new(&index_name(id), object.into());
+        let name = index_name(id);
+        let put = self.repo.store().put_new(&name, object.into());
         self.runtime.block_on(put).map_err(repo::Error::from)?;
         Ok(())
     }

@@ -4,7 +4,6 @@ use crate::backup::known::Known;
 use crate::chunker::Chunker;
 use crate::crypto::Keys;
 use crate::extent::ChunkKind;
-use crate::format::FormatError;
 use crate::format::chunk;
 use crate::id::ChunkId;
 use crate::meta::Content;

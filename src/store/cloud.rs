@@ -39,6 +39,7 @@ pub(crate) fn bucket(
     location: &str,
     options: &StoreOptions,
 ) -> Result<Arc<dyn ObjectStore>> {
+    let environment = if options.use_environment { environment() } else { Environment::new() };
     let made = match cloud {
         Cloud::S3 => s3(bucket, location, options, s3_given(&environment, options)?)?,
         Cloud::Gs => gs(bucket, location, options, Given::collect(&environment, "GOOGLE_", "gs.", options)?)?,
