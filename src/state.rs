@@ -117,7 +117,8 @@ impl State {
 
     /// Notes that a backup begins, or has ended well.
     pub fn set_unfinished(&self, unfinished: bool) -> Result<(), StateError> {
-        let statement = if unfinished { "INSERT OR IGNORE INTO unfinished VALUES (1)" } else { "DELETE FROM unfinished" };
+        let statement =
+            if unfinished { "INSERT OR IGNORE INTO unfinished VALUES (1)" } else { "DELETE FROM unfinished" };
         self.db.execute(statement, []).map(drop).map_err(|e| self.fault(e))
     }
 

@@ -46,7 +46,7 @@ pub(super) struct Collector<'a> {
     dry_run: bool,
     checkpoint_every: Duration,
     checkpoint_at: Instant,
-    stored_at_checkpoint: u64,
+    new_at_checkpoint: u64,
 }
 
 impl<'a> Collector<'a> {
@@ -75,7 +75,7 @@ impl<'a> Collector<'a> {
             dry_run: options.dry_run,
             checkpoint_every: options.checkpoint_every,
             checkpoint_at: began + options.checkpoint_every,
-            stored_at_checkpoint: 0,
+            new_at_checkpoint: 0,
         }
     }
 
@@ -180,12 +180,12 @@ impl<'a> Collector<'a> {
         if self.dry_run || self.large.is_some() || now < self.checkpoint_at || self.summary.nodes == 0 {
             return Ok(());
         }
-        if self.uploader.bytes_stored > self.stored_at_checkpoint {
+        if self.summary.figures.bytes_new > self.new_at_checkpoint {
             let root = self.tree.clone().finish(&mut self.uploader)?;
             self.uploader.flush()?;
             let event = record::Event::Partial(Box::new(self.describe(&root)));
             self.append(event, Vec::new())?;
-            self.stored_at_checkpoint = self.uploader.bytes_stored;
+            self.new_at_checkpoint = self.summary.figures.bytes_new;
         }
         self.checkpoint_at = Instant::now() + self.checkpoint_every;
         Ok(())

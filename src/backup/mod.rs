@@ -99,7 +99,11 @@ pub fn backup(
         description: options.description.clone(),
         program: options.program.clone(),
         parent: parent.as_ref().map(|p| p.id),
-        root: crate::extent::ChunkRef { id: crate::id::ChunkId([0; 32]), len: 0, hint: crate::format::extents::NOWHERE },
+        root: crate::extent::ChunkRef {
+            id: crate::id::ChunkId([0; 32]),
+            len: 0,
+            hint: crate::format::extents::NOWHERE,
+        },
         level: 0,
         nodes: 0,
         bytes: 0,

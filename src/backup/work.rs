@@ -216,7 +216,11 @@ impl<'a> Cutter<'a> {
     }
 
     /// Takes note of bytes read; hands out chunks whose end is certain once the buffer is full.
-    pub(super) fn add(&mut self, count: usize, take: &mut dyn FnMut(Piece<'_>) -> Result<(), Fault>) -> Result<(), Fault> {
+    pub(super) fn add(
+        &mut self,
+        count: usize,
+        take: &mut dyn FnMut(Piece<'_>) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
         self.filled += count;
         if self.filled < self.buffer.len() {
             return Ok(());

@@ -38,7 +38,9 @@ pub async fn orphans(repo: &Repo) -> Result<Vec<(IndexedPack, Vec<Packed>)>> {
         match directory {
             Ok(directory) => found.push((pack, directory)),
             Err(e) if e.is_transient() => return Err(e),
-            Err(e) => tracing::warn!(pack = %pack.pack, error = %crate::monitor::chain(&e), "Pack without index is damaged"),
+            Err(e) => {
+                tracing::warn!(pack = %pack.pack, error = %crate::monitor::chain(&e), "Pack without index is damaged")
+            }
         }
     }
     Ok(found)
@@ -68,7 +70,8 @@ async fn read_directory(repo: &Repo, pack: IndexedPack) -> Result<Vec<Packed>> {
     let base = header.plain_len - tail.len() as u64;
     let from = start.checked_sub(base).and_then(|n| usize::try_from(n).ok());
     let range = from.map(|from| from..from.saturating_add(directory_len as usize));
-    let directory = range.and_then(|range| tail.get(range)).ok_or(fault(FormatError::Short { what: "pack directory" }))?;
+    let directory =
+        range.and_then(|range| tail.get(range)).ok_or(fault(FormatError::Short { what: "pack directory" }))?;
     chunk::decode_directory(directory, pack.pack, payload_len).map_err(fault)
 }
 

@@ -1,6 +1,8 @@
 //! Everything tested from outside, in one binary.
 #![allow(clippy::unwrap_used)]
 
+mod backup;
 mod contract;
+mod house;
 mod servers;
 mod store;
