@@ -11,7 +11,7 @@
 //! |---|---|---|
 //! | 0 words | [`id`] [`path`] [`meta`] [`extent`] [`monitor`] | values; no I/O, no clock, no async |
 //! | 1 bytes | | pure functions, total on hostile input, sync |
-//! | 2 edges | [`store`] | the only code that touches the world |
+//! | 2 edges | [`store`] [`source`] | the only code that touches the world |
 #![forbid(unsafe_code)]
 
 pub mod extent;
@@ -19,4 +19,5 @@ pub mod id;
 pub mod meta;
 pub mod monitor;
 pub mod path;
+pub mod source;
 pub mod store;

@@ -1,0 +1,66 @@
+//! Linux: extended attributes of a node of any kind, through a mere reference to it, so without opening it.
+
+use crate::meta::Xattr;
+use crate::source::os::Handle;
+use rustix::io::Errno;
+use std::ffi::CString;
+use std::io;
+use std::os::fd::AsRawFd;
+
+/// First guess at a length; one call suffices for nearly every node.
+const GUESS_BYTES: usize = 1024;
+/// The kernel's own limit of a list and of a value.
+const BYTES_MAX: usize = 64 * 1024;
+
+/// All attributes that may be read, sorted by name. `path` serves where `/proc` is not mounted.
+///
+/// The kernel gives no attributes by reference, but by the name `/proc/self/fd/N`, which leads to the
+/// referenced node itself, be it a symbolic link.
+pub(in crate::source) fn xattrs(node: &Handle, path: &[u8]) -> io::Result<Vec<Xattr>> {
+    let by_reference = CString::new(format!("/proc/self/fd/{}", node.as_raw_fd()))?;
+    match collect(
+        |buffer| rustix::fs::listxattr(&by_reference, buffer),
+        |name, buffer| rustix::fs::getxattr(&by_reference, name, buffer),
+    ) {
+        Err(Errno::NOENT | Errno::NOTDIR) => {}
+        other => return Ok(other?),
+    }
+    let path = CString::new([b"/", path].concat())?;
+    Ok(collect(
+        |buffer| rustix::fs::llistxattr(&path, buffer),
+        |name, buffer| rustix::fs::lgetxattr(&path, name, buffer),
+    )?)
+}
+
+type Call<T> = rustix::io::Result<T>;
+
+fn collect(list: impl Fn(&mut [u8]) -> Call<usize>, get: impl Fn(&[u8], &mut [u8]) -> Call<usize>) -> Call<Vec<Xattr>> {
+    let names = match grow(&list) {
+        Err(Errno::NOTSUP | Errno::ACCESS | Errno::PERM) => return Ok(Vec::new()),
+        other => other?,
+    };
+    let mut found = Vec::new();
+    for name in names.split(|&b| b == 0).filter(|name| !name.is_empty()) {
+        match grow(|buffer| get(name, buffer)) {
+            Ok(value) => found.push(Xattr { name: name.to_vec(), value }),
+            // Gone meanwhile, or listed but not for our eyes.
+            Err(Errno::NODATA | Errno::NOTSUP | Errno::ACCESS | Errno::PERM) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    found.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
+
+fn grow(call: impl Fn(&mut [u8]) -> Call<usize>) -> Call<Vec<u8>> {
+    let mut small = [0; GUESS_BYTES];
+    match call(&mut small) {
+        Ok(len) => return Ok(small[..len].to_vec()),
+        Err(Errno::RANGE) => {}
+        Err(errno) => return Err(errno),
+    }
+    let mut large = vec![0; BYTES_MAX];
+    let len = call(&mut large)?;
+    large.truncate(len);
+    Ok(large)
+}

@@ -1,0 +1,98 @@
+//! What is to be backed up, made certain: absolute, existing, readable, none within another; and the way there.
+
+use crate::source::Error;
+use crate::source::os;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Component;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The way from the top to the roots: only these names matter above them.
+#[derive(Debug, Default)]
+pub(super) struct Guide {
+    children: BTreeMap<Vec<u8>, Arc<Guide>>,
+    root: bool,
+}
+
+impl Guide {
+    /// True where a root begins: from here on everything is listed.
+    pub(super) fn is_root(&self) -> bool {
+        self.root
+    }
+
+    /// The way on through this name.
+    pub(super) fn child(&self, name: &[u8]) -> Option<&Arc<Guide>> {
+        self.children.get(name)
+    }
+
+    /// The names that lead to roots, in order.
+    pub(super) fn names(&self) -> impl Iterator<Item = &[u8]> {
+        self.children.keys().map(Vec::as_slice)
+    }
+
+    /// The way to these snapshot paths. A path within another adds nothing.
+    pub(super) fn to(mut paths: Vec<Vec<u8>>) -> Guide {
+        paths.sort_unstable_by(|a, b| crate::path::compare(a, b));
+        let mut guide = Guide::default();
+        for path in paths {
+            guide.add(&path);
+        }
+        guide
+    }
+
+    fn add(&mut self, path: &[u8]) {
+        let mut here = self;
+        for name in path.split(|&b| b == b'/').filter(|name| !name.is_empty()) {
+            if here.root {
+                return;
+            }
+            let next = here.children.entry(name.to_vec()).or_default();
+            here = Arc::get_mut(next).expect("not shared while it is built");
+        }
+        here.root = true;
+    }
+}
+
+/// The snapshot paths of all roots. Each must be there and readable.
+pub(super) fn resolve(roots: &[PathBuf]) -> Result<Vec<Vec<u8>>, Error> {
+    if roots.is_empty() {
+        return Err(Error::NoRoots);
+    }
+    roots.iter().map(|root| certain(root).map_err(|source| Error::Root { path: root.clone(), source })).collect()
+}
+
+fn certain(root: &Path) -> io::Result<Vec<u8>> {
+    let absolute = canonical(root)?;
+    let stat = std::fs::symlink_metadata(&absolute)?;
+    if stat.is_dir() {
+        std::fs::read_dir(&absolute)?;
+    } else if stat.is_file() {
+        std::fs::File::open(&absolute)?;
+    }
+    let path = snapshot_path(&absolute);
+    crate::path::check_path(&path).map_err(|fault| io::Error::new(io::ErrorKind::InvalidFilename, fault))?;
+    Ok(path)
+}
+
+/// The absolute path without links on the way. The last name, if a link, is followed to a folder and nowhere else.
+fn canonical(root: &Path) -> io::Result<PathBuf> {
+    let is_link = std::fs::symlink_metadata(root)?.is_symlink();
+    match (root.file_name(), root.parent()) {
+        (Some(name), Some(parent)) if is_link && !root.is_dir() => {
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            Ok(std::fs::canonicalize(parent)?.join(name))
+        }
+        _ => std::fs::canonicalize(root),
+    }
+}
+
+/// The path inside a snapshot of an absolute path.
+pub(super) fn snapshot_path(absolute: &Path) -> Vec<u8> {
+    let names = absolute.components().filter_map(|component| match component {
+        Component::Normal(name) => Some(os::bytes(name)),
+        _ => None,
+    });
+    names.collect::<Vec<_>>().join(&b'/')
+}

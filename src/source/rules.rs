@@ -1,0 +1,162 @@
+//! What is left out on request: rules in gitignore syntax, markers in folders, paths, sizes.
+
+use crate::source::Error;
+use crate::source::Options;
+use crate::source::os;
+use crate::source::os::Handle;
+use crate::source::roots;
+use crate::source::why;
+use ignore::gitignore::Gitignore;
+use ignore::gitignore::GitignoreBuilder;
+use std::path::Path;
+use std::path::PathBuf;
+
+const CACHE_TAG: &str = "CACHEDIR.TAG";
+const CACHE_HEADER: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55";
+const NO_BACKUP: &str = ".nobackup";
+const CONFIG: &[u8] = b"config";
+const CONFIG_HEADER: &[u8] = b"BYGONE\r\n";
+
+/// All requests of [`Options`], ready to be asked.
+#[derive(Debug)]
+pub(super) struct Rules {
+    patterns: Gitignore,
+    markers: Vec<Marker>,
+    size_max: u64,
+    skips: Vec<Skip>,
+}
+
+/// A file that leaves out the contents of its folder.
+#[derive(Debug)]
+struct Marker {
+    name: Vec<u8>,
+    /// What the file must begin with; nothing asks for nothing.
+    header: Vec<u8>,
+    why: &'static str,
+}
+
+/// A path that is never entered.
+#[derive(Debug)]
+struct Skip {
+    path: Vec<u8>,
+    /// File system and inode number, if it was there as the walk began.
+    id: Option<(u64, u64)>,
+}
+
+impl Rules {
+    /// Reads rule files and understands every rule, or says which not.
+    pub(super) fn new(options: &Options) -> Result<Rules, Error> {
+        Ok(Rules {
+            patterns: patterns(options)?,
+            markers: markers(options),
+            size_max: options.size_max.unwrap_or(u64::MAX),
+            skips: options.skip.iter().map(|path| Skip::new(path)).collect(),
+        })
+    }
+
+    /// True if no pattern was given, so none need be asked.
+    pub(super) fn no_patterns(&self) -> bool {
+        self.patterns.is_empty()
+    }
+
+    /// True if a rule leaves out this path, given relative to its root.
+    pub(super) fn excludes(&self, path: &[u8], is_folder: bool) -> bool {
+        self.patterns.matched(Path::new(os::text(path)), is_folder).is_ignore()
+    }
+
+    /// True if a file of this size is left out.
+    pub(super) fn too_large(&self, size: u64) -> bool {
+        size > self.size_max
+    }
+
+    /// Names in this folder that were asked to be skipped by path.
+    pub(super) fn skipped_in<'a>(&'a self, folder: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        self.skips
+            .iter()
+            .map(|skip| crate::path::split(&skip.path))
+            .filter(move |(parent, _)| *parent == folder)
+            .map(|(_, name)| name)
+    }
+
+    /// True if this folder was asked never to be entered.
+    pub(super) fn skips(&self, path: &[u8], id: (u64, u64)) -> bool {
+        self.skips.iter().any(|skip| skip.id == Some(id) || skip.path == path)
+    }
+
+    /// Why the contents of a folder are left out, going by the files in it. `has` tells whether a name is there.
+    pub(super) fn marked(&self, folder: &Handle, has: impl Fn(&[u8]) -> bool) -> Option<&'static str> {
+        let marker =
+            self.markers.iter().find(|marker| has(&marker.name) && begins(folder, &marker.name, &marker.header));
+        if let Some(marker) = marker {
+            return Some(marker.why);
+        }
+        let is_repository = has(CONFIG) && has(b"packs") && has(b"log") && begins(folder, CONFIG, CONFIG_HEADER);
+        is_repository.then_some(why::REPOSITORY)
+    }
+}
+
+impl Skip {
+    fn new(path: &Path) -> Skip {
+        let known = std::fs::canonicalize(path).or_else(|_| std::path::absolute(path));
+        let id = os::folder_id(path);
+        Skip { path: roots::snapshot_path(known.as_deref().unwrap_or(path)), id }
+    }
+}
+
+/// True if the file begins with these bytes. A file that cannot be read marks nothing: rather too much is backed up.
+fn begins(folder: &Handle, name: &[u8], header: &[u8]) -> bool {
+    if header.is_empty() {
+        return true;
+    }
+    let read = || {
+        let file = os::open_file(folder, name)?;
+        let mut found = vec![0; header.len()];
+        let is_file = os::stat_handle(&file)?.is_file();
+        Ok::<_, std::io::Error>(is_file && os::read_at(&file, &mut found, 0)? == header.len() && found == header)
+    };
+    read().unwrap_or(false)
+}
+
+fn markers(options: &Options) -> Vec<Marker> {
+    let mut markers = Vec::new();
+    for text in &options.exclude_if_present {
+        let (name, header) = text.split_once(':').unwrap_or((text, ""));
+        markers.push(Marker { name: name.into(), header: header.into(), why: why::MARKER });
+    }
+    if options.exclude_caches {
+        markers.push(Marker { name: CACHE_TAG.into(), header: CACHE_HEADER.into(), why: why::CACHE });
+    }
+    if options.nobackup {
+        markers.push(Marker { name: NO_BACKUP.into(), header: Vec::new(), why: why::NO_BACKUP });
+    }
+    markers
+}
+
+/// The last rule that matches decides, so includes come last.
+fn patterns(options: &Options) -> Result<Gitignore, Error> {
+    // Paths are asked relative to their root, so the builder's own root is empty.
+    let mut builder = GitignoreBuilder::new("");
+    for rule in &options.excludes {
+        add(&mut builder, rule)?;
+    }
+    for path in &options.exclude_files {
+        for rule in rule_file(path).map_err(|source| Error::RuleFile { path: path.clone(), source })? {
+            add(&mut builder, &rule)?;
+        }
+    }
+    for rule in &options.includes {
+        add(&mut builder, &format!("!{rule}"))?;
+    }
+    builder.build().map_err(|fault| Error::Rules { source: Box::new(fault) })
+}
+
+fn add(builder: &mut GitignoreBuilder, rule: &str) -> Result<(), Error> {
+    let refused = |fault| Error::Rule { rule: rule.to_owned(), source: Box::new(fault) };
+    builder.add_line(None, rule).map(drop).map_err(refused)
+}
+
+fn rule_file(path: &PathBuf) -> std::io::Result<Vec<String>> {
+    let text = std::fs::read_to_string(path)?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    Ok(text.lines().map(str::to_owned).collect())
+}
