@@ -170,6 +170,7 @@ impl<'a> Collector<'a> {
     fn push(&mut self, parent: &[u8], node: Node) -> Result<(), Error> {
         self.summary.nodes += 1;
         self.summary.bytes += node.size();
+        self.snapshot.with_xattrs += u64::from(!node.meta.xattrs.is_empty());
         self.monitor.event(Event::Done { nodes: 1, bytes: node.size() });
         self.tree.push(parent, node, &mut self.uploader)
     }

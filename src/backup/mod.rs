@@ -107,6 +107,7 @@ pub fn backup(
         level: 0,
         nodes: 0,
         bytes: 0,
+        with_xattrs: 0,
         figures: crate::format::record::Figures::default(),
     };
     if let (true, None) = (monitor.wants_total(), &stdin) {
