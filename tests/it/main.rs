@@ -3,6 +3,7 @@
 
 mod backup;
 mod contract;
+mod drive;
 mod house;
 mod servers;
 mod store;
