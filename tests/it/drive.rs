@@ -101,7 +101,10 @@ fn a_drive_is_the_source() {
     run("cp", &["--sparse=auto", mounted.at.join("sparse").to_str().unwrap(), copy.to_str().unwrap()]);
     assert!(fs::metadata(&copy).unwrap().blocks() * 512 < 1 << 20);
     assert!(fs::read(mounted.at.join(".xdg-volume-info")).unwrap().starts_with(b"[Volume Info]"));
-    assert_eq!(run("getfattr", &["--only-values", "-n", "user.note", mounted.at.join("tiny").to_str().unwrap()]), "hello");
+    assert_eq!(
+        run("getfattr", &["--only-values", "-n", "user.note", mounted.at.join("tiny").to_str().unwrap()]),
+        "hello"
+    );
     assert!(fs::write(mounted.at.join("new"), b"x").is_err());
 }
 
