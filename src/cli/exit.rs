@@ -64,6 +64,11 @@ impl Exit {
         self.row().1
     }
 
+    /// The code with this number.
+    pub(super) fn from_number(number: u8) -> Option<Exit> {
+        TABLE.iter().find(|row| row.1 == number).map(|row| row.0)
+    }
+
     /// Its name for programs.
     pub(super) fn name(self) -> &'static str {
         self.row().2

@@ -4,16 +4,21 @@
 //!
 //! | file | is |
 //! |---|---|
-//! | `global` `filter` | options shared by commands |
+//! | `global` `filter` `select` | options and arguments shared by commands |
 //! | `open` `password` `place` | from options to an open repository |
 //! | `exit` `error` `hints` | how a command ends, and what is said about it |
+//! | `background` `point` | a drive that outlives its command, and where it is shown |
 //! | `out` `json` `human` `table` | how results are written |
 //! | `progress` `interrupt` `telling` | what is told meanwhile |
 //!
 //! Results go to standard output, all else to standard error. This is the only floor that reads the environment and
 //! the terminal. Passwords never come from arguments.
 
+mod background;
+mod backup;
+mod cat;
 mod completions;
+mod drives;
 mod error;
 mod exit;
 mod filter;
@@ -23,24 +28,37 @@ mod human;
 mod init;
 mod interrupt;
 mod json;
+mod ls;
 mod man;
+mod mount;
 mod open;
 mod out;
 mod password;
 mod place;
+mod point;
 mod progress;
+mod restore;
+mod select;
 mod snapshots;
 mod table;
 mod telling;
+mod umount;
 
+use crate::cli::backup::BackupArgs;
+use crate::cli::cat::CatArgs;
 use crate::cli::completions::CompletionsArgs;
+use crate::cli::drives::DrivesArgs;
 use crate::cli::error::Result;
 use crate::cli::error::usage;
 use crate::cli::exit::Exit;
 use crate::cli::global::Global;
 use crate::cli::init::InitArgs;
+use crate::cli::ls::LsArgs;
 use crate::cli::man::ManArgs;
+use crate::cli::mount::MountArgs;
+use crate::cli::restore::RestoreArgs;
 use crate::cli::snapshots::SnapshotsArgs;
+use crate::cli::umount::UmountArgs;
 use clap::Parser;
 use clap::error::ErrorKind;
 use std::ffi::OsString;
@@ -76,7 +94,14 @@ pub(crate) struct Cli {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Init(InitArgs),
+    Backup(Box<BackupArgs>),
     Snapshots(SnapshotsArgs),
+    Ls(LsArgs),
+    Cat(CatArgs),
+    Mount(MountArgs),
+    Umount(UmountArgs),
+    Drives(DrivesArgs),
+    Restore(RestoreArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
 }
@@ -105,7 +130,14 @@ fn run(cli: Cli) -> Result<Exit> {
     let global = &cli.global;
     match cli.command {
         Command::Init(args) => args.run(global),
+        Command::Backup(args) => args.run(global),
         Command::Snapshots(args) => args.run(global),
+        Command::Ls(args) => args.run(global),
+        Command::Cat(args) => args.run(global),
+        Command::Mount(args) => args.run(global, cli.serve_drive),
+        Command::Umount(args) => args.run(global),
+        Command::Drives(args) => args.run(global),
+        Command::Restore(args) => args.run(global),
         Command::Completions(args) => args.run(),
         Command::Man(args) => args.run(),
     }

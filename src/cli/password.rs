@@ -10,6 +10,7 @@ use std::fs;
 use std::io;
 use std::io::IsTerminal;
 use std::io::Read;
+use std::io::Write;
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::path::PathBuf;
@@ -35,9 +36,19 @@ impl Given {
         Password::new(self.bytes.to_vec())
     }
 
-    /// For the process that serves a drive.
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes
+    /// For the process that serves a drive: a line that says where it came from, and the password.
+    pub(super) fn send(&self, to: &mut impl Write) -> io::Result<()> {
+        to.write_all(self.from.replace('\n', " ").as_bytes())?;
+        to.write_all(b"\n")?;
+        to.write_all(&self.bytes)
+    }
+
+    fn receive(from: impl Read) -> io::Result<Given> {
+        let mut bytes = Zeroizing::new(Vec::new());
+        from.take(2 * BYTES_MAX).read_to_end(&mut bytes)?;
+        let end = bytes.iter().position(|&byte| byte == b'\n').unwrap_or(0);
+        let from = String::from_utf8_lossy(&bytes[..end]).into_owned();
+        Ok(Given { bytes: Zeroizing::new(bytes.get(end + 1..).unwrap_or_default().to_vec()), from })
     }
 }
 
@@ -69,12 +80,8 @@ pub(super) fn read_new(global: &Global) -> Result<Given> {
 
 /// The password that the parent process writes into our standard input.
 pub(super) fn read_from_parent() -> Result<Given> {
-    let from = "the parent process".to_owned();
-    let mut bytes = Zeroizing::new(Vec::new());
-    match io::stdin().lock().take(BYTES_MAX).read_to_end(&mut bytes) {
-        Ok(_) => Ok(Given { bytes, from }),
-        Err(source) => Err(Fault::Password { from, source }.into()),
-    }
+    let failed = |source| Fault::Password { from: "the parent process".to_owned(), source };
+    Ok(Given::receive(io::stdin().lock()).map_err(failed)?)
 }
 
 fn without_terminal(global: &Global) -> Result<Option<Given>> {
@@ -196,6 +203,16 @@ mod tests {
         assert!(line("a\n\n").is_err());
         assert!(line("a\nb").is_err());
         assert!(line(&"x".repeat(65 << 10)).is_err());
+    }
+
+    #[test]
+    fn a_child_gets_what_the_parent_has() {
+        let given = Given { bytes: Zeroizing::new(b"a\nb\xff".to_vec()), from: "the file\n'x'".to_owned() };
+        let mut pipe = Vec::new();
+        given.send(&mut pipe).unwrap();
+        let received = Given::receive(&pipe[..]).unwrap();
+        assert_eq!((received.bytes.as_slice(), received.from.as_str()), (&b"a\nb\xff"[..], "the file 'x'"));
+        assert!(Given::receive(&b""[..]).unwrap().bytes.is_empty());
     }
 
     #[test]
