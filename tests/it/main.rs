@@ -1,1 +1,5 @@
-//! it
+//! Everything tested from outside, in one binary.
+#![allow(clippy::unwrap_used)]
+
+mod cli;
+mod program;
