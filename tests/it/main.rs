@@ -1,5 +1,13 @@
 //! Everything tested from outside, in one binary.
 #![allow(clippy::unwrap_used)]
 
+mod backup;
 mod cli;
+mod cold;
+mod contract;
+mod drive;
+mod house;
 mod program;
+mod servers;
+mod store;
+mod synth;
