@@ -144,8 +144,7 @@ async fn restore_folder(run: &Run<'_>, found: Found, leave_top: bool, jobs_max: 
     }
     walk(run, &mut walker, jobs_max).await?;
     links::restore_links(run, std::mem::take(&mut walker.links)).await?;
-    folders::finish_folders(run, walker.folders, leave_top).await?;
-    if run.is_over() { Err(Error::Cancelled) } else { Ok(()) }
+    folders::finish_folders(run, walker.folders, leave_top).await
 }
 
 /// Ranks of what is below a folder; if damage hides where they begin and end, the walk finds out.
