@@ -46,6 +46,11 @@ pub trait Monitor: Send + Sync {
     /// Takes note of one event. Must be quick: called from busy threads.
     fn event(&self, event: Event<'_>);
 
+    /// True if it is worth the time to find out [`Event::Total`] before the work is done.
+    fn wants_total(&self) -> bool {
+        false
+    }
+
     /// True once the user wants the deed to end early (Ctrl-C). Asked between steps.
     fn is_cancelled(&self) -> bool {
         false

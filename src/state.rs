@@ -42,6 +42,7 @@ pub struct State {
 
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS writer (id BLOB NOT NULL, machine BLOB NOT NULL);
+    CREATE TABLE IF NOT EXISTS unfinished (backup INTEGER PRIMARY KEY);
     CREATE TABLE IF NOT EXISTS head (writer BLOB PRIMARY KEY, seq INTEGER NOT NULL, hash BLOB NOT NULL);
 ";
 
@@ -106,6 +107,19 @@ impl State {
     /// Ends what [`State::lock`] began.
     pub fn unlock(&self) -> Result<(), StateError> {
         self.db.execute_batch("COMMIT").map_err(|e| self.fault(e))
+    }
+
+    /// True if a backup of this machine began and did not end well.
+    pub fn is_unfinished(&self) -> Result<bool, StateError> {
+        let count = self.db.query_row("SELECT count(*) FROM unfinished", [], |row| row.get::<_, i64>(0));
+        count.map(|count| count > 0).map_err(|e| self.fault(e))
+    }
+
+    /// Notes that a backup begins, or has ended well.
+    pub fn set_unfinished(&self, unfinished: bool) -> Result<(), StateError> {
+        let statement =
+            if unfinished { "INSERT OR IGNORE INTO unfinished VALUES (1)" } else { "DELETE FROM unfinished" };
+        self.db.execute(statement, []).map(drop).map_err(|e| self.fault(e))
     }
 
     /// The heads this machine has seen.

@@ -241,7 +241,8 @@ impl MemoryBuilder {
                 .map(|node| if let Body::Crowd { count, .. } = node.body { count + 1 } else { 1 })
                 .sum(),
         };
-        MemoryDrive { nodes: self.nodes, volume, late: self.late }
+        let xattrs = self.nodes.values().any(|node| !node.xattrs.is_empty());
+        MemoryDrive { nodes: self.nodes, volume, xattrs, late: self.late }
     }
 
     fn named(&mut self, parent: Ino, name: &str, kind: FileKind, mode: u32, size: u64, body: Body) -> Ino {
@@ -271,6 +272,7 @@ impl MemoryBuilder {
 }
 
 fn attr(ino: Ino, kind: FileKind, mode: u32, size: u64) -> Attr {
+    let owner = owner();
     Attr {
         ino,
         kind,
@@ -278,8 +280,8 @@ fn attr(ino: Ino, kind: FileKind, mode: u32, size: u64) -> Attr {
         allocated: size,
         mode,
         links: if kind == FileKind::Folder { 2 } else { 1 },
-        uid: rustix::process::geteuid().as_raw(),
-        gid: rustix::process::getegid().as_raw(),
+        uid: owner.0,
+        gid: owner.1,
         device: (0, 0),
         mtime: TIME_TYPICAL,
         ctime: TIME_TYPICAL,
@@ -287,11 +289,23 @@ fn attr(ino: Ino, kind: FileKind, mode: u32, size: u64) -> Attr {
     }
 }
 
+/// Everything belongs to whoever runs this.
+#[cfg(unix)]
+fn owner() -> (u32, u32) {
+    (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
+}
+
+#[cfg(not(unix))]
+fn owner() -> (u32, u32) {
+    (0, 0)
+}
+
 /// A drive in memory; see [`MemoryBuilder`].
 #[derive(Debug)]
 pub struct MemoryDrive {
     nodes: HashMap<Ino, Node>,
     volume: Volume,
+    xattrs: bool,
     late: bool,
 }
 
@@ -430,6 +444,10 @@ impl MemoryDrive {
 impl Drive for MemoryDrive {
     fn volume(&self) -> Volume {
         self.volume.clone()
+    }
+
+    fn has_xattrs(&self) -> bool {
+        self.xattrs
     }
 
     fn lookup(&self, parent: Ino, name: &[u8]) -> Answer<Attr> {

@@ -1,6 +1,23 @@
-//! Taking a snapshot.
+//! Taking a snapshot: walk the source in the order of the tree, compare with the parent, read what changed, store what
+//! is new, and commit with one record.
+//!
+//! Three kinds of threads, joined by bounded queues, so that memory does not depend on the number of files:
+//! ```text
+//! scout: walk, compare, cut large files ──> workers: read small files, hash, compress ──> collector (the caller's
+//!        └────────────── the same order, as tickets ──────────────────────────────────────^  thread): packs, tree
+//! ```
+//! The collector takes results in the order of the scout's tickets, so packs keep the order of the tree. Now and then
+//! it stores everything open and writes down the tree so far as an unfinished snapshot: a killed run goes on from
+//! there. Nothing is visible before the record; nothing uploaded is uploaded again.
 
+mod collect;
+mod known;
 mod options;
+mod parent;
+mod salvage;
+mod scout;
+mod uploader;
+mod work;
 
 pub use options::Error;
 pub use options::Options;
@@ -8,20 +25,180 @@ pub use options::Parent;
 pub use options::Stdin;
 pub use options::Summary;
 
+use crate::browse::Browse;
+use crate::crypto::random;
+use crate::format::record::Snapshot;
+use crate::id::SnapshotId;
 use crate::monitor::Monitor;
 use crate::repo::Author;
+use crate::repo::Chunks;
+use crate::repo::ChunksOptions;
+use crate::repo::Log;
 use crate::repo::Repo;
+use crate::source;
+use crate::source::Owners;
+use collect::Collector;
+use known::Known;
+use parent::OldNodes;
+use scout::Job;
+use scout::Scout;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Instant;
 use tokio::runtime::Handle;
+use uploader::Uploader;
+use work::Shop;
+
+/// Memory for pages of the parent while it is compared.
+const PARENT_MEMORY_BYTES: usize = 32 << 20;
 
 /// Takes a snapshot. Blocks the calling thread (which must not be one of the runtime's) until it is part of the
-/// repository, or the monitor cancels it.
+/// repository, or the monitor cancels it. Sources that cannot be read are told to the monitor and left out.
 pub fn backup(
     repo: &Repo,
     author: Author<'_>,
     runtime: &Handle,
-    options: Options,
+    mut options: Options,
     monitor: &dyn Monitor,
 ) -> Result<Summary, Error> {
-    let _ = (repo, author, runtime, options, monitor);
-    Err(Error::Cancelled)
+    let began = Instant::now();
+    let stdin = options.stdin.take();
+    let (walk, sources) = match &stdin {
+        Some(stdin) => (None, vec![stdin.path.clone()]),
+        None => (Some(source::walk(&options.source)?), source::roots_of(&options.source)?),
+    };
+    let log = runtime.block_on(Log::read(repo))?;
+    let (parent, partial) = choose_parent(&log, &options, &sources)?;
+    let chunks = {
+        let _inside = runtime.enter();
+        Chunks::new(repo, &ChunksOptions { memory_bytes: PARENT_MEMORY_BYTES })
+    };
+    let known = Known::new(repo.clone(), runtime.clone(), log.marked_packs());
+    let mut old = Vec::new();
+    for snapshot in partial.iter().chain(&parent) {
+        let browse = Browse::open(&chunks, &log, snapshot);
+        match parent::pages_of(runtime, &browse) {
+            Ok(pages) => pages.iter().for_each(|page| known.add(page)),
+            Err(error) if error.is_transient() => return Err(error.into()),
+            Err(error) => {
+                // A damaged parent costs time, not the backup.
+                tracing::warn!(snapshot = %snapshot.id, error = %crate::monitor::chain(&error), "Parent cannot be read");
+                continue;
+            }
+        }
+        old.push(browse);
+    }
+    let draft = Snapshot {
+        id: SnapshotId(random()),
+        time: options.time,
+        host: options.host.clone(),
+        user: options.user.clone(),
+        sources,
+        tags: options.tags.clone(),
+        description: options.description.clone(),
+        program: options.program.clone(),
+        parent: parent.as_ref().map(|p| p.id),
+        root: crate::extent::ChunkRef {
+            id: crate::id::ChunkId([0; 32]),
+            len: 0,
+            hint: crate::format::extents::NOWHERE,
+        },
+        level: 0,
+        nodes: 0,
+        bytes: 0,
+        with_xattrs: 0,
+        figures: crate::format::record::Figures::default(),
+    };
+    if let (true, None) = (monitor.wants_total(), &stdin) {
+        tell_total(parent.as_ref(), monitor);
+    }
+    let shop = Shop {
+        keys: repo.keys().clone(),
+        chunker: repo.chunker(),
+        known,
+        owners: Owners::default(),
+        level: options.level,
+    };
+    let mut uploader = Uploader::new(repo, runtime, &shop.known, options.dry_run);
+    if !options.dry_run {
+        salvage::adopt_orphans(repo, author, runtime, &mut uploader)?;
+    }
+    let old = OldNodes::new(runtime.clone(), old)?;
+    let resumed = partial.is_some();
+    let mut collector = Collector::new(repo, author, runtime, uploader, monitor, draft, &options, began);
+    let scout = Scout::new(&shop, old, monitor, options.time);
+    let removed = run(&shop, &options, scout, walk, stdin, &mut collector)?;
+    let mut summary = collector.finish()?;
+    summary.nodes_removed = removed;
+    summary.resumed = resumed;
+    summary.parent = parent.map(|p| p.id);
+    if !options.dry_run {
+        salvage::mark_finished(author)?;
+    }
+    Ok(summary)
+}
+
+/// The snapshot to compare with, and the unfinished one to go on from.
+fn choose_parent(
+    log: &Log,
+    options: &Options,
+    sources: &[Vec<u8>],
+) -> Result<(Option<Snapshot>, Option<Snapshot>), Error> {
+    let fits = |s: &&&Snapshot| s.host == options.host && s.sources == sources;
+    let snapshots = log.snapshots();
+    let parent = match options.parent {
+        Parent::None => return Ok((None, None)),
+        Parent::Newest => snapshots.iter().rev().find(fits).copied(),
+        Parent::Snapshot(id) => Some(*snapshots.iter().find(|s| s.id == id).ok_or(Error::NoParent { id })?),
+    };
+    let since = parent.map(|p| p.time);
+    let partials = log.partials();
+    let partial = partials.iter().rev().find(fits).filter(|p| since.is_none_or(|since| p.time > since));
+    Ok((parent.cloned(), partial.copied().cloned()))
+}
+
+/// What there will be to do, guessed from the parent.
+fn tell_total(parent: Option<&Snapshot>, monitor: &dyn Monitor) {
+    if let Some(parent) = parent {
+        monitor.event(crate::monitor::Event::Total { nodes: parent.nodes, bytes: parent.bytes });
+    }
+}
+
+/// Runs scout and workers until the collector has everything; returns how many old nodes are gone.
+fn run(
+    shop: &Shop,
+    options: &Options,
+    scout: Scout<'_>,
+    walk: Option<source::Walk>,
+    stdin: Option<Stdin>,
+    collector: &mut Collector<'_>,
+) -> Result<u64, Error> {
+    let threads = options.threads.max(1);
+    let stop = AtomicBool::new(false);
+    let (work, jobs) = crossbeam_channel::bounded::<Job>(threads);
+    let (tickets, order) = crossbeam_channel::bounded(2 * threads + 2);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            let jobs = jobs.clone();
+            let spawned = thread::Builder::new().name("worker".to_owned()).spawn_scoped(scope, || {
+                let mut buffer = Vec::new();
+                jobs.into_iter().for_each(|job| job.run(shop, &mut buffer));
+            });
+            spawned.map_err(Error::Thread)?;
+        }
+        drop(jobs);
+        let stop = &stop;
+        let scouting = thread::Builder::new().name("scout".to_owned()).spawn_scoped(scope, move || match stdin {
+            Some(stdin) => scout.stream(stdin, work, tickets, stop),
+            None => scout.explore(walk, work, tickets, stop),
+        });
+        let scouting = scouting.map_err(Error::Thread)?;
+        let collected = collector.collect(&order);
+        stop.store(true, Ordering::Relaxed);
+        // Lets a scout that waits for room go on and see that it should stop.
+        drop(order);
+        let scouted = scouting.join().unwrap_or(Err(Error::Repo(crate::repo::Error::TaskLost)));
+        collected.and(scouted)
+    })
 }

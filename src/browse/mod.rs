@@ -132,7 +132,11 @@ impl Browse {
 }
 
 /// Ranks of the children of a folder.
-pub(crate) fn children<P: Pages>(tree: &NodeTree, pages: &P, folder: &[u8]) -> std::result::Result<Range<u64>, Stop> {
+pub(crate) fn children<P: Pages + ?Sized>(
+    tree: &NodeTree,
+    pages: &P,
+    folder: &[u8],
+) -> std::result::Result<Range<u64>, Stop> {
     let first = tree.lower_bound(pages, folder, FIRST_NAME)?.map_or(tree.nodes, |f| f.rank);
     Ok(first..tree.children_end(pages, folder)?)
 }

@@ -72,6 +72,8 @@ pub struct Snapshot {
     pub nodes: u64,
     /// Sum of their sizes.
     pub bytes: u64,
+    /// How many of the nodes have extended attributes: none means that nobody need ask.
+    pub with_xattrs: u64,
     /// About the run.
     pub figures: Figures,
 }
@@ -274,7 +276,10 @@ fn write_snapshot(s: &Snapshot, out: &mut Vec<u8>) {
     out.put_varint(s.root.hint.len.into());
     out.push(s.level);
     let f = &s.figures;
-    for number in [s.nodes, s.bytes, f.nodes_changed, f.bytes_read, f.bytes_new, f.bytes_stored, f.problems, f.millis] {
+    for number in [s.nodes, s.bytes, s.with_xattrs, f.nodes_changed, f.bytes_read, f.bytes_new, f.bytes_stored] {
+        out.put_varint(number);
+    }
+    for number in [f.problems, f.millis] {
         out.put_varint(number);
     }
 }
@@ -320,6 +325,7 @@ fn read_snapshot(r: &mut Reader<'_>) -> Result<Snapshot> {
         level,
         nodes: r.varint("node count")?,
         bytes: r.varint("byte sum")?,
+        with_xattrs: r.varint("attribute count")?,
         figures: Figures {
             nodes_changed: r.varint("figure")?,
             bytes_read: r.varint("figure")?,
@@ -352,6 +358,7 @@ mod tests {
             level: 2,
             nodes: 1_000_000,
             bytes: 1 << 40,
+            with_xattrs: 12,
             figures: Figures { nodes_changed: 3, bytes_read: 4, bytes_new: 5, bytes_stored: 6, problems: 7, millis: 8 },
         })
     }

@@ -341,20 +341,19 @@ pub fn open(keys: &Keys, object_type: ObjectType, object: Option<ObjectId>, byte
         let len = opener.open(index, &mut plain[start..])?.len();
         plain.truncate(start + len);
     }
-    let (payload_len, directory_len) = read_trailer(&plain)?;
+    let (front, trailer) = plain.split_last_chunk().ok_or(FormatError::Short { what: "trailer" })?;
+    let (payload_len, directory_len) = read_trailer(trailer)?;
+    if payload_len.checked_add(directory_len).is_none_or(|total| total > front.len() as u64) {
+        return Err(FormatError::Limit { what: "payload length", value: payload_len, max: front.len() as u64 });
+    }
+    let (payload_len, directory_len) = (payload_len as usize, directory_len as usize);
     Ok(Opened { header, plain, payload_len, directory_len })
 }
 
-/// Lengths of payload and directory, from plaintext that ends with the trailer.
-fn read_trailer(plain: &[u8]) -> Result<(usize, usize)> {
-    let (front, trailer) = plain.split_last_chunk::<TRAILER_BYTES>().ok_or(FormatError::Short { what: "trailer" })?;
+/// Lengths of payload and directory. The caller bounds them by what is there.
+pub fn read_trailer(trailer: &[u8; TRAILER_BYTES]) -> Result<(u64, u64)> {
     let mut r = Reader::new(trailer);
-    let lens = [r.u64("trailer")?, r.u64("trailer")?];
-    let total = lens[0].checked_add(lens[1]).filter(|total| *total <= front.len() as u64);
-    if total.is_none() {
-        return Err(FormatError::Limit { what: "payload length", value: lens[0], max: front.len() as u64 });
-    }
-    Ok((lens[0] as usize, lens[1] as usize))
+    Ok((r.u64("trailer")?, r.u64("trailer")?))
 }
 
 #[cfg(test)]

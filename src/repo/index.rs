@@ -13,6 +13,7 @@ use crate::repo::Result;
 use crate::repo::index_name;
 use futures::StreamExt;
 use std::collections::HashMap;
+use std::collections::HashSet;
 
 /// Index objects read at once.
 const READS_AT_ONCE: usize = 8;
@@ -66,6 +67,11 @@ impl KnownChunks {
             });
             self.lines.push(Line { id: packed.chunk.id, pack: number, offset, len });
         }
+    }
+
+    /// Every pack that an index names.
+    pub fn into_packs(self) -> HashSet<ObjectId> {
+        self.packs.into_iter().collect()
     }
 
     /// Number of places known.

@@ -155,7 +155,7 @@ impl Folder {
         self.slot().clone()
     }
 
-    fn close(&self) {
+    pub(super) fn close(&self) {
         let closed = self.slot().take();
         drop(closed);
     }

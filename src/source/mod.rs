@@ -35,6 +35,7 @@ pub use file::Runs;
 pub use file::SourceFile;
 pub use found::Found;
 pub use found::Owners;
+pub use roots::roots_of;
 pub use stat::Stat;
 pub use stat::Type;
 pub use walk::Walk;

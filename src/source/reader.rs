@@ -112,10 +112,16 @@ impl Reader {
             match stack.pop() {
                 None => break,
                 Some(Work::Begin(top)) => self.begin(&top, &mut steps, &mut stack),
-                Some(Work::Look(folder, names, range)) => match folder.handle() {
-                    Ok(handle) => self.look(&folder, &handle, &names, range, &mut steps, None),
-                    Err(error) => steps.push(Step::Problem { path: folder.path.to_vec(), error }),
-                },
+                Some(Work::Look(folder, names, range)) => {
+                    let middle = range.end.min(range.start + STEPS_MAX);
+                    if middle < range.end {
+                        stack.push(Work::Look(Arc::clone(&folder), Arc::clone(&names), middle..range.end));
+                    }
+                    match folder.handle() {
+                        Ok(handle) => self.look(&folder, &handle, &names, range.start..middle, &mut steps, None),
+                        Err(error) => steps.push(Step::Problem { path: folder.path.to_vec(), error }),
+                    }
+                }
                 Some(Work::Enter(folder, children, mut range)) => {
                     let Some(at) = range.next() else { continue };
                     if !range.is_empty() {

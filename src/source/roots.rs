@@ -1,6 +1,7 @@
 //! What is to be backed up, made certain: absolute, existing, readable, none within another; and the way there.
 
 use crate::source::Error;
+use crate::source::Options;
 use crate::source::os;
 use std::collections::BTreeMap;
 use std::io;
@@ -61,6 +62,19 @@ pub(super) fn resolve(roots: &[PathBuf]) -> Result<Vec<Vec<u8>>, Error> {
         return Err(Error::NoRoots);
     }
     roots.iter().map(|root| certain(root).map_err(|source| Error::Root { path: root.clone(), source })).collect()
+}
+
+/// The snapshot paths that [`crate::source::walk`] will begin at: sorted, none within another.
+pub fn roots_of(options: &Options) -> Result<Vec<Vec<u8>>, Error> {
+    let mut paths = resolve(&options.roots)?;
+    paths.sort_unstable_by(|a, b| crate::path::compare(a, b));
+    let mut outer: Vec<Vec<u8>> = Vec::new();
+    for path in paths {
+        if !outer.iter().any(|known| crate::path::is_below(&path, known)) {
+            outer.push(path);
+        }
+    }
+    Ok(outer)
 }
 
 fn certain(root: &Path) -> io::Result<Vec<u8>> {

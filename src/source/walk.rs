@@ -192,6 +192,18 @@ impl Shared {
 }
 
 impl Walk {
+    #[cfg(test)]
+    pub(super) fn plan(&self) -> Arc<Plan> {
+        Arc::clone(&self.plan)
+    }
+
+    /// Steps finished and not yet taken, threads waiting for work, and whether nothing is left.
+    #[cfg(test)]
+    pub(super) fn ahead(&self) -> (usize, usize, bool) {
+        let state = self.shared.lock();
+        (state.ahead, state.idle, state.line.is_empty())
+    }
+
     fn spawn(&self) -> std::io::Result<JoinHandle<()>> {
         let shared = Arc::clone(&self.shared);
         let plan = Arc::clone(&self.plan);

@@ -19,6 +19,8 @@ use object_store::azure::AzureConfigKey;
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::gcp::GoogleConfigKey;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -37,26 +39,41 @@ pub(crate) fn bucket(
     location: &str,
     options: &StoreOptions,
 ) -> Result<Arc<dyn ObjectStore>> {
+    let environment = if options.use_environment { environment() } else { Environment::new() };
     let made = match cloud {
-        Cloud::S3 => s3(bucket, location, options)?,
-        Cloud::Gs => gs(bucket, location, options)?,
-        Cloud::Az => az(bucket, location, options)?,
+        Cloud::S3 => s3(bucket, location, options, s3_given(&environment, options)?)?,
+        Cloud::Gs => gs(bucket, location, options, Given::collect(&environment, "GOOGLE_", "gs.", options)?)?,
+        Cloud::Az => az(bucket, location, options, Given::collect(&environment, "AZURE_", "az.", options)?)?,
     };
     made.map_err(|error| Error::new(ErrorKind::BadLocation, "open", "", location).because(error.to_string()))
 }
 
 type Made = object_store::Result<Arc<dyn ObjectStore>>;
 
-fn s3(bucket: &str, location: &str, options: &StoreOptions) -> Result<Made> {
-    // A key from the settings must not be joined with the session of another key from the environment.
-    let own_key = options.settings.keys().any(|key| key.ends_with("access_key_id"));
-    let skip = |name: &str| own_key && matches!(name, "AWS_SESSION_TOKEN" | "AWS_TOKEN" | "AWS_SECRET_ACCESS_KEY");
-    let mut given = Given::<AmazonS3ConfigKey>::collect("AWS_", "s3.", skip, options)?;
-    // The more special variable of the environment must not win over a setting.
-    if options.settings.keys().any(|key| key.contains("endpoint")) {
-        let from_settings = given.value("aws_endpoint");
-        given.pairs.extend(from_settings.map(|value| (AmazonS3ConfigKey::S3Endpoint, value)));
+type Environment = BTreeMap<String, String>;
+
+fn environment() -> Environment {
+    let readable = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    std::env::vars_os().filter_map(readable).filter(|(_, value)| !value.is_empty()).collect()
+}
+
+/// Where the environment and the settings meet, S3 has two traps.
+fn s3_given(environment: &Environment, options: &StoreOptions) -> Result<Given<AmazonS3ConfigKey>> {
+    let mut environment = environment.clone();
+    let is_set = |names: &[&str]| names.iter().any(|name| options.settings.contains_key(&format!("s3.{name}")));
+    // A key from the settings must not be joined with the secret or session of another key from the environment.
+    if is_set(&["access_key_id", "aws_access_key_id"]) {
+        environment
+            .retain(|name, _| !matches!(name.as_str(), "AWS_SECRET_ACCESS_KEY" | "AWS_SESSION_TOKEN" | "AWS_TOKEN"));
     }
+    // The client prefers the more special variable, even to a setting.
+    if is_set(&["endpoint", "endpoint_url", "aws_endpoint", "aws_endpoint_url"]) {
+        environment.remove("AWS_ENDPOINT_URL_S3");
+    }
+    Given::collect(&environment, "AWS_", "s3.", options)
+}
+
+fn s3(bucket: &str, location: &str, options: &StoreOptions, given: Given<AmazonS3ConfigKey>) -> Result<Made> {
     given.require(
         location,
         &[
@@ -74,16 +91,17 @@ fn s3(bucket: &str, location: &str, options: &StoreOptions) -> Result<Made> {
     let endpoint = given.value("aws_endpoint_url_s3").or_else(|| given.value("aws_endpoint"));
     let mut builder = AmazonS3Builder::new()
         .with_client_options(client_options(options, endpoint.as_deref()))
-        .with_retry(quick_retries());
+        .with_retry(quick_retries())
+        // We delete one object at a time, and not every server knows the request for many.
+        .with_disable_bulk_delete(true);
     for (key, value) in given.pairs {
         builder = builder.with_config(key, value);
     }
     Ok(builder.with_bucket_name(bucket).build().map(|store| Arc::new(store) as _))
 }
 
-fn gs(bucket: &str, location: &str, options: &StoreOptions) -> Result<Made> {
-    let given = Given::<GoogleConfigKey>::collect("GOOGLE_", "gs.", |_| false, options)?;
-    if !has_google_login() {
+fn gs(bucket: &str, location: &str, options: &StoreOptions, given: Given<GoogleConfigKey>) -> Result<Made> {
+    if !(options.use_environment && has_google_login()) {
         given.require(
             location,
             &[
@@ -115,8 +133,7 @@ fn has_google_login() -> bool {
         .is_some_and(|home| PathBuf::from(home).join(below).join("application_default_credentials.json").exists())
 }
 
-fn az(container: &str, location: &str, options: &StoreOptions) -> Result<Made> {
-    let given = Given::<AzureConfigKey>::collect("AZURE_", "az.", |_| false, options)?;
+fn az(container: &str, location: &str, options: &StoreOptions, given: Given<AzureConfigKey>) -> Result<Made> {
     given.require(
         location,
         &[
@@ -150,17 +167,14 @@ impl<Key: FromStr + AsRef<str>> Given<Key> {
     /// Everything the environment and the settings say about one cloud. An unknown variable is somebody else's; an
     /// unknown setting is a mistake.
     fn collect(
+        environment: &Environment,
         variables: &str,
         settings: &str,
-        skip: impl Fn(&str) -> bool,
         options: &StoreOptions,
     ) -> Result<Given<Key>> {
         let mut pairs = Vec::new();
-        for (name, value) in std::env::vars_os() {
-            let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else { continue };
-            if name.starts_with(variables) && !value.is_empty() && !skip(name) {
-                pairs.extend(name.to_ascii_lowercase().parse().ok().map(|key| (key, value.to_owned())));
-            }
+        for (name, value) in environment.iter().filter(|(name, _)| name.starts_with(variables)) {
+            pairs.extend(name.to_ascii_lowercase().parse().ok().map(|key| (key, value.clone())));
         }
         for (name, value) in &options.settings {
             let Some(short) = name.strip_prefix(settings) else { continue };
@@ -206,5 +220,42 @@ fn quick_retries() -> RetryConfig {
         },
         max_retries: 2,
         retry_timeout: Duration::from_secs(60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use crate::store::StoreOptions;
+    use crate::store::cloud::Environment;
+    use crate::store::cloud::s3_given;
+
+    fn value(environment: &[(&str, &str)], settings: &[&str], key: &str) -> Option<String> {
+        let environment: Environment = environment.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect();
+        let mut options = StoreOptions::default();
+        settings.iter().for_each(|text| options.set(text).unwrap());
+        s3_given(&environment, &options).unwrap().value(key)
+    }
+
+    #[test]
+    fn environment_counts_and_settings_win() {
+        let environment =
+            [("AWS_REGION", "env"), ("AWS_ENDPOINT_URL_S3", "http://env"), ("AWS_PROFILE", "x"), ("PATH", "/bin")];
+        assert_eq!(value(&environment, &[], "aws_region").unwrap(), "env");
+        assert_eq!(value(&environment, &["s3.region=set"], "aws_region").unwrap(), "set");
+        assert_eq!(value(&environment, &["gs.bucket=other"], "aws_bucket"), None);
+        assert_eq!(value(&environment, &["s3.endpoint=http://set"], "aws_endpoint_url_s3"), None);
+        assert_eq!(value(&environment, &["s3.region=set"], "aws_endpoint_url_s3").unwrap(), "http://env");
+    }
+
+    #[test]
+    fn credentials_are_not_mixed() {
+        let environment =
+            [("AWS_ACCESS_KEY_ID", "env"), ("AWS_SECRET_ACCESS_KEY", "env"), ("AWS_SESSION_TOKEN", "env")];
+        assert_eq!(value(&environment, &[], "aws_session_token").unwrap(), "env");
+        let settings = ["s3.access_key_id=set", "s3.secret_access_key=set"];
+        assert_eq!(value(&environment, &settings, "aws_session_token"), None);
+        assert_eq!(value(&environment, &settings, "aws_secret_access_key").unwrap(), "set");
     }
 }

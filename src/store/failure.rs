@@ -132,8 +132,7 @@ fn text_of(error: &object_store::Error) -> String {
     }
     let mut text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if text.len() > TEXT_LEN_MAX {
-        text.truncate(text.floor_char_boundary(TEXT_LEN_MAX));
-        text.push_str(" ...");
+        text = text.chars().take(TEXT_LEN_MAX).chain(" ...".chars()).collect();
     }
     text
 }

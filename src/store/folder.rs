@@ -170,8 +170,8 @@ impl Disk {
     fn read(&self, name: &str, range: Option<Range<u64>>) -> std::result::Result<Bytes, Failure> {
         let (mut file, file_len) = self.open_object(name)?;
         let range = range.unwrap_or(0..file_len);
-        let len = range.end - range.start;
-        if range.end > file_len {
+        let len = range.end.min(file_len).saturating_sub(range.start);
+        if range.start >= file_len && range.end > file_len {
             return Err(Failure::new(ErrorKind::Truncated, format!("it has {file_len} bytes")));
         }
         if len > OBJECT_BYTES_MAX {

@@ -81,14 +81,14 @@ impl FromStr for Location {
             return Err(bad(text, "write // after the scheme, as in s3://bucket/prefix"));
         };
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        let prefix = prefix.trim_matches('/');
+        let prefix = prefix.trim_end_matches('/');
         if rest.contains(['@', '?', '#', '%', '\\']) || bucket.contains(':') {
             return Err(bad(text, "credentials and options are given as settings, not in the location"));
         }
         if bucket.is_empty() || bucket.contains(char::is_whitespace) {
             return Err(bad(text, "the bucket or container is missing"));
         }
-        if object_store::path::Path::parse(prefix).is_err() {
+        if prefix.starts_with('/') || object_store::path::Path::parse(prefix).is_err() {
             return Err(bad(text, "the prefix is not a path"));
         }
         Ok(Location::Bucket { cloud, bucket: bucket.to_owned(), prefix: prefix.to_owned() })

@@ -163,8 +163,8 @@ pub trait Store: Debug + Send + Sync {
     /// The whole object. Refuses one longer than [`OBJECT_BYTES_MAX`].
     async fn get(&self, name: &str) -> Result<Bytes>;
 
-    /// This range, or what the object has of it: shorter only if the object ends before the range does;
-    /// [`ErrorKind::Truncated`] if it ends before the range begins.
+    /// This range, or as much of it as the object has: fewer bytes only if the object ends within the range, and
+    /// [`ErrorKind::Truncated`] if it ends before. An empty range needs no request and is always there.
     async fn get_range(&self, name: &str, range: Range<u64>) -> Result<Bytes>;
 
     /// Writes a new object, durably: when this returns, the bytes survive a power cut.

@@ -18,6 +18,8 @@ pub struct StoreOptions {
     pub stall_secs_max: u64,
     /// How long making a connection may take.
     pub connect_secs_max: u64,
+    /// Whether `AWS_*`, `GOOGLE_*` and `AZURE_*` variables count. Tests say no.
+    pub use_environment: bool,
     /// Settings of the kinds of storage, `s3.region` = `eu-west-1`; they win over the environment.
     pub settings: BTreeMap<String, String>,
 }
@@ -30,6 +32,7 @@ impl Default for StoreOptions {
             requests_max: 16,
             stall_secs_max: 60,
             connect_secs_max: 10,
+            use_environment: true,
             settings: BTreeMap::new(),
         }
     }
@@ -78,6 +81,7 @@ impl fmt::Debug for StoreOptions {
             .field("requests_max", &self.requests_max)
             .field("stall_secs_max", &self.stall_secs_max)
             .field("connect_secs_max", &self.connect_secs_max)
+            .field("use_environment", &self.use_environment)
             .field("settings", &self.settings.keys())
             .finish()
     }

@@ -93,14 +93,15 @@ impl Remote {
 
     /// Stores tell of a range behind the end in many ways; the length of the object settles it.
     async fn was_short(&self, name: &str, range: &Range<u64>, mut failure: Failure) -> Error {
-        if self.head(name).await.is_ok_and(|stored| stored.len < range.end) {
+        if self.head(name).await.is_ok_and(|stored| stored.len <= range.start) {
             failure.kind = ErrorKind::Truncated;
         }
         failure.at("read", name, &self.location)
     }
 
     async fn collect(&self, result: GetResult, range: Option<&Range<u64>>) -> std::result::Result<Bytes, Failure> {
-        let len = range.map_or(result.meta.size, |range| range.end - range.start);
+        let size = result.meta.size;
+        let len = range.map_or(size, |range| range.end.min(size).saturating_sub(range.start));
         if len > OBJECT_BYTES_MAX {
             return Err(Failure::new(ErrorKind::Other, format!("it has {len} bytes, more than any object")));
         }

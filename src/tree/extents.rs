@@ -110,7 +110,7 @@ impl Piece {
 }
 
 /// Calls `take` with every extent that overlaps `range`, in file order, until it returns false.
-pub fn pieces<P: Pages>(
+pub fn pieces<P: Pages + ?Sized>(
     pages: &P,
     content: &Content,
     range: Range<u64>,
@@ -135,7 +135,7 @@ pub fn pieces<P: Pages>(
 }
 
 /// Walks one page; false once `take` has had enough.
-fn descend<P: Pages>(
+fn descend<P: Pages + ?Sized>(
     pages: &P,
     page: &ExtentPage,
     mut offset: u64,

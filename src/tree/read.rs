@@ -166,7 +166,7 @@ struct Step {
 }
 
 impl NodeTree {
-    fn top<P: Pages>(&self, pages: &P) -> Result<Step, Stop> {
+    fn top<P: Pages + ?Sized>(&self, pages: &P) -> Result<Step, Stop> {
         let page = pages.node_page(&self.root)?;
         if page.level() != self.level || page.nodes() != self.nodes {
             return Err(FormatError::Mismatch { what: "root page" }.into());
@@ -175,7 +175,7 @@ impl NodeTree {
     }
 
     /// Follows the child in `slot`, checking that it is what its parent says.
-    fn down<P: Pages>(pages: &P, step: &Step, slot: usize) -> Result<Step, Stop> {
+    fn down<P: Pages + ?Sized>(pages: &P, step: &Step, slot: usize) -> Result<Step, Stop> {
         let NodePage::Inner(level, children) = &step.page.page else {
             return Err(FormatError::Mismatch { what: "page level" }.into());
         };
@@ -193,13 +193,18 @@ impl NodeTree {
     }
 
     /// The node of a rank; `None` beyond the end.
-    pub fn at<P: Pages>(&self, pages: &P, rank: u64) -> Result<Option<Found>, Stop> {
+    pub fn at<P: Pages + ?Sized>(&self, pages: &P, rank: u64) -> Result<Option<Found>, Stop> {
         self.at_telling(pages, rank, &mut (0..0))
     }
 
     /// The same, and tells in `span` the ranks in and below the page that was asked for last. If that page cannot be
     /// had, these are the nodes that cannot be reached.
-    pub fn at_telling<P: Pages>(&self, pages: &P, rank: u64, span: &mut Range<u64>) -> Result<Option<Found>, Stop> {
+    pub fn at_telling<P: Pages + ?Sized>(
+        &self,
+        pages: &P,
+        rank: u64,
+        span: &mut Range<u64>,
+    ) -> Result<Option<Found>, Stop> {
         *span = 0..self.nodes;
         let mut step = self.top(pages)?;
         if rank >= self.nodes {
@@ -216,7 +221,7 @@ impl NodeTree {
     }
 
     /// The first node whose key is not less than this one; `None` if all are.
-    pub fn lower_bound<P: Pages>(&self, pages: &P, parent: &[u8], name: &[u8]) -> Result<Option<Found>, Stop> {
+    pub fn lower_bound<P: Pages + ?Sized>(&self, pages: &P, parent: &[u8], name: &[u8]) -> Result<Option<Found>, Stop> {
         let mut step = self.top(pages)?;
         while let NodePage::Inner(_, children) = &step.page.page {
             let after = children.partition_point(|c| c.first.compare(parent, name).is_le());
@@ -239,19 +244,35 @@ impl NodeTree {
     }
 
     /// The node of exactly this key.
-    pub fn get<P: Pages>(&self, pages: &P, parent: &[u8], name: &[u8]) -> Result<Option<Found>, Stop> {
+    pub fn get<P: Pages + ?Sized>(&self, pages: &P, parent: &[u8], name: &[u8]) -> Result<Option<Found>, Stop> {
         let found = self.lower_bound(pages, parent, name)?;
         Ok(found.filter(|f| compare_keys(f.parent(), &f.node().name, parent, name) == Ordering::Equal))
     }
 
     /// The node at a path; the empty path is the root.
-    pub fn get_path<P: Pages>(&self, pages: &P, full_path: &[u8]) -> Result<Option<Found>, Stop> {
+    pub fn get_path<P: Pages + ?Sized>(&self, pages: &P, full_path: &[u8]) -> Result<Option<Found>, Stop> {
         let Key { parent, name } = Key::of(full_path);
         self.get(pages, &parent, &name)
     }
 
+    /// Every page of the tree, the root first, found through inner pages alone.
+    pub fn all_pages<P: Pages + ?Sized>(&self, pages: &P) -> Result<Vec<ChunkRef>, Stop> {
+        let mut all = vec![self.root];
+        let mut steps = vec![self.top(pages)?];
+        while let Some(step) = steps.pop() {
+            let NodePage::Inner(level, children) = &step.page.page else { continue };
+            for (slot, child) in children.iter().enumerate() {
+                all.push(child.page);
+                if *level > 1 {
+                    steps.push(Self::down(pages, &step, slot)?);
+                }
+            }
+        }
+        Ok(all)
+    }
+
     /// The node after this one.
-    pub fn next<P: Pages>(&self, pages: &P, found: &Found) -> Result<Option<Found>, Stop> {
+    pub fn next<P: Pages + ?Sized>(&self, pages: &P, found: &Found) -> Result<Option<Found>, Stop> {
         match found.next_in_page() {
             Some(next) => Ok(Some(next)),
             None => self.at(pages, found.rank + 1),
@@ -259,14 +280,14 @@ impl NodeTree {
     }
 
     /// Rank behind the last child of a folder (its first child is `lower_bound(folder, "")`).
-    pub fn children_end<P: Pages>(&self, pages: &P, folder: &[u8]) -> Result<u64, Stop> {
+    pub fn children_end<P: Pages + ?Sized>(&self, pages: &P, folder: &[u8]) -> Result<u64, Stop> {
         // The smallest possible folder path behind `folder` in the order is `folder` + "/" + NUL.
         let after = if folder.is_empty() { b"\0".to_vec() } else { [folder, b"/\0"].concat() };
         self.rank_or_end(pages, &after)
     }
 
     /// Rank behind everything below a folder.
-    pub fn subtree_end<P: Pages>(&self, pages: &P, folder: &[u8]) -> Result<u64, Stop> {
+    pub fn subtree_end<P: Pages + ?Sized>(&self, pages: &P, folder: &[u8]) -> Result<u64, Stop> {
         if folder.is_empty() {
             return Ok(self.nodes);
         }
@@ -274,12 +295,12 @@ impl NodeTree {
         self.rank_or_end(pages, &[folder, b"\x01"].concat())
     }
 
-    fn rank_or_end<P: Pages>(&self, pages: &P, parent: &[u8]) -> Result<u64, Stop> {
+    fn rank_or_end<P: Pages + ?Sized>(&self, pages: &P, parent: &[u8]) -> Result<u64, Stop> {
         Ok(self.lower_bound(pages, parent, b"")?.map_or(self.nodes, |found| found.rank))
     }
 
     /// Sum of the sizes of all nodes before `rank`.
-    pub fn bytes_before<P: Pages>(&self, pages: &P, rank: u64) -> Result<u64, Stop> {
+    pub fn bytes_before<P: Pages + ?Sized>(&self, pages: &P, rank: u64) -> Result<u64, Stop> {
         let mut step = self.top(pages)?;
         if rank >= self.nodes {
             return Ok(step.page.bytes);

@@ -1,1 +1,11 @@
-//! it
+//! Everything tested from outside, in one binary.
+#![allow(clippy::unwrap_used)]
+
+mod backup;
+mod cold;
+mod contract;
+mod drive;
+mod house;
+mod servers;
+mod store;
+mod synth;

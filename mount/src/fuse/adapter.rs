@@ -80,6 +80,8 @@ pub(crate) struct Adapter {
     pub(crate) acl: bool,
     /// Entries the last full listing buffer held.
     fitting: Arc<AtomicUsize>,
+    /// False: the kernel is told that there are no extended attributes at all, and never asks again.
+    xattrs: bool,
     no_open: bool,
     no_opendir: bool,
 }
@@ -93,6 +95,7 @@ impl Adapter {
         ended: watch::Receiver<bool>,
     ) -> Adapter {
         Adapter {
+            xattrs: drive.has_xattrs(),
             drive,
             runtime,
             deadline,
@@ -286,12 +289,18 @@ impl Filesystem for Adapter {
 
     fn getxattr(&self, _: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
         self.counters.getxattr.add();
+        if !self.xattrs {
+            return reply.error(Errno::ENOSYS);
+        }
         let send = move |reply, value| reply::xattr(reply, size, value);
         self.answer(reply, |drive| drive.xattr(ino.0, name.as_bytes()), send);
     }
 
     fn listxattr(&self, _: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
         self.counters.listxattr.add();
+        if !self.xattrs {
+            return reply.error(Errno::ENOSYS);
+        }
         let send = move |reply, names: Result<Vec<Vec<u8>>>| {
             let list = names.map(|names| names.iter().flat_map(|name| name.iter().copied().chain([0])).collect());
             reply::xattr(reply, size, list);

@@ -256,3 +256,15 @@ fn errors_of_the_drive_reach_the_program_and_nobody_else() {
     assert_eq!(fs::read_dir(shown.dir.path()).unwrap().count(), 5);
     assert_eq!(fs::read_to_string(shown.path("good")).unwrap(), "content");
 }
+
+#[test]
+fn a_drive_without_extended_attributes_says_so_once() {
+    let mut builder = MemoryBuilder::new();
+    builder.file(ROOT, "f", "x");
+    let shown = show(builder);
+    let get = || rustix::fs::getxattr_query(shown.path("f"), "user.a");
+    let (result, first) = shown.counted(get);
+    assert_eq!((result, first.getxattr), (Err(Errno::OPNOTSUPP), 1));
+    let (result, second) = shown.counted(get);
+    assert_eq!((result, second.getxattr), (Err(Errno::OPNOTSUPP), 0));
+}

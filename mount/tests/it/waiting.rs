@@ -81,7 +81,7 @@ fn the_deadline_ends_a_request_and_the_next_one_works() {
     let folder = builder.folder(ROOT, "folder");
     builder.file(folder, "inside", "");
     let gates = [builder.gate(file), builder.gate(folder)];
-    let options = MountOptions { deadline: Duration::from_millis(200), ..MountOptions::default() };
+    let options = MountOptions { deadline: Duration::from_secs(1), ..MountOptions::default() };
     let shown = show_with(builder, &options);
     assert_eq!(errno(&fs::read(shown.path("slow")).unwrap_err()), Errno::IO);
     let listed = fs::read_dir(shown.path("folder")).unwrap().next().unwrap();

@@ -124,6 +124,10 @@ fn open_piece(folder: &Handle, names: &[&[u8]]) -> io::Result<Handle> {
         Err(Errno::NOSYS | Errno::PERM) => {}
         Err(errno) => return Err(errno.into()),
     }
+    open_by_name(folder, names)
+}
+
+fn open_by_name(folder: &Handle, names: &[&[u8]]) -> io::Result<Handle> {
     let (first, rest) = names.split_first().ok_or(Errno::NOENT)?;
     rest.iter().try_fold(open_folder(folder, *first)?, |here, name| open_folder(&here, *name))
 }
@@ -298,4 +302,43 @@ pub(in crate::source) fn text(bytes: &[u8]) -> &OsStr {
 /// The system's own text as bytes.
 pub(in crate::source) fn bytes(text: &OsStr) -> &[u8] {
     text.as_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn the_mount_table_tells_drives() {
+        let drive =
+            b"98 29 0:57 / /home/ada/Backup ro,nosuid,nodev shared:3 master:1 - fuse.bygone bygone ro,user_id=0";
+        let found = mount(drive).unwrap();
+        assert_eq!((found.dev, found.kind.as_slice()), (rustix::fs::makedev(0, 57), OWN_DRIVE.as_bytes()));
+        let plain = mount(b"29 1 259:2 / / rw,relatime - ext4 /dev/root rw").unwrap();
+        assert_eq!((plain.dev, plain.kind.as_slice()), (rustix::fs::makedev(259, 2), &b"ext4"[..]));
+        for damaged in [&b""[..], b"29 1", b"29 1 x:y / / rw - ext4 a b", b"29 1 0:1 / / rw"] {
+            assert!(mount(damaged).is_none());
+        }
+    }
+
+    #[test]
+    fn long_ways_are_opened_with_and_without_openat2() {
+        let root = tempfile::tempdir().unwrap();
+        let mut path = root.path().to_owned();
+        let names: Vec<String> = (0..14).map(|n| format!("{n:0200}")).collect();
+        names.iter().for_each(|name| path.push(name));
+        std::fs::create_dir_all(&path).unwrap();
+        let top = open_folder(&open_top().unwrap(), root.path()).unwrap();
+        let pieces: Vec<&[u8]> = names.iter().map(String::as_bytes).collect();
+        let inode = std::fs::metadata(&path).unwrap().ino();
+        for opened in [open_below(&top, &pieces), open_by_name(&top, &pieces)] {
+            assert_eq!(stat_handle(&opened.unwrap()).unwrap().inode, inode);
+        }
+        std::os::unix::fs::symlink(&names[0], root.path().join("link")).unwrap();
+        for opened in [open_below(&top, &[b"link"]), open_by_name(&top, &[b"link"])] {
+            assert!(is_replaced(&opened.unwrap_err()));
+        }
+    }
 }

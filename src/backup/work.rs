@@ -1,0 +1,279 @@
+//! Reading and cutting files, hashing and compressing chunks: the work that keeps all cores busy.
+
+use crate::backup::known::Known;
+use crate::chunker::Chunker;
+use crate::crypto::Keys;
+use crate::extent::ChunkKind;
+use crate::format::chunk;
+use crate::id::ChunkId;
+use crate::meta::Content;
+use crate::meta::Kind;
+use crate::meta::Meta;
+use crate::meta::Node;
+use crate::repo;
+use crate::source;
+use crate::source::Found;
+use crate::source::Owners;
+use crate::source::SourceFile;
+use std::sync::Arc;
+
+/// Files up to this length stand inside their node.
+pub(super) const INLINE_BYTES: usize = 128;
+/// Bytes read at once. At least the largest chunk, so that the chunker always sees enough.
+const READ_BYTES_MIN: usize = 4 << 20;
+
+/// What all workers share.
+pub(super) struct Shop {
+    pub(super) keys: Keys,
+    pub(super) chunker: Chunker,
+    pub(super) known: Known,
+    pub(super) owners: Owners,
+    pub(super) level: i32,
+}
+
+/// A run of a file, ready to be put into a pack.
+pub(super) enum Draft {
+    /// A chunk; without bytes if it is known already.
+    Chunk { id: ChunkId, len: u32, encoded: Option<Vec<u8>> },
+    /// A hole.
+    Hole(u64),
+}
+
+/// A node, ready to be put into the tree.
+pub(super) struct NodeDraft {
+    pub(super) parent: Arc<[u8]>,
+    pub(super) name: Vec<u8>,
+    pub(super) kind: Kind,
+    pub(super) meta: Meta,
+    /// Bytes that stand in the node itself.
+    pub(super) inline: Option<Vec<u8>>,
+    pub(super) runs: Vec<Draft>,
+    /// Bytes read from the source.
+    pub(super) bytes_read: u64,
+}
+
+/// Something in the order of the tree.
+pub(super) enum Outcome {
+    /// A node as it stood in the parent.
+    Same(Arc<[u8]>, Node),
+    /// A new or changed node. With a fault if it changed while it was read.
+    Read(Box<NodeDraft>, Option<source::Error>),
+    /// A node that could not be read.
+    Problem(Vec<u8>, source::Error),
+    /// Something left out.
+    Skipped(Vec<u8>, &'static str),
+}
+
+/// Why the whole backup must stop.
+pub(super) type Fault = super::Error;
+
+impl Shop {
+    /// Names a chunk and encodes it if it is not known.
+    pub(super) fn draft(&self, plain: &[u8]) -> Result<Draft, Fault> {
+        let id = self.keys.chunk_id(ChunkKind::Data, plain);
+        let len = u32::try_from(plain.len()).expect("the chunker cuts far below 4 GiB");
+        let encoded = match self.known.get(id, len)? {
+            Some(_) => None,
+            None => {
+                let mut encoded = Vec::new();
+                chunk::encode(plain, self.level, &mut encoded).map_err(Fault::Encode)?;
+                encoded.shrink_to_fit();
+                Some(encoded)
+            }
+        };
+        Ok(Draft::Chunk { id, len, encoded })
+    }
+
+    /// Reads one node whole.
+    pub(super) fn read(&self, found: &Found, buffer: &mut Vec<u8>) -> Result<Outcome, Fault> {
+        let (kind, meta) = match found.complete(&self.owners) {
+            Ok(both) => both,
+            Err(error) => return Ok(Outcome::Problem(found.path(), error)),
+        };
+        let mut draft = NodeDraft {
+            parent: found.parent().clone(),
+            name: found.name.clone(),
+            kind,
+            meta,
+            inline: None,
+            runs: Vec::new(),
+            bytes_read: 0,
+        };
+        let mut changed = None;
+        if found.stat.is_file() && found.stat.size > 0 {
+            let file = match found.open() {
+                Ok(file) => file,
+                Err(error) => return Ok(Outcome::Problem(found.path(), error)),
+            };
+            let read = cut_file(&self.chunker, &file, buffer, &mut |piece| {
+                match piece {
+                    Piece::Hole(len) => draft.runs.push(Draft::Hole(len)),
+                    Piece::Data(bytes) if bytes.len() <= INLINE_BYTES && bytes.len() as u64 == found.stat.size => {
+                        draft.inline = Some(bytes.to_vec());
+                        draft.bytes_read += bytes.len() as u64;
+                    }
+                    Piece::Data(bytes) => {
+                        draft.bytes_read += bytes.len() as u64;
+                        draft.runs.push(self.draft(bytes)?);
+                    }
+                }
+                Ok(())
+            });
+            match read {
+                Ok(()) => changed = has_changed(found, &file),
+                Err(Stopped::Source(error)) => return Ok(Outcome::Problem(found.path(), error)),
+                Err(Stopped::Backup(fault)) => return Err(fault),
+            }
+        }
+        Ok(Outcome::Read(Box::new(draft), changed))
+    }
+}
+
+/// The fault to report if a file was written to since the walk saw it.
+pub(super) fn has_changed(found: &Found, file: &SourceFile) -> Option<source::Error> {
+    match file.stat() {
+        Ok(now) if found.stat.is_unchanged(&now) => None,
+        Ok(_) => Some(source::Error::Changed),
+        Err(error) => Some(error),
+    }
+}
+
+/// A piece of a file in order.
+pub(super) enum Piece<'a> {
+    Data(&'a [u8]),
+    Hole(u64),
+}
+
+/// Why reading a file ended early.
+pub(super) enum Stopped {
+    /// The file cannot be read.
+    Source(source::Error),
+    /// The backup cannot go on.
+    Backup(Fault),
+}
+
+impl From<Fault> for Stopped {
+    fn from(fault: Fault) -> Stopped {
+        Stopped::Backup(fault)
+    }
+}
+
+impl From<repo::Error> for Stopped {
+    fn from(error: repo::Error) -> Stopped {
+        Stopped::Backup(Fault::Repo(error))
+    }
+}
+
+/// Reads a file run by run and hands out chunks and holes in order. A file that shrinks ends where it ends.
+pub(super) fn cut_file(
+    chunker: &Chunker,
+    file: &SourceFile,
+    buffer: &mut Vec<u8>,
+    take: &mut dyn FnMut(Piece<'_>) -> Result<(), Fault>,
+) -> Result<(), Stopped> {
+    for run in file.runs() {
+        if run.is_hole {
+            take(Piece::Hole(run.len))?;
+            continue;
+        }
+        let (mut at, end) = (run.offset, run.offset + run.len);
+        let mut stream = Cutter::new(chunker, buffer);
+        while at < end {
+            let room = stream.room();
+            let want = room.len().min(usize::try_from(end - at).unwrap_or(usize::MAX));
+            let count = file.read_at(&mut room[..want], at).map_err(Stopped::Source)?;
+            at += count as u64;
+            stream.add(count, take)?;
+            if count < want {
+                stream.finish(take)?;
+                return Ok(());
+            }
+        }
+        stream.finish(take)?;
+    }
+    Ok(())
+}
+
+/// Cuts a stream into chunks with one buffer.
+pub(super) struct Cutter<'a> {
+    chunker: &'a Chunker,
+    buffer: &'a mut Vec<u8>,
+    filled: usize,
+}
+
+impl<'a> Cutter<'a> {
+    pub(super) fn new(chunker: &'a Chunker, buffer: &'a mut Vec<u8>) -> Cutter<'a> {
+        let size = READ_BYTES_MIN.max(2 * chunker.sizes().max as usize);
+        if buffer.len() != size {
+            buffer.resize(size, 0);
+        }
+        Cutter { chunker, buffer, filled: 0 }
+    }
+
+    /// Where the next bytes are to be read to.
+    pub(super) fn room(&mut self) -> &mut [u8] {
+        &mut self.buffer[self.filled..]
+    }
+
+    /// Takes note of bytes read; hands out chunks whose end is certain once the buffer is full.
+    pub(super) fn add(
+        &mut self,
+        count: usize,
+        take: &mut dyn FnMut(Piece<'_>) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        self.filled += count;
+        if self.filled < self.buffer.len() {
+            return Ok(());
+        }
+        let max = self.chunker.sizes().max as usize;
+        let mut start = 0;
+        while self.filled - start >= max {
+            let len = self.chunker.cut(&self.buffer[start..self.filled]);
+            take(Piece::Data(&self.buffer[start..start + len]))?;
+            start += len;
+        }
+        self.buffer.copy_within(start..self.filled, 0);
+        self.filled -= start;
+        Ok(())
+    }
+
+    /// Hands out what is left.
+    pub(super) fn finish(&mut self, take: &mut dyn FnMut(Piece<'_>) -> Result<(), Fault>) -> Result<(), Fault> {
+        let mut start = 0;
+        while start < self.filled {
+            let len = self.chunker.cut(&self.buffer[start..self.filled]);
+            take(Piece::Data(&self.buffer[start..start + len]))?;
+            start += len;
+        }
+        self.filled = 0;
+        Ok(())
+    }
+}
+
+/// True if the node is as it was in the parent: same kind, inode, size and times.
+pub(super) fn is_same(found: &Found, old: &Node) -> bool {
+    let stat = &found.stat;
+    let kind = match old.kind {
+        Kind::File => source::Type::File,
+        Kind::Folder => source::Type::Folder,
+        Kind::Symlink(_) => source::Type::Symlink,
+        Kind::Fifo => source::Type::Fifo,
+        Kind::Socket => source::Type::Socket,
+        Kind::CharDevice { .. } => source::Type::CharDevice,
+        Kind::BlockDevice { .. } => source::Type::BlockDevice,
+    };
+    let size = matches!(old.kind, Kind::File | Kind::Symlink(_)).then(|| old.size());
+    stat.kind == kind
+        && size.is_none_or(|size| size == stat.size)
+        && stat.inode == old.meta.inode
+        && (stat.mtime, stat.ctime) == (old.meta.mtime, old.meta.ctime)
+        && (stat.mode, stat.links) == (old.meta.mode, old.meta.links)
+}
+
+/// The first pack a node's content lies in, if any.
+pub(super) fn pack_of(node: &Node) -> Option<crate::id::ObjectId> {
+    match &node.content {
+        Content::Chunk(chunk) | Content::Extents { root: chunk, .. } => Some(chunk.hint.pack),
+        Content::Empty | Content::Inline(_) => None,
+    }
+}

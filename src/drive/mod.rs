@@ -1,0 +1,54 @@
+//! Snapshots as drives: [`crate::browse`] behind the seam of the mount crate. The one table from our errors to its.
+//!
+//! What is in memory is answered at once by the thread that asks; everything else becomes a task. A node's number on
+//! the drive is its rank in the tree, so there is no table of inodes; only names of hard-linked files that were seen
+//! are remembered, because they share one number.
+
+mod attr;
+mod repository;
+mod shown;
+mod snapshot;
+
+pub use repository::repository_drive;
+pub use snapshot::snapshot_drive;
+
+use crate::repo::Error;
+use bygone_mount::Answer;
+use bygone_mount::DriveError;
+
+/// How a drive shows what it has.
+#[derive(Debug, Clone)]
+pub struct DriveOptions {
+    /// Show everything as owned by this user and group, who may read all of it; `None`: as it was backed up.
+    pub owner: Option<(u32, u32)>,
+    /// Name for file managers.
+    pub name: String,
+    /// For the names of snapshots.
+    pub time_zone: jiff::tz::TimeZone,
+}
+
+impl Default for DriveOptions {
+    fn default() -> DriveOptions {
+        DriveOptions { owner: None, name: "Backup".to_owned(), time_zone: jiff::tz::TimeZone::UTC }
+    }
+}
+
+/// What the system is told about a failure; the log has the whole of it.
+fn drive_error(error: &Error) -> DriveError {
+    tracing::warn!(error = %crate::monitor::chain(error), "A request to the drive failed");
+    DriveError::Io
+}
+
+/// An error known now.
+fn refuse<T>(error: DriveError) -> Answer<T> {
+    Answer::Now(Err(error))
+}
+
+/// What file managers read to name a drive.
+fn volume_info(name: &str) -> Vec<u8> {
+    let line: String = name.chars().filter(|c| !c.is_control()).collect();
+    format!("[Volume Info]\nName={line}\nIcon=drive-harddisk\n").into_bytes()
+}
+
+/// The file it stands in: not listed, found by name at the root if the snapshot has none of its own.
+const VOLUME_INFO: &[u8] = b".xdg-volume-info";

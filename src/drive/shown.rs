@@ -1,0 +1,312 @@
+//! One snapshot on a drive: its nodes under numbers of the drive.
+
+use crate::browse::Browse;
+use crate::browse::children;
+use crate::drive::DriveOptions;
+use crate::drive::attr::attr;
+use crate::drive::drive_error;
+use crate::drive::refuse;
+use crate::extent::Extent;
+use crate::meta::Content;
+use crate::meta::Kind;
+use crate::path;
+use crate::repo;
+use crate::tree::Found;
+use crate::tree::NodeTree;
+use crate::tree::Pages;
+use crate::tree::Piece;
+use crate::tree::Stop;
+use crate::tree::pieces;
+use bygone_mount::Answer;
+use bygone_mount::Attr;
+use bygone_mount::DriveError;
+use bygone_mount::drive::Ino;
+use bygone_mount::drive::Listed;
+use bygone_mount::drive::Listing;
+use bygone_mount::drive::Seek;
+use bytes::Bytes;
+use lru::LruCache;
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+/// Numbers of one snapshot: its slot in the upper bits, rank + [`RANK_OFFSET`] in the lower ones.
+const RANK_BITS: u32 = 40;
+/// Keeps 0 and 1 free.
+const RANK_OFFSET: u64 = 2;
+/// Numbers shared by the names of one hard-linked file.
+const LINK_BIT: u64 = 1 << 63;
+/// Sequential readers that are remembered.
+const READERS_MAX: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not 0");
+/// How far ahead of a sequential reader chunks are decoded.
+const AHEAD_BYTES: u64 = 2 << 20;
+
+/// A snapshot, shown under numbers of its own.
+pub(super) struct Shown {
+    pub(super) browse: Browse,
+    slot: u64,
+    /// Rank of the node shown as the top, the number it has there, and its parent's.
+    top_rank: u64,
+    top_ino: Ino,
+    parent_ino: Ino,
+    owner: Option<(u32, u32)>,
+    links: Mutex<HashMap<Ino, u64>>,
+    readers: Mutex<LruCache<Ino, u64>>,
+}
+
+/// Where a snapshot stands on its drive.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) slot: u64,
+    pub(super) top_rank: u64,
+    pub(super) top_ino: Ino,
+    pub(super) parent_ino: Ino,
+}
+
+/// The slot of a number; `None` for one shared by hard links.
+pub(super) fn slot_of(ino: Ino) -> Option<u64> {
+    (ino & LINK_BIT == 0).then_some(ino >> RANK_BITS)
+}
+
+/// First number of a slot: its root node.
+pub(super) fn slot_root(slot: u64) -> Ino {
+    (slot << RANK_BITS) + RANK_OFFSET
+}
+
+/// A question about a tree that can be asked again once a page has come.
+pub(super) trait Question<T>:
+    Fn(&Shown, &NodeTree, &dyn Pages) -> Result<T, Stop> + Send + Sync + 'static
+{
+}
+impl<T, F: Fn(&Shown, &NodeTree, &dyn Pages) -> Result<T, Stop> + Send + Sync + 'static> Question<T> for F {}
+
+type Asked<T> = bygone_mount::drive::Result<T>;
+
+impl Shown {
+    pub(super) fn new(browse: Browse, place: Place, options: &DriveOptions) -> Arc<Shown> {
+        let Place { slot, top_rank, top_ino, parent_ino } = place;
+        Arc::new(Shown {
+            browse,
+            slot,
+            top_rank,
+            top_ino,
+            parent_ino,
+            owner: options.owner,
+            links: Mutex::default(),
+            readers: Mutex::new(LruCache::new(READERS_MAX)),
+        })
+    }
+
+    /// True if the number is one of this snapshot's hard-linked files that were seen.
+    pub(super) fn has_link(&self, ino: Ino) -> bool {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&ino)
+    }
+
+    /// Asks now; if a page is missing, later.
+    fn ask<T: Send + 'static>(self: &Arc<Self>, question: impl Question<Asked<T>>) -> Answer<T> {
+        let tree = *self.browse.tree();
+        match question(self, &tree, &**self.browse.chunks()) {
+            Ok(answer) => Answer::Now(answer),
+            Err(_) => {
+                let this = self.clone();
+                Answer::later(async move { this.ask_later(question).await })
+            }
+        }
+    }
+
+    async fn ask_later<T>(self: &Arc<Self>, question: impl Question<Asked<T>>) -> Asked<T> {
+        let asked = self.browse.ask(|tree, pages| question(self, tree, pages)).await;
+        asked.unwrap_or_else(|error| Err(drive_error(&error)))
+    }
+
+    fn rank(&self, ino: Ino) -> Option<u64> {
+        if ino == self.top_ino {
+            return Some(self.top_rank);
+        }
+        if ino & LINK_BIT != 0 {
+            return self.links.lock().unwrap_or_else(PoisonError::into_inner).get(&ino).copied();
+        }
+        (ino & ((1 << RANK_BITS) - 1)).checked_sub(RANK_OFFSET)
+    }
+
+    fn ino(&self, found: &Found) -> Ino {
+        if found.rank == self.top_rank {
+            return self.top_ino;
+        }
+        let Some(group) = found.node().meta.link_group else {
+            return (self.slot << RANK_BITS) + found.rank + RANK_OFFSET;
+        };
+        // Snapshots share groups but not numbers: a large odd factor keeps the slots apart.
+        let ino = group.wrapping_add(self.slot.wrapping_mul(0x9e37_79b9_7f4a_7c15)) | LINK_BIT;
+        self.links.lock().unwrap_or_else(PoisonError::into_inner).entry(ino).or_insert(found.rank);
+        ino
+    }
+
+    fn attr_of(&self, found: &Found) -> Attr {
+        attr(found.node(), self.ino(found), self.owner)
+    }
+
+    fn node<P: Pages + ?Sized>(&self, tree: &NodeTree, pages: &P, ino: Ino) -> Result<Asked<Found>, Stop> {
+        let Some(rank) = self.rank(ino) else { return Ok(Err(DriveError::NotFound)) };
+        Ok(tree.at(pages, rank)?.ok_or(DriveError::NotFound))
+    }
+
+    /// Asks something about one node.
+    fn ask_node<T: Send + 'static>(
+        self: &Arc<Self>,
+        ino: Ino,
+        answer: impl Fn(&Shown, &Found) -> Asked<T> + Send + Sync + 'static,
+    ) -> Answer<T> {
+        self.ask(move |this, tree, pages| Ok(this.node(tree, pages, ino)?.and_then(|found| answer(this, &found))))
+    }
+
+    pub(super) fn attr(self: &Arc<Self>, ino: Ino) -> Answer<Attr> {
+        self.ask_node(ino, |this, found| Ok(this.attr_of(found)))
+    }
+
+    pub(super) fn lookup(self: &Arc<Self>, parent: Ino, name: &[u8]) -> Answer<Attr> {
+        if path::check_name(name).is_err() {
+            return refuse(DriveError::NotFound);
+        }
+        let name = name.to_vec();
+        self.ask(move |this, tree, pages| {
+            let folder = match this.node(tree, pages, parent)? {
+                Ok(found) if found.node().is_folder() => found.path(),
+                Ok(_) => return Ok(Err(DriveError::NotAFolder)),
+                Err(error) => return Ok(Err(error)),
+            };
+            let found = tree.get(pages, &folder, &name)?;
+            Ok(found.map(|found| this.attr_of(&found)).ok_or(DriveError::NotFound))
+        })
+    }
+
+    pub(super) fn list(self: &Arc<Self>, folder: Ino, cursor: u64, entries_max: usize) -> Answer<Listing> {
+        self.ask(move |this, tree, pages| {
+            let found = match this.node(tree, pages, folder)? {
+                Ok(found) if found.node().is_folder() => found,
+                Ok(_) => return Ok(Err(DriveError::NotAFolder)),
+                Err(error) => return Ok(Err(error)),
+            };
+            let parent = if folder == this.top_ino {
+                this.parent_ino
+            } else {
+                let above = tree.get_path(pages, found.parent())?;
+                above.map_or(this.top_ino, |above| this.ino(&above))
+            };
+            let range = children(tree, pages, &found.path())?;
+            let start = range.start.max(cursor);
+            let end = range.end.min(start.saturating_add(entries_max.max(1) as u64));
+            let mut entries = Vec::with_capacity(end.saturating_sub(start) as usize);
+            let mut next = if start < end { tree.at(pages, start)? } else { None };
+            while let Some(found) = next {
+                let attr = this.attr_of(&found);
+                entries.push(Listed { name: found.node().name.clone(), attr, cursor: found.rank + 1 });
+                next = if found.rank + 1 < end { tree.next(pages, &found)? } else { None };
+            }
+            Ok(Ok(Listing { entries, parent, end: end >= range.end }))
+        })
+    }
+
+    pub(super) fn read_link(self: &Arc<Self>, ino: Ino) -> Answer<Bytes> {
+        self.ask_node(ino, |_, found| match &found.node().kind {
+            Kind::Symlink(target) => Ok(Bytes::copy_from_slice(target)),
+            _ => Err(DriveError::Invalid),
+        })
+    }
+
+    pub(super) fn xattr(self: &Arc<Self>, ino: Ino, name: &[u8]) -> Answer<Bytes> {
+        let name = name.to_vec();
+        self.ask_node(ino, move |_, found| {
+            let xattr = found.node().meta.xattrs.iter().find(|xattr| xattr.name == name);
+            xattr.map(|xattr| Bytes::copy_from_slice(&xattr.value)).ok_or(DriveError::NoAttribute)
+        })
+    }
+
+    pub(super) fn xattr_names(self: &Arc<Self>, ino: Ino) -> Answer<Vec<Vec<u8>>> {
+        self.ask_node(ino, |_, found| Ok(found.node().meta.xattrs.iter().map(|xattr| xattr.name.clone()).collect()))
+    }
+
+    pub(super) fn seek(self: &Arc<Self>, ino: Ino, offset: u64, what: Seek) -> Answer<u64> {
+        self.ask(move |this, tree, pages| {
+            let content = match this.node(tree, pages, ino)? {
+                Ok(found) => found.node().content.clone(),
+                Err(error) => return Ok(Err(error)),
+            };
+            Ok(seek(pages, &content, offset, what)?.ok_or(DriveError::BeyondEnd))
+        })
+    }
+
+    pub(super) fn read(self: &Arc<Self>, ino: Ino, offset: u64, len: u32) -> Answer<Bytes> {
+        let chunks = self.browse.chunks();
+        let len = len as usize;
+        if let Ok(found) = self.node(self.browse.tree(), &**chunks, ino) {
+            return match found {
+                Ok(found) if found.node().is_folder() => refuse(DriveError::IsAFolder),
+                Ok(found) => self.read_content(ino, &found.node().content, offset, len),
+                Err(error) => refuse(error),
+            };
+        }
+        let this = self.clone();
+        Answer::later(async move {
+            let question = move |this: &Shown, tree: &NodeTree, pages: &dyn Pages| this.node(tree, pages, ino);
+            let found = this.ask_later(question).await?;
+            this.read_content(ino, &found.node().content, offset, len).wait().await
+        })
+    }
+
+    fn read_content(self: &Arc<Self>, ino: Ino, content: &Content, offset: u64, len: usize) -> Answer<Bytes> {
+        let told = |result: repo::Result<Bytes>| result.map_err(|error| drive_error(&error));
+        if let Some(read) = self.browse.read_now(content, offset, len) {
+            self.decode_ahead(ino, content, offset, len as u64);
+            return Answer::Now(told(read));
+        }
+        let (this, content) = (self.clone(), content.clone());
+        Answer::later(async move {
+            let read = this.browse.read(&content, offset, len).await;
+            this.decode_ahead(ino, &content, offset, len as u64);
+            told(read)
+        })
+    }
+
+    /// If this read continues the last one of the same file, starts to decode the chunks that come next.
+    fn decode_ahead(&self, ino: Ino, content: &Content, offset: u64, len: u64) {
+        if !matches!(content, Content::Extents { .. }) {
+            return;
+        }
+        let end = offset + len;
+        let last = self.readers.lock().unwrap_or_else(PoisonError::into_inner).put(ino, end);
+        // Requests of one reader come in several threads, so "the last one" is any nearby.
+        if last.is_none_or(|last| last.abs_diff(offset) > AHEAD_BYTES) {
+            return;
+        }
+        let chunks = self.browse.chunks();
+        let _pages_not_at_hand = pieces(&**chunks, content, end..end + AHEAD_BYTES, &mut |piece| {
+            if let Extent::Data(chunk) = &piece.extent {
+                chunks.prefetch(chunk);
+            }
+            true
+        });
+    }
+}
+
+/// The next data or hole from an offset on; `None` beyond the end, or if there is no more data.
+fn seek(pages: &dyn Pages, content: &Content, offset: u64, what: Seek) -> Result<Option<u64>, Stop> {
+    let len = content.len();
+    if offset >= len {
+        return Ok(None);
+    }
+    let Content::Extents { .. } = content else {
+        return Ok(Some(if what == Seek::Data { offset } else { len }));
+    };
+    let mut answer = None;
+    pieces(pages, content, offset..len, &mut |piece: Piece| {
+        let is_hole = matches!(piece.extent, Extent::Hole(_));
+        if is_hole == (what == Seek::Hole) {
+            answer = Some(piece.offset.max(offset));
+        }
+        answer.is_none()
+    })?;
+    Ok(answer.or((what == Seek::Hole).then_some(len)))
+}
