@@ -8,19 +8,8 @@ use std::process::Command;
 use std::time::Duration;
 use std::time::Instant;
 
-const COMMANDS: [&str; 11] = [
-    "init",
-    "backup",
-    "snapshots",
-    "ls",
-    "cat",
-    "mount",
-    "umount",
-    "drives",
-    "restore",
-    "completions",
-    "man",
-];
+const COMMANDS: [&str; 11] =
+    ["init", "backup", "snapshots", "ls", "cat", "mount", "umount", "drives", "restore", "completions", "man"];
 
 /// The whole help, as `tests/it/help.txt` has it. `UPDATE_HELP=1 cargo test help_is` writes it anew.
 #[test]

@@ -221,6 +221,7 @@ fn snapshot(root: &crate::tree::Root) -> Snapshot {
         level: root.level,
         nodes: root.nodes,
         bytes: root.bytes,
+        with_xattrs: 0,
         figures: Figures::default(),
     }
 }
