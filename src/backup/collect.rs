@@ -144,6 +144,7 @@ impl<'a> Collector<'a> {
             None => extents.finish(&mut self.uploader)?,
         };
         self.summary.figures.nodes_changed += 1;
+        self.summary.nodes_new += u64::from(draft.is_new);
         self.summary.figures.bytes_read += draft.bytes_read;
         self.push(&draft.parent, Node { name: draft.name, kind: draft.kind, meta: draft.meta, content })
     }
