@@ -72,7 +72,7 @@ fn of_restore(error: &restore::Error) -> Hints {
         restore::Error::Cancelled => {
             Some(&["run the same restore again: files that are complete already are not written twice"])
         }
-        restore::Error::Rule { .. } => None,
+        _ => None,
     }
 }
 

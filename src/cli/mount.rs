@@ -28,6 +28,7 @@ use bygone_mount::fuse;
 use bygone_mount::fuse::MountOptions;
 use bygone_mount::fuse::Session;
 use bygone_mount::fuse::Unmounted;
+use jiff::tz::TimeZone;
 use serde_json::json;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -193,7 +194,7 @@ impl MountArgs {
         };
         let location = &opened.location;
         let Some(at) = &self.at else {
-            let options = DriveOptions { owner, name: "Backups".to_owned() };
+            let options = DriveOptions { owner, name: "Backups".to_owned(), time_zone: TimeZone::system() };
             let _within = opened.runtime.enter();
             return Ok(Shown {
                 drive: repository_drive(&chunks, &opened.log, options),
@@ -206,12 +207,9 @@ impl MountArgs {
         let browse = Browse::open(&chunks, &opened.log, snapshot);
         let id = short(snapshot.id);
         let name = format!("{} {}", snapshot.host, human::time_for_name(snapshot.time));
-        let drive = opened.runtime.block_on(async {
-            select::node(&browse, &at.path).await?;
-            Ok::<_, crate::cli::error::CommandError>(
-                snapshot_drive(browse, &at.path, DriveOptions { owner, name }).await?,
-            )
-        })?;
+        let options = DriveOptions { owner, name, time_zone: TimeZone::system() };
+        let drive = opened.runtime.block_on(snapshot_drive(browse, &at.path, options))?;
+        let drive = drive.ok_or_else(|| Fault::NoPath { path: at.path.clone(), snapshot: id.clone() })?;
         let path = if at.path.is_empty() { String::new() } else { format!(":/{}", crate::path::Show(&at.path)) };
         Ok(Shown {
             drive,

@@ -71,11 +71,7 @@ impl Opened {
         let counted = counted(global, &location, &global.store_options()?)?;
         let given = password(global)?;
         let runtime = runtime()?;
-        let opened = runtime.block_on(async {
-            let repo = Repo::open(counted.clone(), &given.password()).await?;
-            let log = Log::read(&repo).await?;
-            Ok((repo, log))
-        });
+        let opened = runtime.block_on(Repo::open_with_log(counted.clone(), &given.password()));
         let (repo, mut log) = opened.map_err(|error| wrong_password(error, &given))?;
         let state = open_state(global, &repo)?;
         if let Err(error) = log.check_heads(&state) {
