@@ -39,6 +39,8 @@ pub(super) enum Fault {
     NoPath { path: Vec<u8>, snapshot: String },
     #[error("'{}' is not a file", Show(path))]
     NotAFile { path: Vec<u8> },
+    #[error("'{}' is not a folder, and only folders open as drives", Show(path))]
+    NotAFolder { path: Vec<u8> },
     #[error("the mount point '{}' lies inside the repository", path.display())]
     MountInRepository { path: PathBuf },
     #[error("cannot make the folder '{}'", path.display())]

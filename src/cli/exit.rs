@@ -118,7 +118,7 @@ fn of_fault(error: &Fault) -> Option<Exit> {
         | Fault::TwoPasswords { .. }
         | Fault::EmptyPassword { .. }
         | Fault::Usage { .. } => Some(Exit::Usage),
-        Fault::NoPath { .. } | Fault::NotAFile { .. } => Some(Exit::NotFound),
+        Fault::NoPath { .. } | Fault::NotAFile { .. } | Fault::NotAFolder { .. } => Some(Exit::NotFound),
         Fault::MountInRepository { .. } => Some(Exit::NoMount),
         _ => None,
     }

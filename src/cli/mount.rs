@@ -3,6 +3,7 @@
 use crate::browse::Browse;
 use crate::browse::SnapshotPath;
 use crate::cli::background;
+use crate::cli::error::CommandError;
 use crate::cli::error::Fault;
 use crate::cli::error::Result;
 use crate::cli::error::usage;
@@ -14,6 +15,7 @@ use crate::cli::interrupt::Signals;
 use crate::cli::json;
 use crate::cli::open::Opened;
 use crate::cli::out;
+use crate::cli::out::OutError;
 use crate::cli::password;
 use crate::cli::point;
 use crate::cli::select;
@@ -147,29 +149,20 @@ impl MountArgs {
         // Before the session, so that the folder is taken away after the drive.
         let _made = point::make(&self.point, self.create)?;
         let options = MountOptions {
-            fs_name: shown.source,
+            fs_name: shown.source.clone(),
             allow_other: self.allow_other,
             deadline: self.deadline,
             ..MountOptions::default()
         };
-        let session = Arc::new(fuse::mount(shown.drive, &self.point, &options, opened.runtime.handle().clone())?);
+        let session =
+            Arc::new(fuse::mount(shown.drive.clone(), &self.point, &options, opened.runtime.handle().clone())?);
         let ended = watch(&session, &opened)?;
         let place = session.mount_point().display().to_string();
         if in_background {
             background::ready()?;
         }
-        if global.json {
-            let body = json!({
-                "mount_point": place,
-                "what": shown.what,
-                "snapshot": shown.snapshot,
-                "pid": std::process::id(),
-            });
-            out::line(json::line("mounted", &body))?;
-        } else if !global.quiet {
-            out::line(format_args!("{} is open at {place}.", shown.what))?;
-            out::line(format_args!("Close it with: bygone umount {}", human::shell(&place)))?;
-        }
+        // A drive that answers stays, whether or not somebody reads this.
+        let _told = shown.tell(global, &place);
         if in_background {
             background::leave_terminal()?;
         }
@@ -207,9 +200,12 @@ impl MountArgs {
         let browse = Browse::open(&chunks, &opened.log, snapshot);
         let id = short(snapshot.id);
         let name = format!("{} {}", snapshot.host, human::time_for_name(snapshot.time));
-        let options = DriveOptions { owner, name, time_zone: TimeZone::system() };
-        let drive = opened.runtime.block_on(snapshot_drive(browse, &at.path, options))?;
-        let drive = drive.ok_or_else(|| Fault::NoPath { path: at.path.clone(), snapshot: id.clone() })?;
+        let drive = opened.runtime.block_on(async {
+            select::node(&browse, &at.path).await?;
+            let options = DriveOptions { owner, name, time_zone: TimeZone::system() };
+            let drive = snapshot_drive(browse, &at.path, options).await?;
+            drive.ok_or_else(|| CommandError::from(Fault::NotAFolder { path: at.path.clone() }))
+        })?;
         let path = if at.path.is_empty() { String::new() } else { format!(":/{}", crate::path::Show(&at.path)) };
         Ok(Shown {
             drive,
@@ -228,6 +224,28 @@ struct Shown {
     /// For people.
     what: String,
     snapshot: Option<String>,
+}
+
+impl Shown {
+    fn tell(&self, global: &Global, place: &str) -> std::result::Result<(), OutError> {
+        if global.json {
+            let body = json!({
+                "mount_point": place,
+                "what": self.what,
+                "snapshot": self.snapshot,
+                "pid": std::process::id(),
+            });
+            return out::line(json::line("mounted", &body));
+        }
+        if global.quiet {
+            return Ok(());
+        }
+        out::line(format_args!(
+            "{} is open at {place}.\nClose it with: bygone umount {}",
+            crate::path::Show(self.what.as_bytes()),
+            human::shell(place)
+        ))
+    }
 }
 
 /// Unmounts on a signal, and tells when the drive has ended, by whatever cause. A second signal ends the program.
