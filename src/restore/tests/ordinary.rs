@@ -13,6 +13,7 @@ async fn everything_comes_back() {
     let options = Options { verify: true, ..Options::default() };
     let summary = stored.restore("", &to, &options).await;
     model.assert_restored(&to, false);
+    model.assert_node(&to, &model.entries[""], false);
     let files = |kind: fn(&Entry) -> bool| model.entries.values().filter(|e| kind(e)).count() as u64;
     assert_eq!(summary.nodes, model.entries.len() as u64);
     assert_eq!(summary.written, files(|e| e.kind != Kind::Folder));
@@ -74,6 +75,7 @@ async fn a_base_that_is_a_folder_becomes_the_target() {
     let expected = Model { entries: below.collect() };
     assert_eq!(summary.nodes, expected.entries.len() as u64);
     expected.assert_restored(&to, false);
+    expected.assert_node(&to, &expected.entries[""], false);
 }
 
 #[tokio::test]
