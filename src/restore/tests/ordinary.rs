@@ -27,6 +27,18 @@ async fn everything_comes_back() {
     assert_eq!((again.written, again.bytes_written, again.unchanged), (0, 0, summary.written));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_may_be_a_task_of_its_own() {
+    let model = rich();
+    let browse = model.store().await.browse().await;
+    let (_dir, to) = target();
+    let there = to.clone();
+    let task =
+        tokio::spawn(async move { restore(&browse, b"", &there, &Options::default(), &Collect::default()).await });
+    assert_eq!(task.await.unwrap().unwrap().problems, 0);
+    model.assert_restored(&to, false);
+}
+
 #[tokio::test]
 async fn one_thread_and_one_job_are_enough() {
     let model = rich();
