@@ -20,7 +20,6 @@ use crate::store;
 use crate::store::AnyStore;
 use crate::store::ErrorKind;
 use bytes::Bytes;
-use futures::future::BoxFuture;
 use futures::future::join_all;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -30,6 +29,8 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
+/// Highest number of a record: ten digits.
+const SEQ_MAX: u64 = 9_999_999_999;
 /// Shortest plaintext of a record object: hides how much a record says.
 const RECORD_BYTES_MIN: u64 = 4 << 10;
 /// Two processes can meet at the end of a chain; after this many collisions something else is wrong.
@@ -48,13 +49,15 @@ pub enum LogProblem {
         #[source]
         source: Error,
     },
-    /// A chain has a gap.
-    #[error("record {seq} of writer {writer} is missing: it was removed, or the store lost it")]
+    /// A chain has a gap. One is told, however wide: a stray name must not fill the memory.
+    #[error("{count} records of writer {writer} are missing from {seq} on: they were removed, or the store lost them")]
     Missing {
         /// Whose chain.
         writer: WriterId,
-        /// Which record.
+        /// The first record that is missing.
         seq: u64,
+        /// How many are missing in a row.
+        count: u64,
     },
     /// A record that this machine has seen is gone or another one: the repository was rolled back.
     #[error(
@@ -126,7 +129,10 @@ impl RawLog {
             let mut parts = stored.name.split('/').skip(1);
             let writer = parts.next().and_then(|w| w.parse().ok());
             let seq = parts.next().and_then(|s| s.parse::<u64>().ok());
-            if let (Some(writer), Some(seq)) = (writer, seq) {
+            if let (Some(writer), Some(seq)) = (writer, seq)
+                && record_name(writer, seq) == stored.name
+                && seq <= SEQ_MAX
+            {
                 numbers.entry(writer).or_default().insert(seq);
             }
         }
@@ -268,23 +274,24 @@ async fn read_chain(
 ) -> (WriterId, ChainRead) {
     let mut read = ChainRead { fetched, ..ChainRead::default() };
     read.chain.last = seqs.last().copied().unwrap_or(0);
-    let missing = (0..=read.chain.last).filter(|seq| !seqs.contains(seq));
-    read.problems.extend(missing.map(|seq| LogProblem::Missing { writer, seq }));
-    read.back_from(repo, writer, &seqs, read.chain.last).await;
+    let mut expected = 0;
+    for &seq in &seqs {
+        if seq > expected {
+            read.problems.push(LogProblem::Missing { writer, seq: expected, count: seq - expected });
+        }
+        expected = seq + 1;
+    }
+    read.go_back(repo, writer, &seqs).await;
     (writer, read)
 }
 
 impl ChainRead {
-    /// Reads the newest readable record at or before `seq` and the checkpoint below it.
-    fn back_from<'a>(
-        &'a mut self,
-        repo: &'a Repo,
-        writer: WriterId,
-        seqs: &'a BTreeSet<u64>,
-        seq: u64,
-    ) -> BoxFuture<'a, ()> {
-        Box::pin(async move {
-            let mut checkpoint = Record::checkpoint_of(seq);
+    /// Reads the newest record and its checkpoint; where one cannot be read, goes back record by record until what is
+    /// known reaches down to a checkpoint.
+    async fn go_back(&mut self, repo: &Repo, writer: WriterId, seqs: &BTreeSet<u64>) {
+        let mut next = seqs.last().copied();
+        while let Some(seq) = next {
+            let checkpoint = Record::checkpoint_of(seq);
             let fetched = self.fetched.clone();
             let second = async {
                 match checkpoint.filter(|c| seqs.contains(c)) {
@@ -292,28 +299,16 @@ impl ChainRead {
                     None => None,
                 }
             };
-            let first = async {
-                match seqs.contains(&seq) {
-                    true => Some(read_record(repo, &fetched, writer, seq).await),
-                    false => None,
-                }
-            };
-            let (first, second) = futures::join!(first, second);
-            let whole = first.is_some_and(|result| self.take(writer, seq, result));
+            let (first, second) = futures::join!(read_record(repo, &fetched, writer, seq), second);
+            let whole = self.take(writer, seq, first);
             let summed = second.zip(checkpoint).is_some_and(|(result, c)| self.take(writer, c, result));
             if whole && (summed || checkpoint.is_none()) || self.transient.is_some() {
                 return;
             }
-            // Something is unreadable: go back record by record until the gap is closed.
-            if whole {
-                checkpoint = checkpoint.filter(|c| *c > 0);
-                if let Some(c) = checkpoint {
-                    self.back_from(repo, writer, seqs, c - 1).await;
-                }
-            } else if seq > 0 {
-                self.back_from(repo, writer, seqs, seq - 1).await;
-            }
-        })
+            // The record repeats all from the checkpoint to itself: only what lies below the checkpoint is open.
+            let below = if whole { checkpoint.unwrap_or(0) } else { seq };
+            next = seqs.range(..below).next_back().copied();
+        }
     }
 
     /// Takes in what a record says; false if it cannot be read.
