@@ -16,13 +16,19 @@ use crate::repo::Repo;
 use crate::repo::Result;
 use crate::state::Head;
 use crate::state::State;
+use crate::store;
+use crate::store::AnyStore;
 use crate::store::ErrorKind;
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::future::join_all;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
 /// Shortest plaintext of a record object: hides how much a record says.
 const RECORD_BYTES_MIN: u64 = 4 << 10;
@@ -103,11 +109,20 @@ fn record_name(writer: WriterId, seq: u64) -> String {
     format!("log/{writer}/{seq:010}")
 }
 
-impl Log {
-    /// Reads the log: one listing, then the newest record of each chain and its checkpoint, all at once.
-    pub async fn read(repo: &Repo) -> Result<Log> {
+/// Records fetched and not yet opened, by name.
+type Sealed = HashMap<String, store::Result<Bytes>>;
+
+/// The log as it lies in the store: fetched while the password is still being checked.
+pub(crate) struct RawLog {
+    numbers: BTreeMap<WriterId, BTreeSet<u64>>,
+    records: Sealed,
+}
+
+impl RawLog {
+    /// Lists the records of all chains.
+    pub(crate) async fn list(store: &AnyStore) -> Result<RawLog> {
         let mut numbers: BTreeMap<WriterId, BTreeSet<u64>> = BTreeMap::new();
-        for stored in repo.store().list("log").await? {
+        for stored in store.list("log").await? {
             let mut parts = stored.name.split('/').skip(1);
             let writer = parts.next().and_then(|w| w.parse().ok());
             let seq = parts.next().and_then(|s| s.parse::<u64>().ok());
@@ -115,10 +130,37 @@ impl Log {
                 numbers.entry(writer).or_default().insert(seq);
             }
         }
-        let reads = numbers.into_iter().map(|(writer, seqs)| read_chain(repo, writer, seqs));
+        Ok(RawLog { numbers, records: HashMap::new() })
+    }
+
+    /// Fetches the newest record of each chain and its checkpoint, all at once.
+    pub(crate) async fn fetch_heads(&mut self, store: &AnyStore) {
+        let heads = self.numbers.iter().filter_map(|(writer, seqs)| Some((*writer, *seqs.last()?)));
+        let wanted = heads.flat_map(|(writer, seq)| {
+            let both = [Some(seq), Record::checkpoint_of(seq)];
+            both.into_iter().flatten().map(move |seq| record_name(writer, seq))
+        });
+        let fetches = wanted.map(|name| async move { (name.clone(), store.get(&name).await) });
+        self.records = join_all(fetches).await.into_iter().collect();
+    }
+}
+
+impl Log {
+    /// Reads the log: one listing, then the newest record of each chain and its checkpoint, all at once.
+    pub async fn read(repo: &Repo) -> Result<Log> {
+        let mut raw = RawLog::list(repo.store()).await?;
+        raw.fetch_heads(repo.store()).await;
+        Log::from_raw(repo, raw).await
+    }
+
+    /// Makes sense of what was fetched before the key was known.
+    pub(crate) async fn from_raw(repo: &Repo, raw: RawLog) -> Result<Log> {
+        let RawLog { numbers, records } = raw;
+        let records = Arc::new(Mutex::new(records));
+        let reads = numbers.into_iter().map(|(writer, seqs)| read_chain(repo, records.clone(), writer, seqs));
         let mut log = Log::default();
         for (writer, read) in join_all(reads).await {
-            let ChainRead { chain, root_pages, problems, transient } = read;
+            let ChainRead { chain, root_pages, problems, transient, .. } = read;
             if let Some(error) = transient {
                 return Err(error);
             }
@@ -211,14 +253,20 @@ impl Log {
 
 #[derive(Default)]
 struct ChainRead {
+    fetched: Arc<Mutex<Sealed>>,
     chain: Chain,
     root_pages: HashMap<SnapshotId, Vec<u8>>,
     problems: Vec<LogProblem>,
     transient: Option<Error>,
 }
 
-async fn read_chain(repo: &Repo, writer: WriterId, seqs: BTreeSet<u64>) -> (WriterId, ChainRead) {
-    let mut read = ChainRead::default();
+async fn read_chain(
+    repo: &Repo,
+    fetched: Arc<Mutex<Sealed>>,
+    writer: WriterId,
+    seqs: BTreeSet<u64>,
+) -> (WriterId, ChainRead) {
+    let mut read = ChainRead { fetched, ..ChainRead::default() };
     read.chain.last = seqs.last().copied().unwrap_or(0);
     let missing = (0..=read.chain.last).filter(|seq| !seqs.contains(seq));
     read.problems.extend(missing.map(|seq| LogProblem::Missing { writer, seq }));
@@ -237,15 +285,16 @@ impl ChainRead {
     ) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             let mut checkpoint = Record::checkpoint_of(seq);
+            let fetched = self.fetched.clone();
             let second = async {
                 match checkpoint.filter(|c| seqs.contains(c)) {
-                    Some(c) => Some(read_record(repo, writer, c).await),
+                    Some(c) => Some(read_record(repo, &fetched, writer, c).await),
                     None => None,
                 }
             };
             let first = async {
                 match seqs.contains(&seq) {
-                    true => Some(read_record(repo, writer, seq).await),
+                    true => Some(read_record(repo, &fetched, writer, seq).await),
                     false => None,
                 }
             };
@@ -297,9 +346,13 @@ impl ChainRead {
     }
 }
 
-async fn read_record(repo: &Repo, writer: WriterId, seq: u64) -> Result<(Record, [u8; 32])> {
+async fn read_record(repo: &Repo, fetched: &Mutex<Sealed>, writer: WriterId, seq: u64) -> Result<(Record, [u8; 32])> {
     let name = record_name(writer, seq);
-    let bytes = repo.store().get(&name).await?;
+    let here = fetched.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
+    let bytes = match here {
+        Some(bytes) => bytes?,
+        None => repo.store().get(&name).await?,
+    };
     let record = sealed::open(repo.keys(), ObjectType::Record, None, &bytes)
         .and_then(|opened| Record::decode(opened.payload(), repo.config().repository, writer, seq))
         .map_err(|source| Error::Object { object: name, source })?;

@@ -46,7 +46,9 @@ use crate::id::RepositoryId;
 use crate::store;
 use crate::store::AnyStore;
 use crate::store::ErrorKind;
+use crate::store::Stored;
 use bytes::Bytes;
+use log::RawLog;
 use std::sync::Arc;
 
 /// Name of the object every repository begins with.
@@ -194,39 +196,22 @@ impl Repo {
         }
     }
 
-    /// Opens a repository: config and slots in one round trip, the fitting slot in a second.
+    /// Opens a repository: config and slot names in one round trip, the slots in a second.
     pub async fn open(store: AnyStore, password: &Password) -> Result<Repo> {
         let (config, slots) = futures::join!(store.get(CONFIG_NAME), store.list("keys"));
-        let config = match config {
-            Err(e) if e.kind == ErrorKind::NotFound => {
-                return Err(Error::NoRepository { location: store.location() });
-            }
-            other => other?,
-        };
-        let config =
-            Config::decode(&config).map_err(|source| Error::Object { object: CONFIG_NAME.to_owned(), source })?;
-        let ids = slots?.into_iter().filter_map(|s| s.name.strip_prefix("keys/").and_then(|id| id.parse().ok()));
-        let ids: Vec<ObjectId> = ids.collect();
-        let reads = futures::future::join_all(ids.iter().map(|id| {
-            let (store, name) = (store.clone(), slot_name(*id));
-            async move { store.get(&name).await }
-        }));
-        let mut fault = None;
-        let mut tried = false;
-        for (id, bytes) in ids.iter().zip(reads.await) {
-            match try_slot(bytes, *id, config, password).await {
-                Ok(Unlocked::Key(master, _)) => {
-                    return Ok(Repo { store, config, keys: Keys::new(config.repository, master) });
-                }
-                Ok(Unlocked::WrongPassword) => tried = true,
-                Err(error) => fault = Some(error),
-            }
-        }
-        match fault {
-            _ if tried => Err(Error::WrongPassword),
-            Some(error) => Err(error),
-            None => Err(Error::NoSlot { location: store.location() }),
-        }
+        let config = read_config(&store, config)?;
+        unlock(&store, config, slots?, password).await
+    }
+
+    /// Opens a repository and reads its log, both in the same two round trips.
+    pub async fn open_with_log(store: AnyStore, password: &Password) -> Result<(Repo, Log)> {
+        let (config, slots, raw) = futures::join!(store.get(CONFIG_NAME), store.list("keys"), RawLog::list(&store));
+        let config = read_config(&store, config)?;
+        let mut raw = raw?;
+        let (repo, ()) = futures::join!(unlock(&store, config, slots?, password), raw.fetch_heads(&store));
+        let repo = repo?;
+        let log = Log::from_raw(&repo, raw).await?;
+        Ok((repo, log))
     }
 
     /// Adds a password slot and returns its id.
@@ -256,6 +241,38 @@ impl Repo {
     /// Its chunker for file contents.
     pub fn chunker(&self) -> Chunker {
         Chunker::new(self.keys.gear(), self.config.sizes)
+    }
+}
+
+fn read_config(store: &AnyStore, config: store::Result<Bytes>) -> Result<Config> {
+    match config {
+        Err(e) if e.kind == ErrorKind::NotFound => Err(Error::NoRepository { location: store.location() }),
+        Err(e) => Err(e.into()),
+        Ok(bytes) => Config::decode(&bytes).map_err(|source| Error::Object { object: CONFIG_NAME.to_owned(), source }),
+    }
+}
+
+/// Tries the password on every slot.
+async fn unlock(store: &AnyStore, config: Config, slots: Vec<Stored>, password: &Password) -> Result<Repo> {
+    let ids = slots.into_iter().filter_map(|s| s.name.strip_prefix("keys/").and_then(|id| id.parse().ok()));
+    let ids: Vec<ObjectId> = ids.collect();
+    let reads = futures::future::join_all(ids.iter().map(|id| async { store.get(&slot_name(*id)).await }));
+    let mut fault = None;
+    let mut tried = false;
+    for (id, bytes) in ids.iter().zip(reads.await) {
+        match try_slot(bytes, *id, config, password).await {
+            Ok(Unlocked::Key(master, _)) => {
+                let keys = Keys::new(config.repository, master);
+                return Ok(Repo { store: store.clone(), config, keys });
+            }
+            Ok(Unlocked::WrongPassword) => tried = true,
+            Err(error) => fault = Some(error),
+        }
+    }
+    match fault {
+        _ if tried => Err(Error::WrongPassword),
+        Some(error) => Err(error),
+        None => Err(Error::NoSlot { location: store.location() }),
     }
 }
 

@@ -186,16 +186,16 @@ fn a_stream_becomes_a_file() {
 #[test]
 fn a_cancelled_run_is_continued_and_uploads_nothing_twice() {
     /// Cancels once so many nodes are done.
-    struct After(Collect, std::sync::atomic::AtomicU64);
+    struct After(std::sync::atomic::AtomicU64);
     impl bygone::monitor::Monitor for After {
         fn event(&self, event: bygone::monitor::Event<'_>) {
             if let bygone::monitor::Event::Done { nodes, .. } = event {
-                self.1.fetch_add(nodes, Ordering::Relaxed);
+                self.0.fetch_add(nodes, Ordering::Relaxed);
             }
         }
 
         fn is_cancelled(&self) -> bool {
-            self.1.load(Ordering::Relaxed) > 300
+            self.0.load(Ordering::Relaxed) > 300
         }
     }
     let house = House::new();
@@ -203,7 +203,7 @@ fn a_cancelled_run_is_continued_and_uploads_nothing_twice() {
         fs::write(house.source().join(format!("file {i:04}")), noise(i, 200_000)).unwrap();
     }
     let options = bygone::backup::Options { checkpoint_every: Duration::ZERO, ..house.options() };
-    let cancelled = house.backup_with(options, &After(Collect::default(), 0.into()));
+    let cancelled = house.backup_with(options, &After(0.into()));
     assert!(matches!(cancelled, Err(bygone::backup::Error::Cancelled)));
     assert!(house.runtime.block_on(Log::read(&house.repo)).unwrap().snapshots().is_empty());
     let stored = repository_bytes(&house);

@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod backup;
+mod cold;
 mod contract;
+mod drive;
 mod house;
 mod servers;
 mod store;
+mod synth;
