@@ -67,7 +67,7 @@ impl NodeTreeBuilder {
     pub fn push<S: PageSink>(&mut self, parent: &[u8], node: Node, sink: &mut S) -> Result<(), S::Error> {
         debug_assert!(self.last_key().is_none_or(|last| last.compare(parent, &node.name).is_lt()));
         self.leaf_bytes += estimate(&node);
-        let ends = self.keys.boundary(&[parent, b"/", &node.name]) % LEAF_NODES_AVG == 0;
+        let ends = self.keys.boundary(&[parent, b"/", &node.name]).is_multiple_of(LEAF_NODES_AVG);
         match self.runs.last_mut() {
             Some(run) if run.parent == parent => run.nodes.push(node),
             _ => {
@@ -133,7 +133,8 @@ fn cut(keys: &Keys, level: u8, children: Vec<Child>) -> Vec<Vec<Child>> {
     let mut pages = Vec::new();
     let mut open = Vec::new();
     for child in children {
-        let ends = keys.boundary(&[&[level], &child.first.parent, b"/", &child.first.name]) % INNER_CHILDREN_AVG == 0;
+        let ends =
+            keys.boundary(&[&[level], &child.first.parent, b"/", &child.first.name]).is_multiple_of(INNER_CHILDREN_AVG);
         open.push(child);
         if (ends && open.len() >= INNER_CHILDREN_MIN) || open.len() >= INNER_CHILDREN_MAX {
             pages.push(std::mem::take(&mut open));
