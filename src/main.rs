@@ -1,2 +1,7 @@
-//! Bygone.
-fn main() {}
+//! The `bygone` program: parse, run, exit code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(bygone::cli::main(std::env::args_os()))
+}

@@ -85,6 +85,15 @@ pub fn is_below(path: &[u8], folder: &[u8]) -> bool {
     folder.is_empty() || path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }
 
+/// What is left of a path at or below `folder`; a path elsewhere stays as it is.
+pub fn strip<'a>(path: &'a [u8], folder: &[u8]) -> &'a [u8] {
+    match path.strip_prefix(folder) {
+        Some([b'/', rest @ ..]) if !folder.is_empty() => rest,
+        Some([]) => b"",
+        _ => path,
+    }
+}
+
 /// Shows a path to people: lossy UTF-8, control characters escaped.
 pub struct Show<'a>(
     /// The bytes to show.
@@ -134,6 +143,11 @@ mod tests {
         for path in [&b""[..], b"a", b"a/b", b"a/b/c"] {
             let (parent, name) = split(path);
             assert_eq!(join(parent, name), path);
+        }
+        for (path, folder, rest) in
+            [("a/b/c", "a", "b/c"), ("a", "a", ""), ("a/b", "", "a/b"), ("", "", ""), ("ab", "a", "ab")]
+        {
+            assert_eq!(strip(path.as_bytes(), folder.as_bytes()), rest.as_bytes());
         }
         assert!(is_below(b"a/b", b"a") && is_below(b"a", b"a") && !is_below(b"ab", b"a"));
     }

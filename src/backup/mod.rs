@@ -10,6 +10,7 @@
 //! it stores everything open and writes down the tree so far as an unfinished snapshot: a killed run goes on from
 //! there. Nothing is visible before the record; nothing uploaded is uploaded again.
 
+mod census;
 mod collect;
 mod known;
 mod options;
@@ -37,6 +38,7 @@ use crate::repo::Log;
 use crate::repo::Repo;
 use crate::source;
 use crate::source::Owners;
+use census::Census;
 use collect::Collector;
 use known::Known;
 use parent::OldNodes;
@@ -110,9 +112,6 @@ pub fn backup(
         with_xattrs: 0,
         figures: crate::format::record::Figures::default(),
     };
-    if let (true, None) = (monitor.wants_total(), &stdin) {
-        tell_total(parent.as_ref(), monitor);
-    }
     let shop = Shop {
         keys: repo.keys().clone(),
         chunker: repo.chunker(),
@@ -128,7 +127,8 @@ pub fn backup(
     let resumed = partial.is_some();
     let mut collector = Collector::new(repo, author, runtime, uploader, monitor, draft, &options, began);
     let scout = Scout::new(&shop, old, monitor, options.time);
-    let removed = run(&shop, &options, scout, walk, stdin, &mut collector)?;
+    let census = Census::new(parent.as_ref(), monitor, stdin.is_some());
+    let removed = run(&shop, &options, scout, Source { walk, stdin, census }, &mut collector)?;
     let mut summary = collector.finish()?;
     summary.nodes_removed = removed;
     summary.resumed = resumed;
@@ -158,11 +158,11 @@ fn choose_parent(
     Ok((parent.cloned(), partial.copied().cloned()))
 }
 
-/// What there will be to do, guessed from the parent.
-fn tell_total(parent: Option<&Snapshot>, monitor: &dyn Monitor) {
-    if let Some(parent) = parent {
-        monitor.event(crate::monitor::Event::Total { nodes: parent.nodes, bytes: parent.bytes });
-    }
+/// Where the nodes come from, and who counts them beforehand.
+struct Source<'a> {
+    walk: Option<source::Walk>,
+    stdin: Option<Stdin>,
+    census: Option<Census<'a>>,
 }
 
 /// Runs scout and workers until the collector has everything; returns how many old nodes are gone.
@@ -170,10 +170,10 @@ fn run(
     shop: &Shop,
     options: &Options,
     scout: Scout<'_>,
-    walk: Option<source::Walk>,
-    stdin: Option<Stdin>,
+    source: Source<'_>,
     collector: &mut Collector<'_>,
 ) -> Result<u64, Error> {
+    let Source { walk, stdin, census } = source;
     let threads = options.threads.max(1);
     let stop = AtomicBool::new(false);
     let (work, jobs) = crossbeam_channel::bounded::<Job>(threads);
@@ -194,6 +194,11 @@ fn run(
             None => scout.explore(walk, work, tickets, stop),
         });
         let scouting = scouting.map_err(Error::Thread)?;
+        if let Some(census) = census {
+            let counted = &options.source;
+            let counting = move || census.take(counted, stop);
+            thread::Builder::new().name("census".to_owned()).spawn_scoped(scope, counting).map_err(Error::Thread)?;
+        }
         let collected = collector.collect(&order);
         stop.store(true, Ordering::Relaxed);
         // Lets a scout that waits for room go on and see that it should stop.

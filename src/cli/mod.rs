@@ -1,1 +1,160 @@
-//! cli
+//! The command line: how people and programs ask for the deeds, and how they are answered.
+//!
+//! One file per command: `struct XArgs`, whose comments are its help, and `run`. Around them:
+//!
+//! | file | is |
+//! |---|---|
+//! | `global` `filter` `select` | options and arguments shared by commands |
+//! | `open` `password` `place` | from options to an open repository |
+//! | `exit` `error` `hints` | how a command ends, and what is said about it |
+//! | `background` `point` | a drive that outlives its command, and where it is shown |
+//! | `out` `json` `human` `table` | how results are written |
+//! | `progress` `interrupt` `telling` | what is told meanwhile |
+//!
+//! Results go to standard output, all else to standard error. This is the only floor that reads the environment and
+//! the terminal. Passwords never come from arguments.
+
+mod background;
+mod backup;
+mod cat;
+mod completions;
+mod drives;
+mod error;
+mod exit;
+mod filter;
+mod global;
+mod hints;
+mod human;
+mod init;
+mod interrupt;
+mod json;
+mod ls;
+mod man;
+mod mount;
+mod open;
+mod out;
+mod password;
+mod place;
+mod point;
+mod progress;
+mod restore;
+mod select;
+mod snapshots;
+mod table;
+mod telling;
+mod umount;
+
+use crate::cli::backup::BackupArgs;
+use crate::cli::cat::CatArgs;
+use crate::cli::completions::CompletionsArgs;
+use crate::cli::drives::DrivesArgs;
+use crate::cli::error::Result;
+use crate::cli::error::usage;
+use crate::cli::exit::Exit;
+use crate::cli::global::Global;
+use crate::cli::init::InitArgs;
+use crate::cli::ls::LsArgs;
+use crate::cli::man::ManArgs;
+use crate::cli::mount::MountArgs;
+use crate::cli::restore::RestoreArgs;
+use crate::cli::snapshots::SnapshotsArgs;
+use crate::cli::umount::UmountArgs;
+use clap::Parser;
+use clap::error::ErrorKind;
+use std::ffi::OsString;
+
+const EXAMPLES: &str = "First steps:
+  export BYGONE_REPOSITORY=/media/disk/backup
+  bygone init                          make the repository, once
+  bygone backup ~/Documents            take a snapshot
+  bygone mount latest ~/Backup         open it as a drive
+  bygone umount ~/Backup
+  bygone restore latest:/home/ada/Documents --to ~/Restored
+";
+
+/// Backups that open as drives
+///
+/// Bygone takes snapshots of folders into a repository (a folder, a disk, a bucket in a cloud), encrypted and without
+/// storing anything twice. Every snapshot is whole, and can be opened as a drive within moments, wherever it lies.
+#[derive(Debug, Parser)]
+#[command(name = "bygone", version, max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]
+#[command(after_help = format!("{EXAMPLES}\n{}", exit::help()))]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    global: Global,
+
+    /// The process that serves a drive in the background; started by `mount` alone.
+    #[arg(long, hide = true)]
+    serve_drive: bool,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Init(InitArgs),
+    Backup(Box<BackupArgs>),
+    Snapshots(SnapshotsArgs),
+    Ls(LsArgs),
+    Cat(CatArgs),
+    Mount(MountArgs),
+    Umount(UmountArgs),
+    Drives(DrivesArgs),
+    Restore(RestoreArgs),
+    Completions(CompletionsArgs),
+    Man(ManArgs),
+}
+
+/// Runs the command line and returns the exit code.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => return not_parsed(&error, &arguments).number(),
+    };
+    if cli.serve_drive {
+        telling::to_file();
+    } else {
+        telling::to_stderr(cli.global.verbose);
+    }
+    let json = cli.global.json;
+    let exit = run(cli).unwrap_or_else(|error| {
+        error.tell(json);
+        error.exit()
+    });
+    exit.number()
+}
+
+fn run(cli: Cli) -> Result<Exit> {
+    let global = &cli.global;
+    match cli.command {
+        Command::Init(args) => args.run(global),
+        Command::Backup(args) => args.run(global),
+        Command::Snapshots(args) => args.run(global),
+        Command::Ls(args) => args.run(global),
+        Command::Cat(args) => args.run(global),
+        Command::Mount(args) => args.run(global, cli.serve_drive),
+        Command::Umount(args) => args.run(global),
+        Command::Drives(args) => args.run(global),
+        Command::Restore(args) => args.run(global),
+        Command::Completions(args) => args.run(),
+        Command::Man(args) => args.run(),
+    }
+}
+
+/// Help and version are results; everything else is a mistake in the command line.
+fn not_parsed(error: &clap::Error, arguments: &[OsString]) -> Exit {
+    let is_result = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    if !is_result && arguments.iter().any(|argument| argument == "--json") {
+        let text = error.render().to_string();
+        let message = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
+        usage(message).tell(true);
+        return Exit::Usage;
+    }
+    match error.print() {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Exit::Pipe,
+        _ if is_result => Exit::Done,
+        _ => Exit::Usage,
+    }
+}

@@ -4,14 +4,15 @@ use crate::path::Show;
 use crate::repo;
 use crate::target;
 
-/// What to do with a file that is there already.
+/// What to do with a file, link or special node that is there already. Folders are merged. What stands in the way of a
+/// folder is replaced by `IfChanged` and `Always`; a folder with contents in the way of something else never is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Overwrite {
     /// Leave it.
     Never,
     /// Replace it if the one in the snapshot is newer.
     IfNewer,
-    /// Replace it if size or time differ.
+    /// Replace it if kind, size or time differ; if only permissions or owner differ, set them.
     #[default]
     IfChanged,
     /// Replace it.
@@ -21,38 +22,40 @@ pub enum Overwrite {
 /// What to do.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Only these, in gitignore syntax relative to the base; empty: all.
+    /// Only these and what is below them, in gitignore syntax relative to the base; empty: all. The folders above them
+    /// come along with their metadata.
     pub includes: Vec<String>,
     /// Not these, in the same syntax.
     pub excludes: Vec<String>,
     /// What to do with files that are there already.
     pub overwrite: Overwrite,
-    /// Remove what is in the target but not in the snapshot.
+    /// Remove what is in the restored folders but not in the snapshot. With `includes` only within folders that match;
+    /// what matches `excludes` stays.
     pub delete: bool,
     /// Change nothing, only tell.
     pub dry_run: bool,
-    /// Read back and compare every file afterwards.
+    /// Read back and compare every file that was written, or was there already and left because it looked the same.
     pub verify: bool,
     /// Restore owners, setuid bits, capabilities and devices.
     pub privileged: bool,
     /// Owners by number, not by name.
     pub numeric_ids: bool,
-    /// Files restored at once.
+    /// Large files, or batches of small ones, restored at once; 0: as many as processors, within reason.
     pub threads: usize,
 }
 
 /// What came of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Nodes chosen.
+    /// Nodes chosen, folders included.
     pub nodes: u64,
     /// Bytes of their files.
     pub bytes: u64,
-    /// Files written (or, in a dry run, that would be).
+    /// Files, links and special nodes put in place (or, in a dry run, that would be); hard links too.
     pub written: u64,
-    /// Bytes written.
+    /// Bytes of content written, without holes.
     pub bytes_written: u64,
-    /// Files that were there already and were left.
+    /// Files, links and special nodes that were there already and were left.
     pub unchanged: u64,
     /// Nodes removed.
     pub removed: u64,

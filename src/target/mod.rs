@@ -292,6 +292,13 @@ impl Target {
         place::special(&self.shared, folder, name, kind, meta)
     }
 
+    /// Sets the metadata (but no flags) of what stands there already, if it still is what `id` says and has this one
+    /// name only: with several, the others may lie outside. Never a folder. Anything else is [`Error::Changed`].
+    pub fn refresh(&self, folder: &Folder, name: &[u8], id: FileId, meta: &Meta) -> Result<Vec<Missed>, Error> {
+        checked_in(folder, name)?;
+        place::refresh(&self.shared, folder, name, id, meta)
+    }
+
     /// Sets the metadata of a folder that gets no more content: after everything below it, before its parent.
     pub fn finish_folder(&self, path: &[u8], meta: &Meta) -> Result<Vec<Missed>, Error> {
         checked(path)?;

@@ -114,6 +114,23 @@ fn complete(
     Ok(Placed { id: found.id, missed })
 }
 
+pub(super) fn refresh(
+    shared: &Shared,
+    folder: &Folder,
+    name: &[u8],
+    id: FileId,
+    meta: &Meta,
+) -> Result<Vec<Missed>, Error> {
+    let path = join(&folder.path, name);
+    let pinned = os::pin(&folder.handle, name).map_err(Error::io("open", &path))?;
+    let found = os::stat_handle(&pinned).map_err(Error::io("look at", &path))?;
+    if found.id != id || found.links != 1 || found.kind == Kind::Folder {
+        return Err(Error::changed(&path));
+    }
+    let is_link = matches!(found.kind, Kind::Symlink(_));
+    Ok(metadata::apply(shared, &Inode::pinned(&pinned), meta, is_link))
+}
+
 pub(super) fn settle(shared: &Shared) -> Vec<(Vec<u8>, Missed)> {
     let mut missed = Vec::new();
     let later = std::mem::take(&mut *shared.flags_later.lock().expect("no panic while holding the lock"));

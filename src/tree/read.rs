@@ -10,6 +10,7 @@ use crate::format::page::compare_keys;
 use crate::meta::Node;
 use crate::path;
 use std::cmp::Ordering;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Why a question about a tree has no answer yet, or none at all.
@@ -193,12 +194,25 @@ impl NodeTree {
 
     /// The node of a rank; `None` beyond the end.
     pub fn at<P: Pages + ?Sized>(&self, pages: &P, rank: u64) -> Result<Option<Found>, Stop> {
+        self.at_telling(pages, rank, &mut (0..0))
+    }
+
+    /// The same, and tells in `span` the ranks in and below the page that was asked for last. If that page cannot be
+    /// had, these are the nodes that cannot be reached.
+    pub fn at_telling<P: Pages + ?Sized>(
+        &self,
+        pages: &P,
+        rank: u64,
+        span: &mut Range<u64>,
+    ) -> Result<Option<Found>, Stop> {
+        *span = 0..self.nodes;
         let mut step = self.top(pages)?;
         if rank >= self.nodes {
             return Ok(None);
         }
         while step.page.level() > 0 {
             let slot = step.page.slot_of(rank - step.base);
+            *span = step.base + step.page.starts[slot]..step.base + step.page.starts[slot + 1];
             step = Self::down(pages, &step, slot)?;
         }
         let run = step.page.slot_of(rank - step.base);

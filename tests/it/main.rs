@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stdout)]
 
 mod backup;
+mod cli;
 mod cold;
 mod contract;
 mod drive;
 mod house;
+mod program;
 mod servers;
 mod store;
 mod synth;

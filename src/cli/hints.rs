@@ -1,0 +1,151 @@
+//! The next step, in words for the person whose laptop died.
+
+use crate::backup;
+use crate::browse::SelectError;
+use crate::cli::error::Fault;
+use crate::cli::exit::layers;
+use crate::repo;
+use crate::restore;
+use crate::store;
+use crate::store::ErrorKind;
+use crate::target;
+use bygone_mount::fuse::UnmountError;
+use std::error::Error;
+
+/// Hints for an error: those of its outermost layer that has some.
+pub(super) fn of(error: &(dyn Error + 'static)) -> Vec<String> {
+    let found = layers(error).find_map(of_layer).unwrap_or_default();
+    found.iter().map(|&hint| hint.to_owned()).collect()
+}
+
+type Hints = Option<&'static [&'static str]>;
+
+fn of_layer(error: &(dyn Error + 'static)) -> Hints {
+    None.or_else(|| error.downcast_ref().and_then(of_fault))
+        .or_else(|| error.downcast_ref().and_then(of_backup))
+        .or_else(|| error.downcast_ref().and_then(of_restore))
+        .or_else(|| error.downcast_ref().and_then(of_repo))
+        .or_else(|| error.downcast_ref().and_then(of_store))
+        .or_else(|| error.downcast_ref().and_then(of_target))
+        .or_else(|| error.downcast_ref().and_then(of_select))
+        .or_else(|| error.downcast_ref().and_then(of_unmount))
+}
+
+fn of_fault(error: &Fault) -> Hints {
+    Some(match error {
+        Fault::NoLocation => &["name it with -r LOCATION or in the variable BYGONE_REPOSITORY, \
+                                for example: bygone -r /media/disk/backup snapshots"],
+        Fault::NoPassword => {
+            &["there is no terminal to ask on: use --password-file FILE, --password-command COMMAND, \
+                                or the variables BYGONE_PASSWORD, BYGONE_PASSWORD_FILE, BYGONE_PASSWORD_COMMAND"]
+        }
+        Fault::TwoPasswords { .. } => &["unset one of them"],
+        Fault::PasswordsDiffer => &["nothing was made; try again"],
+        Fault::NoPath { .. } => {
+            &["'bygone ls SNAPSHOT' shows what is in it; paths begin at the root of the snapshot, \
+                                   as in latest:/home/ada"]
+        }
+        Fault::NotAFile { .. } => &["'bygone ls' lists folders and 'bygone restore' brings them back"],
+        Fault::MountInRepository { .. } => &["choose a folder elsewhere, for example ~/Backups"],
+        Fault::NotConfirmed => &["add --yes if nobody can be asked, or --to DIR to restore elsewhere"],
+        Fault::Background(_) => &["--foreground serves the drive without another process"],
+        _ => return None,
+    })
+}
+
+fn of_backup(error: &backup::Error) -> Hints {
+    match error {
+        backup::Error::Repo(error) => of_repo(error),
+        backup::Error::NoParent { .. } => {
+            Some(&["'bygone snapshots' lists them; without --parent the newest fitting one is taken"])
+        }
+        backup::Error::Cancelled => Some(&["run the same backup again: what was stored already is not stored twice"]),
+        _ => None,
+    }
+}
+
+fn of_restore(error: &restore::Error) -> Hints {
+    match error {
+        restore::Error::Repo(error) => of_repo(error),
+        restore::Error::Target(error) => of_target(error),
+        restore::Error::NotInSnapshot { .. } => Some(&["'bygone ls SNAPSHOT' shows what is in it"]),
+        restore::Error::Cancelled => {
+            Some(&["run the same restore again: files that are complete already are not written twice"])
+        }
+        restore::Error::Rule { .. } => None,
+    }
+}
+
+fn of_repo(error: &repo::Error) -> Hints {
+    Some(match error.inner() {
+        repo::Error::Store(error) => return of_store(error),
+        repo::Error::NoRepository { .. } => &[
+            "check the location, and that the disk is plugged in and mounted",
+            "'bygone init' with the same location makes a new repository there",
+        ],
+        repo::Error::Exists { .. } => &[
+            "it was left as it is; 'bygone backup PATH' stores into it",
+            "for a second repository choose another folder or prefix",
+        ],
+        repo::Error::WrongPassword => {
+            &["check capitals and keyboard layout; a password file may end in one line break, but not in spaces"]
+        }
+        repo::Error::NoSlot { .. } => {
+            &["the folder 'keys' of the repository is empty or damaged; bring it back from a copy of the repository"]
+        }
+        repo::Error::Object { .. } | repo::Error::ChunkLost { .. } => &[
+            "the rest of the repository is not affected: other files and other snapshots can still be read",
+            "'bygone snapshots' lists the snapshots; the same file may be whole in another one",
+        ],
+        repo::Error::PackFaulty { .. } => {
+            &["nothing damaged was stored; test this machine's memory before the next backup"]
+        }
+        repo::Error::State(_) => &["BYGONE_STATE_DIR may name another folder for the local state"],
+        _ => return None,
+    })
+}
+
+fn of_store(error: &store::Error) -> Hints {
+    Some(match error.kind {
+        ErrorKind::NotFound if error.name.is_empty() || error.verb == "write" => &[
+            "check the location, and that the disk is plugged in and mounted",
+            "buckets and containers are made with the tools of the cloud; folders by 'bygone init'",
+        ],
+        ErrorKind::Unreachable => &[
+            "check the network, the address and whether the disk is plugged in; nothing is lost, try again later",
+            "--retry-for SECONDS says how long to keep trying",
+        ],
+        ErrorKind::Full => {
+            &["make space at the destination and run the command again; snapshots that exist already are not affected"]
+        }
+        ErrorKind::Denied => &["check the credentials, and who may read and write there"],
+        _ => return None,
+    })
+}
+
+fn of_target(error: &target::Error) -> Hints {
+    if error.is_full() {
+        return Some(&["make space and run the same restore again: it goes on where it stopped"]);
+    }
+    if error.is_read_only() {
+        return Some(&["the file system is read-only; choose another folder with --to"]);
+    }
+    error.is_denied().then_some(&["choose a folder you may write to, or run the restore as root"])
+}
+
+fn of_select(error: &SelectError) -> Hints {
+    match error {
+        SelectError::Ambiguous { .. } => Some(&["type more digits of the id"]),
+        SelectError::None { filtered: false } => Some(&["'bygone backup PATH' takes the first one"]),
+        SelectError::Path { .. } => None,
+        _ => Some(&["'bygone snapshots' lists them"]),
+    }
+}
+
+fn of_unmount(error: &UnmountError) -> Hints {
+    match error {
+        UnmountError::NotMounted { .. } => Some(&["'bygone drives' lists what is mounted"]),
+        UnmountError::Busy { .. } => Some(&["'bygone umount --lazy' takes it out of sight at once"]),
+        _ => None,
+    }
+}

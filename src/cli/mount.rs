@@ -1,0 +1,283 @@
+//! `bygone mount`: a snapshot, or all of them, as a drive.
+
+use crate::browse::Browse;
+use crate::browse::SnapshotPath;
+use crate::cli::background;
+use crate::cli::error::CommandError;
+use crate::cli::error::Fault;
+use crate::cli::error::Result;
+use crate::cli::error::usage;
+use crate::cli::exit::Exit;
+use crate::cli::filter::FilterArgs;
+use crate::cli::global::Global;
+use crate::cli::human;
+use crate::cli::interrupt::Signals;
+use crate::cli::json;
+use crate::cli::open::Opened;
+use crate::cli::out;
+use crate::cli::password;
+use crate::cli::point;
+use crate::cli::select;
+use crate::cli::snapshots::short;
+use crate::drive::DriveOptions;
+use crate::drive::repository_drive;
+use crate::drive::snapshot_drive;
+use crate::repo::ChunksOptions;
+use crate::store::Location;
+use bygone_mount::Drive;
+use bygone_mount::fuse;
+use bygone_mount::fuse::MountOptions;
+use bygone_mount::fuse::Session;
+use bygone_mount::fuse::Unmounted;
+use jiff::tz::TimeZone;
+use serde_json::json;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+const EXAMPLES: &str = "Examples:
+  bygone mount ~/Backups                        all snapshots, by time and by host
+  bygone mount latest ~/Yesterday               the newest one
+  bygone mount latest:/home/ada/Pictures ~/Old --host laptop
+  bygone umount ~/Old
+
+The drive is read-only and private to you. It stays until 'bygone umount', eject in the file manager, or shutdown.";
+
+/// Open a snapshot as a drive, or all of them
+///
+/// Nothing is copied: what you open in the drive is fetched when you read it. A missing mount point is made, and taken
+/// away again with the drive.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES, allow_missing_positional = true)]
+pub(super) struct MountArgs {
+    /// Which snapshot, and which folder in it; all snapshots if left out
+    #[arg(value_name = "SNAPSHOT[:/PATH]", value_parser = select::parser())]
+    at: Option<SnapshotPath>,
+
+    /// The mount point: an empty folder, or one to be made
+    #[arg(value_name = "DIR", required = true)]
+    point: PathBuf,
+
+    /// Serve the drive from this process until it is unmounted or interrupted
+    #[arg(short, long)]
+    foreground: bool,
+
+    /// Make missing parents of the mount point, too
+    #[arg(long)]
+    create: bool,
+
+    /// Let other users in, each with the rights that owners and modes give
+    #[arg(long)]
+    allow_other: bool,
+
+    /// Who seems to own the files: 'original', 'me' or UID:GID. Unless given, 'original' for root, 'me' for others
+    #[arg(long, value_name = "OWNER")]
+    owner: Option<Owner>,
+
+    /// Memory for what was read: chunks, folders
+    #[arg(long, value_name = "SIZE", value_parser = human::parse_size)]
+    memory: Option<u64>,
+
+    /// How long a program that reads may have to wait before it is told of an error
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = human::parse_duration)]
+    deadline: Duration,
+
+    #[command(flatten)]
+    filter: FilterArgs,
+}
+
+/// Who seems to own the files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    Original,
+    Numbers(u32, u32),
+}
+
+impl Owner {
+    fn me() -> Owner {
+        Owner::Numbers(rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
+    }
+}
+
+impl FromStr for Owner {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Owner, String> {
+        match text {
+            "original" => Ok(Owner::Original),
+            "me" => Ok(Owner::me()),
+            _ => {
+                let numbers = text.split_once(':').and_then(|(u, g)| Some((u.parse().ok()?, g.parse().ok()?)));
+                let fault = || format!("'{text}' is not 'original', 'me' or two numbers like 1000:1000");
+                numbers.map(|(uid, gid)| Owner::Numbers(uid, gid)).ok_or_else(fault)
+            }
+        }
+    }
+}
+
+impl MountArgs {
+    /// `serves` in the process that `mount` started to serve a drive in the background.
+    pub(super) fn run(self, global: &Global, serves: bool) -> Result<Exit> {
+        if self.at.is_none() && !self.filter.is_empty() {
+            return Err(usage("--host, --tag and --path choose a snapshot: name one, as in 'mount latest DIR'"));
+        }
+        if let Location::Folder(repository) = global.location()? {
+            point::check_outside(&self.point, &repository)?;
+        }
+        match (self.foreground, serves) {
+            (true, _) => self.serve(global, password::read, false),
+            (false, true) => {
+                background::detach();
+                self.serve(global, |_| password::read_from_parent(), true)
+            }
+            (false, false) => background::start(&password::read(global)?),
+        }
+    }
+
+    /// Shows the drive until it is unmounted or a signal comes.
+    fn serve(
+        &self,
+        global: &Global,
+        password: impl FnOnce(&Global) -> Result<password::Given>,
+        in_background: bool,
+    ) -> Result<Exit> {
+        let opened = Opened::with(global, password)?;
+        let shown = self.drive(&opened)?;
+        // Before the session, so that the folder is taken away after the drive.
+        let _made = point::make(&self.point, self.create)?;
+        let options = MountOptions {
+            fs_name: shown.source,
+            allow_other: self.allow_other,
+            deadline: self.deadline,
+            ..MountOptions::default()
+        };
+        let session = Arc::new(fuse::mount(shown.drive, &self.point, &options, opened.runtime.handle().clone())?);
+        let ended = watch(&session, &opened)?;
+        let place = session.mount_point().display().to_string();
+        if in_background {
+            background::ready()?;
+        }
+        if global.json {
+            let body = json!({
+                "mount_point": place,
+                "what": shown.what,
+                "snapshot": shown.snapshot,
+                "pid": std::process::id(),
+            });
+            out::line(json::line("mounted", &body))?;
+        } else if !global.quiet {
+            out::line(format_args!("{} is open at {place}.", shown.what))?;
+            out::line(format_args!("Close it with: bygone umount {}", human::shell(&place)))?;
+        }
+        if in_background {
+            background::leave_terminal()?;
+        }
+        let result = opened.runtime.block_on(ended);
+        opened.tell_requests(global);
+        match result {
+            Ok(Err(error)) => Err(Fault::DriveFailed(error).into()),
+            Ok(Ok(())) | Err(_) => Ok(Exit::Done),
+        }
+    }
+
+    fn drive(&self, opened: &Opened) -> Result<Shown> {
+        let mut chunks = ChunksOptions::default();
+        if let Some(bytes) = self.memory {
+            chunks.memory_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        }
+        let chunks = opened.chunks(&chunks);
+        let is_root = rustix::process::geteuid().is_root();
+        let owner = match self.owner.unwrap_or_else(|| if is_root { Owner::Original } else { Owner::me() }) {
+            Owner::Original => None,
+            Owner::Numbers(uid, gid) => Some((uid, gid)),
+        };
+        let location = &opened.location;
+        let Some(at) = &self.at else {
+            let options = DriveOptions { owner, name: "Backups".to_owned(), time_zone: TimeZone::system() };
+            let _within = opened.runtime.enter();
+            return Ok(Shown {
+                drive: repository_drive(&chunks, &opened.log, options),
+                source: format!("bygone:{location}"),
+                what: format!("The repository {location}"),
+                snapshot: None,
+            });
+        };
+        let snapshot = opened.select(at, &self.filter.filter()?)?;
+        let browse = Browse::open(&chunks, &opened.log, snapshot);
+        let id = short(snapshot.id);
+        let name = format!("{} {}", snapshot.host, human::time_for_name(snapshot.time));
+        let drive = opened.runtime.block_on(async {
+            select::node(&browse, &at.path).await?;
+            let options = DriveOptions { owner, name, time_zone: TimeZone::system() };
+            let drive = snapshot_drive(browse, &at.path, options).await?;
+            drive.ok_or_else(|| CommandError::from(Fault::NotAFolder { path: at.path.clone() }))
+        })?;
+        let path = if at.path.is_empty() { String::new() } else { format!(":/{}", crate::path::Show(&at.path)) };
+        Ok(Shown {
+            drive,
+            source: format!("bygone:{location} {id}{path}"),
+            what: format!("Snapshot {id}{path} of {}, {}", snapshot.host, human::time(snapshot.time)),
+            snapshot: Some(snapshot.id.to_string()),
+        })
+    }
+}
+
+/// A drive, and what to call it.
+struct Shown {
+    drive: Arc<dyn Drive>,
+    /// For the table of mounts.
+    source: String,
+    /// For people.
+    what: String,
+    snapshot: Option<String>,
+}
+
+/// Unmounts on a signal, and tells when the drive has ended, by whatever cause. A second signal ends the program.
+fn watch(session: &Arc<Session>, opened: &Opened) -> Result<oneshot::Receiver<std::io::Result<()>>> {
+    let _within = opened.runtime.enter();
+    if let Some(mut signals) = Signals::new() {
+        let session = session.clone();
+        opened.runtime.spawn(async move {
+            signals.next().await;
+            let unmounting = tokio::task::spawn_blocking(move || session.unmount());
+            tokio::spawn(async move {
+                match unmounting.await {
+                    Ok(Ok(Unmounted::Lazy)) => {
+                        out::note("Out of sight, but still in use. Once more ends it at once.");
+                    }
+                    Ok(Err(error)) => out::warning(false, crate::monitor::chain(&error)),
+                    Ok(Ok(Unmounted::Clean)) | Err(_) => {}
+                }
+            });
+            signals.next().await;
+            std::process::exit(Exit::Interrupted.number().into());
+        });
+    }
+    let (end, ended) = oneshot::channel();
+    let waiting = session.clone();
+    let wait = move || {
+        let result = waiting.wait();
+        drop(waiting);
+        // Nobody listens any more if the program ends anyway.
+        let _nobody_listens = end.send(result);
+    };
+    std::thread::Builder::new().name("bygone-wait".to_owned()).spawn(wait).map_err(Fault::DriveFailed)?;
+    Ok(ended)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners() {
+        assert_eq!("original".parse(), Ok(Owner::Original));
+        assert_eq!("1000:7".parse(), Ok(Owner::Numbers(1000, 7)));
+        assert_eq!("me".parse(), Ok(Owner::me()));
+        for bad in ["", "ada", "1000", "1000:", "-1:0", "1:2:3"] {
+            assert!(bad.parse::<Owner>().is_err(), "{bad}");
+        }
+    }
+}

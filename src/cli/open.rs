@@ -1,0 +1,161 @@
+//! From the options to an open repository: runtime, store, password, log, local state.
+
+use crate::browse::Browse;
+use crate::browse::Filter;
+use crate::browse::SnapshotPath;
+use crate::cli::error::CommandError;
+use crate::cli::error::Fault;
+use crate::cli::error::Result;
+use crate::cli::global::Global;
+use crate::cli::human;
+use crate::cli::json;
+use crate::cli::out;
+use crate::cli::password;
+use crate::cli::password::Given;
+use crate::cli::place;
+use crate::format::record::Snapshot;
+use crate::monitor::chain;
+use crate::repo::Chunks;
+use crate::repo::ChunksOptions;
+use crate::repo::Log;
+use crate::repo::LogProblem;
+use crate::repo::Repo;
+use crate::state::State;
+use crate::store;
+use crate::store::Counted;
+use crate::store::Location;
+use crate::store::StoreOptions;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::runtime::Runtime;
+
+/// Fewest threads of the runtime: decoding must not keep requests from being sent.
+const WORKERS_MIN: usize = 2;
+
+/// The one runtime of the program.
+pub(super) fn runtime() -> Result<Runtime> {
+    let cores = std::thread::available_parallelism().map_or(WORKERS_MIN, usize::from);
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    Ok(builder.worker_threads(cores.max(WORKERS_MIN)).enable_all().build().map_err(Fault::Runtime)?)
+}
+
+/// A store whose requests are counted.
+pub(super) fn counted(global: &Global, location: &Location, options: &StoreOptions) -> Result<Arc<Counted>> {
+    for key in global.exposed_settings() {
+        let text = format!("other users can see '{key}' in the list of processes; an environment variable is hidden");
+        out::warning(global.json, text);
+    }
+    Ok(Counted::new(store::open(location, options)?))
+}
+
+/// An open repository and its log.
+pub(super) struct Opened {
+    pub(super) runtime: Runtime,
+    pub(super) counted: Arc<Counted>,
+    pub(super) location: Location,
+    pub(super) repo: Repo,
+    pub(super) state: State,
+    pub(super) log: Log,
+}
+
+impl Opened {
+    /// Opens the repository that was named, with the password from wherever it is.
+    pub(super) fn new(global: &Global) -> Result<Opened> {
+        Opened::with(global, password::read)
+    }
+
+    /// The same with a password from elsewhere. The store is opened first: a mistyped folder is told before anybody
+    /// is asked for a password.
+    pub(super) fn with(global: &Global, password: impl FnOnce(&Global) -> Result<Given>) -> Result<Opened> {
+        let location = global.location()?;
+        let counted = counted(global, &location, &global.store_options()?)?;
+        let given = password(global)?;
+        let runtime = runtime()?;
+        let opened = runtime.block_on(Repo::open_with_log(counted.clone(), &given.password()));
+        let (repo, mut log) = opened.map_err(|error| wrong_password(error, &given))?;
+        let state = open_state(global, &repo)?;
+        if let Err(error) = log.check_heads(&state) {
+            out::warning(global.json, format_args!("rollback cannot be noticed: {}", chain(&error)));
+        }
+        tell_problems(global, &log.problems);
+        Ok(Opened { runtime, counted, location, repo, state, log })
+    }
+
+    /// The snapshot that was meant.
+    pub(super) fn select(&self, wanted: &SnapshotPath, filter: &Filter) -> Result<&Snapshot> {
+        Ok(wanted.snapshot.choose(&self.log.snapshots(), filter)?)
+    }
+
+    /// A reader of chunks within these bounds.
+    pub(super) fn chunks(&self, options: &ChunksOptions) -> Arc<Chunks> {
+        let _within = self.runtime.enter();
+        Chunks::new(&self.repo, options)
+    }
+
+    /// A snapshot as a tree.
+    pub(super) fn browse(&self, snapshot: &Snapshot) -> Browse {
+        Browse::open(&self.chunks(&ChunksOptions::default()), &self.log, snapshot)
+    }
+
+    /// The local folders that a backup never contains.
+    pub(super) fn own_folders(&self) -> Vec<PathBuf> {
+        let repository = match &self.location {
+            Location::Folder(path) => Some(path.clone()),
+            _ => None,
+        };
+        repository.into_iter().chain(place::state_folder()).collect()
+    }
+
+    /// With `-v`: what was asked of the store.
+    pub(super) fn tell_requests(&self, global: &Global) {
+        if global.verbose == 0 {
+            return;
+        }
+        let totals = self.counted.totals();
+        if global.json {
+            out::note(json::line("requests", &json::totals(&totals)));
+        } else {
+            out::note(format_args!(
+                "{} to the repository, {} read, {} written",
+                human::plural(totals.requests, "request", "requests"),
+                human::size(totals.bytes_read),
+                human::size(totals.bytes_written),
+            ));
+        }
+    }
+}
+
+fn wrong_password(error: crate::repo::Error, given: &Given) -> CommandError {
+    let is_wrong = matches!(error.inner(), crate::repo::Error::WrongPassword);
+    let error = CommandError::from(error);
+    if is_wrong { error.hint(format!("the password came from {}", given.from)) } else { error }
+}
+
+/// Local state, or a stand-in that lasts as long as the process: a restore must not fail for want of it.
+fn open_state(global: &Global, repo: &Repo) -> Result<State> {
+    let repository = repo.config().repository;
+    let why = match place::state_folder() {
+        Some(folder) => match State::open(&folder, repository) {
+            Ok(state) => return Ok(state),
+            Err(error) => chain(&error),
+        },
+        None => "no folder for local state: HOME is not set".to_owned(),
+    };
+    out::warning(global.json, format_args!("{why}; going on without (rollback cannot be noticed)"));
+    Ok(State::in_memory()?)
+}
+
+fn tell_problems(global: &Global, problems: &[LogProblem]) {
+    for problem in problems {
+        out::warning(global.json, chain(problem));
+    }
+    let is_attack = |p: &LogProblem| matches!(p, LogProblem::RolledBack { .. } | LogProblem::Replaced { .. });
+    if problems.iter().any(is_attack) {
+        out::warning(
+            global.json,
+            "*** THE REPOSITORY WENT BACKWARDS *** Snapshots this machine has seen are gone without having been \
+             forgotten. Either the storage was restored from an older copy, or somebody tampers with it. \
+             Do not delete other copies before this is explained.",
+        );
+    }
+}

@@ -1,0 +1,65 @@
+//! What belongs to this machine: where local state is kept, and what tells machines apart.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// The folder for local state; `None` if nothing says where it could be.
+pub(super) fn state_folder() -> Option<PathBuf> {
+    let folder = choose(|name| env::var_os(name), rustix::process::geteuid().is_root())?;
+    std::path::absolute(folder).ok()
+}
+
+fn choose(variable: impl Fn(&str) -> Option<OsString>, is_root: bool) -> Option<PathBuf> {
+    let folder = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(folder) = folder("BYGONE_STATE_DIR") {
+        return Some(folder);
+    }
+    // The base folder rules: a relative one does not count.
+    if let Some(folder) = folder("XDG_STATE_HOME").filter(|folder| folder.is_absolute()) {
+        return Some(folder.join("bygone"));
+    }
+    if let Some(home) = folder("HOME") {
+        return Some(home.join(".local/state/bygone"));
+    }
+    is_root.then(|| PathBuf::from("/var/lib/bygone"))
+}
+
+/// The name of this machine.
+pub(super) fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// The user who runs this; empty if the number has no name.
+pub(super) fn user() -> String {
+    let name = uzers::get_effective_username();
+    name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// What differs between machines, a copied disk included if it was set up anew.
+pub(super) fn machine() -> Vec<u8> {
+    let id = ["/etc/machine-id", "/var/lib/dbus/machine-id"].iter().find_map(|path| std::fs::read(path).ok());
+    let mut machine = id.unwrap_or_default();
+    machine.push(b'\n');
+    machine.extend_from_slice(rustix::system::uname().nodename().to_bytes());
+    machine
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(set: &[(&str, &str)], is_root: bool) -> Option<PathBuf> {
+        choose(|name| set.iter().find(|(n, _)| *n == name).map(|(_, value)| OsString::from(value)), is_root)
+    }
+
+    #[test]
+    fn the_state_folder_has_an_order_of_places() {
+        let all = [("BYGONE_STATE_DIR", "/b"), ("XDG_STATE_HOME", "/x"), ("HOME", "/home/ada")];
+        assert_eq!(chosen(&all, true), Some("/b".into()));
+        assert_eq!(chosen(&all[1..], true), Some("/x/bygone".into()));
+        assert_eq!(chosen(&all[2..], true), Some("/home/ada/.local/state/bygone".into()));
+        assert_eq!(chosen(&[("XDG_STATE_HOME", "x"), ("HOME", "")], true), Some("/var/lib/bygone".into()));
+        assert_eq!(chosen(&[], false), None);
+    }
+}

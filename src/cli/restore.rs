@@ -1,0 +1,361 @@
+//! `bygone restore`: files of a snapshot back into a folder, or to where they came from.
+
+use crate::browse::Browse;
+use crate::browse::SnapshotPath;
+use crate::cli::error::CommandError;
+use crate::cli::error::Fault;
+use crate::cli::error::Result;
+use crate::cli::error::usage;
+use crate::cli::exit::Exit;
+use crate::cli::filter::FilterArgs;
+use crate::cli::global::Global;
+use crate::cli::human;
+use crate::cli::json;
+use crate::cli::open::Opened;
+use crate::cli::out;
+use crate::cli::progress::Progress;
+use crate::cli::select;
+use crate::cli::snapshots::short;
+use crate::path;
+use crate::restore;
+use crate::restore::Options;
+use crate::restore::Overwrite;
+use crate::restore::Summary;
+use clap::ValueEnum;
+use serde_json::json;
+use std::ffi::OsStr;
+use std::io;
+use std::io::BufRead;
+use std::io::IsTerminal;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Files restored at once at most, unless there are fewer processors.
+const THREADS_MAX: usize = 16;
+
+const EXAMPLES: &str = "Examples:
+  bygone restore latest:/home/ada --to /tmp/ada       ada's files directly into /tmp/ada
+  bygone restore latest:/home/ada/cv.odt --to ~       one file, as ~/cv.odt
+  bygone restore latest --to / --include '/etc/**'    as if from the root of the snapshot
+  bygone restore 1a2b3c4d --original --dry-run        everything to where it came from
+
+Patterns are those of .gitignore, relative to the chosen folder. The exit code is 3 if some files could not be \
+restored.";
+
+/// Bring files back from a snapshot
+///
+/// The contents of the chosen folder go into DIR, with owners, times, modes and all the rest. A file that is there
+/// already and did not change is left as it is, so an interrupted restore goes on where it stopped.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+#[command(group = clap::ArgGroup::new("target").required(true).args(["to", "original"]))]
+pub(super) struct RestoreArgs {
+    /// Which snapshot, and which folder or file in it
+    #[arg(value_name = "SNAPSHOT[:/PATH]", value_parser = select::parser())]
+    at: SnapshotPath,
+
+    /// Restore into this folder; made if it is missing
+    #[arg(long, value_name = "DIR")]
+    to: Option<PathBuf>,
+
+    /// Restore everything to where it came from
+    #[arg(long)]
+    original: bool,
+
+    /// With --original: do not ask
+    #[arg(short, long, requires = "original")]
+    yes: bool,
+
+    /// Only what matches (repeatable)
+    #[arg(short, long, value_name = "PATTERN")]
+    include: Vec<String>,
+
+    /// Not what matches (repeatable)
+    #[arg(short, long, value_name = "PATTERN")]
+    exclude: Vec<String>,
+
+    /// What to do with files that are there already
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = When::IfChanged)]
+    overwrite: When,
+
+    /// Remove what is in the folder but not in the snapshot
+    #[arg(long)]
+    delete: bool,
+
+    /// Change nothing, only tell what would be done
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+
+    /// Read every file back afterwards and compare
+    #[arg(long)]
+    verify: bool,
+
+    /// Restore owners by number even where users of the same name exist
+    #[arg(long)]
+    numeric_ids: bool,
+
+    /// Do not restore owners, setuid bits, capabilities and devices, even as root
+    #[arg(long)]
+    no_owner: bool,
+
+    #[command(flatten)]
+    filter: FilterArgs,
+}
+
+/// When a file that is there already is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum When {
+    /// Never
+    Never,
+    /// If the one in the snapshot is newer
+    IfNewer,
+    /// If size or time differ
+    IfChanged,
+    /// Always
+    Always,
+}
+
+/// One restore: this folder of the snapshot into that folder.
+#[derive(Debug, PartialEq, Eq)]
+struct Job {
+    base: Vec<u8>,
+    /// The only name below the base that is wanted.
+    only: Option<Vec<u8>>,
+    to: PathBuf,
+}
+
+impl RestoreArgs {
+    pub(super) fn run(self, global: &Global) -> Result<Exit> {
+        let filter = self.filter.filter()?;
+        let opened = Opened::new(global)?;
+        let browse = opened.browse(opened.select(&self.at, &filter)?);
+        let jobs = opened.runtime.block_on(self.jobs(&browse))?;
+        if self.original && !self.yes && !self.dry_run {
+            confirm(&browse, &jobs, self.delete)?;
+        }
+        let began = Instant::now();
+        let progress = Progress::start(global, &opened.runtime, "Restoring");
+        let done = opened.runtime.block_on(async {
+            let mut sum = Summary::default();
+            for job in &jobs {
+                add(&mut sum, restore::restore(&browse, &job.base, &job.to, &self.options(job)?, &progress).await?);
+            }
+            Ok::<_, CommandError>(sum)
+        });
+        let problems = progress.finish();
+        let summary = done?;
+        let problems = problems.max(summary.problems);
+        if global.json {
+            let body = summary_json(&browse, &summary, problems, self.dry_run, began, &opened);
+            out::line(json::line("summary", &body))?;
+        } else if !global.quiet {
+            out::line(summary_text(&summary, self.dry_run, began))?;
+        }
+        opened.tell_requests(global);
+        if problems == 0 {
+            return Ok(Exit::Done);
+        }
+        if !global.json {
+            let problems = human::plural(problems, "problem", "problems");
+            out::note(format_args!("{problems}; everything else was restored"));
+        }
+        Ok(Exit::Incomplete)
+    }
+
+    async fn jobs(&self, browse: &Browse) -> Result<Vec<Job>> {
+        let found = select::node(browse, &self.at.path).await?;
+        let is_folder = found.node().is_folder();
+        if !is_folder && (self.delete || !self.include.is_empty() || !self.exclude.is_empty()) {
+            return Err(usage("--include, --exclude and --delete need a folder"));
+        }
+        if let Some(to) = &self.to {
+            return Ok(vec![job(&self.at.path, is_folder, to.clone())]);
+        }
+        let mut jobs = Vec::new();
+        for source in originals(&browse.snapshot().sources, &self.at.path) {
+            let found = select::node(browse, &source).await?;
+            let is_folder = found.node().is_folder();
+            let folder = if is_folder { &source[..] } else { path::split(&source).0 };
+            let to = PathBuf::from(OsStr::from_bytes(&json::rooted(folder)));
+            jobs.push(job(&source, is_folder, to));
+        }
+        if jobs.is_empty() {
+            return Err(usage("nothing of this was a source of the backup; choose a folder with --to"));
+        }
+        Ok(jobs)
+    }
+
+    fn options(&self, job: &Job) -> Result<Options> {
+        let is_root = rustix::process::geteuid().is_root();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let includes = match &job.only {
+            Some(name) => vec![literal(name)?],
+            None => self.include.clone(),
+        };
+        Ok(Options {
+            includes,
+            excludes: self.exclude.clone(),
+            overwrite: match self.overwrite {
+                When::Never => Overwrite::Never,
+                When::IfNewer => Overwrite::IfNewer,
+                When::IfChanged => Overwrite::IfChanged,
+                When::Always => Overwrite::Always,
+            },
+            delete: self.delete && job.only.is_none(),
+            dry_run: self.dry_run,
+            verify: self.verify,
+            privileged: is_root && !self.no_owner,
+            numeric_ids: self.numeric_ids,
+            threads: cores.min(THREADS_MAX),
+        })
+    }
+}
+
+/// A folder is restored by itself; anything else as the only one of its folder.
+fn job(path: &[u8], is_folder: bool, to: PathBuf) -> Job {
+    if is_folder {
+        return Job { base: path.to_vec(), only: None, to };
+    }
+    let (folder, name) = path::split(path);
+    Job { base: folder.to_vec(), only: Some(name.to_vec()), to }
+}
+
+/// What of the sources lies at or below the chosen path; or the path itself, if it lies below a source.
+fn originals(sources: &[Vec<u8>], chosen: &[u8]) -> Vec<Vec<u8>> {
+    if sources.iter().any(|source| path::is_below(chosen, source)) {
+        return vec![chosen.to_vec()];
+    }
+    sources.iter().filter(|source| path::is_below(source, chosen)).cloned().collect()
+}
+
+/// The rule that means this name and nothing else.
+fn literal(name: &[u8]) -> Result<String> {
+    let text = std::str::from_utf8(name)
+        .map_err(|_| usage("a file whose name is not UTF-8 can only be restored with its folder"))?;
+    let mut rule = "/".to_owned();
+    for c in text.chars() {
+        if matches!(c, '\\' | '*' | '?' | '[' | ']' | '{' | '}' | '!' | '#' | ' ') {
+            rule.push('\\');
+        }
+        rule.push(c);
+    }
+    Ok(rule)
+}
+
+/// Asks before files that people work with are replaced.
+fn confirm(browse: &Browse, jobs: &[Job], delete: bool) -> Result<()> {
+    if !io::stdin().is_terminal() {
+        return Err(Fault::NotConfirmed.into());
+    }
+    let snapshot = browse.snapshot();
+    out::note(format_args!(
+        "Snapshot {} of {} will replace what is at",
+        short(snapshot.id),
+        human::time(snapshot.time)
+    ));
+    for Job { to, only, .. } in jobs {
+        let name = only.as_deref().map(|name| path::Show(name).to_string()).unwrap_or_default();
+        out::note(format_args!("  {}", to.join(name).display()));
+    }
+    if delete {
+        out::note("and remove what is there but not in the snapshot.");
+    }
+    out::note("Type yes to go on:");
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer).map_err(|_| Fault::NotConfirmed)?;
+    if answer.trim().eq_ignore_ascii_case("yes") { Ok(()) } else { Err(Fault::NotConfirmed.into()) }
+}
+
+fn add(sum: &mut Summary, part: Summary) {
+    sum.nodes += part.nodes;
+    sum.bytes += part.bytes;
+    sum.written += part.written;
+    sum.bytes_written += part.bytes_written;
+    sum.unchanged += part.unchanged;
+    sum.removed += part.removed;
+    sum.verified += part.verified;
+    sum.problems += part.problems;
+}
+
+fn summary_text(summary: &Summary, dry_run: bool, began: Instant) -> String {
+    let mut text = format!(
+        "{}: {}, {} in {}; {} there already",
+        if dry_run { "Would restore" } else { "Restored" },
+        human::plural(summary.written, "file", "files"),
+        human::size(summary.bytes_written),
+        human::duration(began.elapsed()),
+        human::count(summary.unchanged),
+    );
+    if summary.removed > 0 {
+        text += &format!("; {} removed", human::count(summary.removed));
+    }
+    if summary.verified > 0 {
+        text += &format!("; {} read back and found equal", human::count(summary.verified));
+    }
+    text
+}
+
+fn summary_json(
+    browse: &Browse,
+    summary: &Summary,
+    problems: u64,
+    dry_run: bool,
+    began: Instant,
+    opened: &Opened,
+) -> serde_json::Value {
+    json!({
+        "command": "restore",
+        "dry_run": dry_run,
+        "snapshot": browse.snapshot().id.to_string(),
+        "nodes": summary.nodes,
+        "bytes": summary.bytes,
+        "written": summary.written,
+        "bytes_written": summary.bytes_written,
+        "unchanged": summary.unchanged,
+        "removed": summary.removed,
+        "verified": summary.verified,
+        "problems": problems,
+        "millis": u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        "store": json::totals(&opened.counted.totals()),
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_goes_into_the_folder_under_its_name() {
+        let file = job(b"home/ada/cv.odt", false, "/tmp".into());
+        assert_eq!(file, Job { base: b"home/ada".to_vec(), only: Some(b"cv.odt".to_vec()), to: "/tmp".into() });
+        let folder = job(b"home/ada", true, "/tmp".into());
+        assert_eq!(folder, Job { base: b"home/ada".to_vec(), only: None, to: "/tmp".into() });
+        assert_eq!(job(b"shop.sql", false, "/tmp".into()).base, b"");
+    }
+
+    #[test]
+    fn names_become_rules_that_mean_them_alone() {
+        assert_eq!(literal(b"cv.odt").unwrap(), "/cv.odt");
+        let strange = "!a *[b]#{c}?\\ ";
+        let rule = literal(strange.as_bytes()).unwrap();
+        let mut builder = ignore::gitignore::GitignoreBuilder::new("");
+        builder.add_line(None, &rule).unwrap();
+        let rules = builder.build().unwrap();
+        assert!(rules.matched(strange, false).is_ignore(), "{rule}");
+        assert!(!rules.matched("!a xb#{c}?\\ ", false).is_ignore());
+        assert!(!rules.matched(std::path::Path::new("sub").join(strange), false).is_ignore());
+    }
+
+    #[test]
+    fn originals_are_the_sources_or_a_part_of_one() {
+        let sources = [b"etc".to_vec(), b"home/ada".to_vec(), b"home/bob".to_vec()];
+        assert_eq!(originals(&sources, b""), sources);
+        assert_eq!(originals(&sources, b"home"), sources[1..]);
+        assert_eq!(originals(&sources, b"home/ada/x"), [b"home/ada/x".to_vec()]);
+        assert_eq!(originals(&sources, b"home/ada"), [b"home/ada".to_vec()]);
+        assert_eq!(originals(&[vec![]], b""), [Vec::<u8>::new()]);
+        assert!(originals(&sources, b"usr").is_empty());
+    }
+}

@@ -1,0 +1,54 @@
+//! A snapshot and a path in it, as an argument. The path may be any bytes.
+
+use crate::browse::Browse;
+use crate::browse::SelectError;
+use crate::browse::SnapshotPath;
+use crate::browse::clean_path;
+use crate::cli::error::Fault;
+use crate::cli::error::Result;
+use crate::cli::snapshots::short;
+use crate::tree::Found;
+use clap::builder::OsStringValueParser;
+use clap::builder::TypedValueParser;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+
+/// For clap.
+pub(super) fn parser() -> impl TypedValueParser<Value = SnapshotPath> {
+    OsStringValueParser::new().try_map(parse)
+}
+
+fn parse(text: OsString) -> std::result::Result<SnapshotPath, SelectError> {
+    let bytes = text.as_bytes();
+    let (snapshot, path) = match bytes.iter().position(|&byte| byte == b':') {
+        Some(colon) => (&bytes[..colon], &bytes[colon + 1..]),
+        None => (bytes, &b""[..]),
+    };
+    let shown = || text.to_string_lossy().into_owned();
+    let snapshot = String::from_utf8_lossy(snapshot).parse()?;
+    let path = clean_path(path).map_err(|source| SelectError::Path { text: shown(), source })?;
+    Ok(SnapshotPath { snapshot, path })
+}
+
+/// The node at a path, or the error that says there is none.
+pub(super) async fn node(browse: &Browse, path: &[u8]) -> Result<Found> {
+    let found = browse.get(path).await?;
+    let missing = || Fault::NoPath { path: path.to_vec(), snapshot: short(browse.snapshot().id) };
+    Ok(found.ok_or_else(missing)?)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::browse::Selector;
+    use std::os::unix::ffi::OsStringExt;
+
+    #[test]
+    fn paths_need_not_be_text() {
+        let parsed = parse(OsString::from_vec(b"latest~1:/a\xff/b:c".to_vec())).unwrap();
+        assert_eq!(parsed, SnapshotPath { snapshot: Selector::Latest(1), path: b"a\xff/b:c".to_vec() });
+        assert!(parse("ab:/../x".into()).is_err());
+        assert!(parse(OsString::from_vec(b"\xff".to_vec())).is_err());
+    }
+}

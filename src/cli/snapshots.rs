@@ -1,0 +1,100 @@
+//! `bygone snapshots`: what is there to go back to.
+
+use crate::cli::error::Result;
+use crate::cli::exit::Exit;
+use crate::cli::filter::FilterArgs;
+use crate::cli::global::Global;
+use crate::cli::human;
+use crate::cli::json;
+use crate::cli::open::Opened;
+use crate::cli::out::Out;
+use crate::cli::table::Align;
+use crate::cli::table::Table;
+use crate::format::record::Snapshot;
+use crate::id::SnapshotId;
+
+/// Digits of an id that are shown.
+const DIGITS: usize = 8;
+
+const EXAMPLES: &str = "Examples:
+  bygone snapshots
+  bygone snapshots --host laptop --tag weekly
+  bygone snapshots --path /home/ada --latest 3 --json";
+
+/// List the snapshots, oldest first
+///
+/// Other commands take the ID (its first digits suffice), 'latest', or 'latest~2' for the one two before the latest.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct SnapshotsArgs {
+    #[command(flatten)]
+    filter: FilterArgs,
+
+    /// Only the newest N
+    #[arg(long, value_name = "N")]
+    latest: Option<usize>,
+}
+
+/// The first digits of an id.
+pub(super) fn short(id: SnapshotId) -> String {
+    let mut text = id.to_string();
+    text.truncate(DIGITS);
+    text
+}
+
+/// The sources of a snapshot on one line.
+pub(super) fn sources(snapshot: &Snapshot) -> String {
+    let sources = snapshot.sources.iter().map(|path| crate::path::Show(&json::rooted(path)).to_string());
+    sources.collect::<Vec<_>>().join(" ")
+}
+
+impl SnapshotsArgs {
+    pub(super) fn run(self, global: &Global) -> Result<Exit> {
+        let filter = self.filter.filter()?;
+        let opened = Opened::new(global)?;
+        let mut snapshots = opened.log.snapshots();
+        snapshots.retain(|snapshot| filter.admits(snapshot));
+        let first = snapshots.len().saturating_sub(self.latest.unwrap_or(usize::MAX));
+        let snapshots = &snapshots[first..];
+        let mut out = Out::new();
+        if global.json {
+            for snapshot in snapshots {
+                out.text(json::line("snapshot", &json::snapshot(snapshot)))?;
+                out.bytes(b"\n")?;
+            }
+        } else if snapshots.is_empty() {
+            out.text("There are no snapshots.\n")?;
+        } else {
+            out.text(table(snapshots))?;
+        }
+        out.finish()?;
+        opened.tell_requests(global);
+        Ok(Exit::Done)
+    }
+}
+
+fn table(snapshots: &[&Snapshot]) -> Table {
+    let mut table = Table::new(&[
+        ("ID", Align::Left),
+        ("TIME", Align::Left),
+        ("HOST", Align::Left),
+        ("FILES", Align::Right),
+        ("SIZE", Align::Right),
+        ("STORED", Align::Right),
+        ("TAGS", Align::Left),
+        ("SOURCES", Align::Left),
+    ]);
+    for snapshot in snapshots {
+        table.row([
+            short(snapshot.id),
+            human::time(snapshot.time),
+            snapshot.host.clone(),
+            human::count(snapshot.nodes),
+            human::size(snapshot.bytes),
+            human::size(snapshot.figures.bytes_stored),
+            snapshot.tags.join(","),
+            sources(snapshot),
+        ]);
+    }
+    table
+}

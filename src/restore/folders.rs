@@ -1,0 +1,229 @@
+//! The end of a restore: folders that have nothing yet, things to delete, and the metadata of all folders, bottom-up.
+//!
+//! Always: a folder gets its metadata after everything below it. Only ranks are kept until then; nodes are read again.
+//! Never: anything is deleted in a folder whose entries could not all be read.
+
+use crate::meta::Kind;
+use crate::path;
+use crate::restore::Error;
+use crate::restore::problem::Problem;
+use crate::restore::problem::is_damage;
+use crate::restore::run::Run;
+use crate::restore::work::Work;
+use crate::restore::work::blocking;
+use crate::target::FileId;
+use crate::target::Folder;
+use crate::target::Missed;
+use crate::target::Removal;
+use crate::target::Target;
+use crate::target::is_part_name;
+use crate::tree::Found;
+use std::collections::HashSet;
+
+/// Folders finished in one go.
+const GROUP_MAX: usize = 64;
+/// Names of their entries held for that.
+const NAMES_MAX: usize = 100_000;
+
+/// A folder to be finished.
+struct Closing {
+    found: Found,
+    /// Path in the target.
+    path: Vec<u8>,
+    /// What the snapshot has in it, if the rest is to be deleted.
+    keep: Option<HashSet<Vec<u8>>>,
+    /// Its own metadata stays as it is.
+    is_left: bool,
+}
+
+#[derive(Default)]
+struct Closed {
+    removed: u64,
+    missed: Vec<Missed>,
+    /// Path in the target and what is wrong there.
+    problems: Vec<(Vec<u8>, Problem)>,
+}
+
+/// Finishes folders by rank. `leave_top`: the top of the target keeps its own metadata.
+pub(super) async fn finish_folders(run: &Run<'_>, mut ranks: Vec<u64>, leave_top: bool) -> Result<(), Error> {
+    ranks.sort_unstable();
+    ranks.dedup();
+    // A folder stands before everything below it, so the other way round is bottom-up.
+    while !ranks.is_empty() {
+        let mut group = Vec::new();
+        let mut names_count = 0;
+        while group.len() < GROUP_MAX && names_count < NAMES_MAX {
+            let Some(rank) = ranks.pop() else { break };
+            if run.is_over() {
+                return Err(Error::Cancelled);
+            }
+            if let Some(closing) = prepare(run, rank, leave_top).await? {
+                names_count += closing.keep.as_ref().map_or(0, HashSet::len);
+                group.push(closing);
+            }
+        }
+        let work = run.work.clone();
+        let close = move || group.into_iter().map(|closing| (work.close(&closing), closing)).collect::<Vec<_>>();
+        for (closed, closing) in blocking(close).await? {
+            run.count(|summary| summary.removed += closed.removed);
+            run.missed(&closing.found.path(), closed.missed)?;
+            for (path, problem) in closed.problems {
+                run.fail(&run.snapshot_path(&path), problem)?;
+            }
+            run.done(1, 0);
+        }
+    }
+    Ok(())
+}
+
+async fn prepare(run: &Run<'_>, rank: u64, leave_top: bool) -> Result<Option<Closing>, Error> {
+    let found = match run.browse.at(rank).await {
+        Ok(Some(found)) => found,
+        Ok(None) => return Ok(None),
+        Err(error) if is_damage(&error) => {
+            run.fail(&run.top, Problem::Folder(error))?;
+            return Ok(None);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let full_path = found.path();
+    let path = path::strip(&full_path, &run.top).to_vec();
+    let mut keep = None;
+    if run.work.delete && run.work.rules.includes_below(&path) {
+        match names(run, &full_path).await {
+            Ok(names) => keep = Some(names),
+            Err(error) if is_damage(&error) => run.fail(&full_path, Problem::Folder(error))?,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let is_left = leave_top && path.is_empty();
+    Ok(Some(Closing { found, path, keep, is_left }))
+}
+
+/// Everything the snapshot has in a folder.
+async fn names(run: &Run<'_>, folder: &[u8]) -> Result<HashSet<Vec<u8>>, crate::repo::Error> {
+    let mut walk = run.browse.walk(run.browse.children(folder).await?);
+    let mut names = HashSet::new();
+    while let Some(found) = walk.next().await? {
+        names.insert(found.node().name.clone());
+    }
+    Ok(names)
+}
+
+impl Work {
+    fn close(&self, closing: &Closing) -> Closed {
+        let mut closed = Closed::default();
+        if let Err(problem) = self.try_close(closing, &mut closed) {
+            closed.problems.push((closing.path.clone(), problem));
+        }
+        closed
+    }
+
+    fn try_close(&self, closing: &Closing, closed: &mut Closed) -> Result<(), Problem> {
+        let Some(target) = self.target() else { return Ok(()) };
+        // A dry run opens only what is there.
+        if self.dry_run && (closing.keep.is_none() || !is_folder(target, &closing.path)) {
+            return Ok(());
+        }
+        let folder = target.folder(&closing.path, self.obstacle())?;
+        if let Some(keep) = &closing.keep
+            && !folder.is_new()
+        {
+            self.delete_others(target, &folder, keep, closed)?;
+        }
+        if !closing.is_left && !self.dry_run {
+            closed.missed = target.finish_folder(&closing.path, &closing.found.node().meta)?;
+        }
+        Ok(())
+    }
+
+    /// Removes from a folder what the snapshot does not have and no rule excludes.
+    fn delete_others(
+        &self,
+        target: &Target,
+        folder: &Folder,
+        keep: &HashSet<Vec<u8>>,
+        closed: &mut Closed,
+    ) -> Result<(), Problem> {
+        for name in target.names(folder)? {
+            // Unfinished files that are still there belong to another restore.
+            if keep.contains(&name) || is_part_name(&name) {
+                continue;
+            }
+            let path = path::join(folder.path(), &name);
+            let removed = if self.dry_run || self.rules.has_excludes() {
+                Purge::new(self, target).remove(&path)
+            } else {
+                target.remove(&path, Removal::Tree).map_err(Problem::from)
+            };
+            match removed {
+                Ok(count) => closed.removed += count,
+                Err(problem) => closed.problems.push((path, problem)),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_folder(target: &Target, path: &[u8]) -> bool {
+    target.state(path).is_ok_and(|found| found.is_some_and(|found| found.kind == Kind::Folder))
+}
+
+/// Removes a tree except for what is excluded; or only counts.
+struct Purge<'a> {
+    work: &'a Work,
+    target: &'a Target,
+    /// Folders met, parents before children.
+    folders: Vec<Vec<u8>>,
+    /// Those with something in them that stays.
+    kept: HashSet<Vec<u8>>,
+    removed: u64,
+}
+
+impl<'a> Purge<'a> {
+    fn new(work: &'a Work, target: &'a Target) -> Purge<'a> {
+        Purge { work, target, folders: Vec::new(), kept: HashSet::new(), removed: 0 }
+    }
+
+    fn remove(mut self, top: &[u8]) -> Result<u64, Problem> {
+        let device = self.target.state(path::split(top).0)?.map(|found| found.id);
+        let mut pending = vec![top.to_vec()];
+        while let Some(path) = pending.pop() {
+            self.visit(path, device, &mut pending)?;
+        }
+        while let Some(folder) = self.folders.pop() {
+            if self.kept.contains(&folder) {
+                self.keep(&folder);
+            } else {
+                self.removed += if self.work.dry_run { 1 } else { self.target.remove(&folder, Removal::Node)? };
+            }
+        }
+        Ok(self.removed)
+    }
+
+    fn visit(&mut self, path: Vec<u8>, device: Option<FileId>, pending: &mut Vec<Vec<u8>>) -> Result<(), Problem> {
+        let Some(found) = self.target.state(&path)? else { return Ok(()) };
+        let is_folder = found.kind == Kind::Folder;
+        // What is mounted there is not ours to remove.
+        let is_mounted = device.is_some_and(|top| top.device != found.id.device);
+        if is_mounted || self.work.rules.excludes(&path, is_folder) {
+            self.keep(&path);
+            return Ok(());
+        }
+        if !is_folder {
+            self.removed += if self.work.dry_run { 1 } else { self.target.remove(&path, Removal::Node)? };
+            return Ok(());
+        }
+        let folder = self.target.folder(&path, crate::target::Obstacle::Report)?;
+        for name in self.target.names(&folder)? {
+            pending.push(path::join(&path, &name));
+        }
+        self.folders.push(path);
+        Ok(())
+    }
+
+    /// Keeps the folder something lies in.
+    fn keep(&mut self, path: &[u8]) {
+        self.kept.insert(path::split(path).0.to_vec());
+    }
+}
