@@ -27,7 +27,7 @@ bold='' plain=''
 if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then
     bold=$'\e[1m' plain=$'\e[0m'
 fi
-say() { printf '\n%s\n' "$@"; }
+say() { printf '\n' && printf '%s\n' "$@"; }
 
 # run COMMAND...: shows a command and runs it.
 run() {
