@@ -7,6 +7,7 @@ mod cold;
 mod contract;
 mod drive;
 mod house;
+mod journey;
 mod program;
 mod servers;
 mod store;
