@@ -20,7 +20,7 @@ need() {
 rust_wanted() { sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml; }
 
 # rust_found PROGRAM: its version, or 0.
-rust_found() { "$1" --version 2>/dev/null | awk '{ print $2; found = 1 } END { if (!found) print 0 }'; }
+rust_found() { ("$1" --version 2>/dev/null || echo "$1" 0) | awk '{ print $2 }'; }
 
 is_older() { [ "$1" != "$2" ] && [ "$(printf '%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]; }
 
@@ -126,7 +126,8 @@ case " $* " in
 esac
 case " $* " in
     *" build "* | *" test "* | *" bench "*)
-        has_rust || troubles+=("Rust $(rust_wanted) or newer is needed; found: cargo $(rust_found cargo), rustc $(rust_found rustc).
+        # Apart from those who have to install packages first.
+        [ ${#troubles[@]} -gt 0 ] || has_rust || troubles+=("Rust $(rust_wanted) or newer is needed; found: cargo $(rust_found cargo), rustc $(rust_found rustc).
     Debian 12: apt-get install rustc-web cargo-web      elsewhere: https://rustup.rs")
         ;;
 esac
