@@ -29,7 +29,7 @@ use tokio::task::JoinSet;
 /// Packs sealed and on their way at once: bounds memory to about this many times 64 MiB.
 const PACKS_AT_ONCE: usize = 2;
 /// Lines kept before an index object is due.
-const INDEX_LINES_MAX: usize = 500_000;
+const INDEX_LINES_MAX: usize = 100_000;
 /// zstd level of pages: they are small and read most.
 const PAGE_LEVEL: i32 = 6;
 
@@ -89,7 +89,7 @@ impl<'a> Uploader<'a> {
         self.index.chunks.extend(chunks);
     }
 
-    fn send(&mut self, pack: FinishedPack) -> Result<(), Error> {
+    fn send(&mut self, mut pack: FinishedPack) -> Result<(), Error> {
         if self.dry_run {
             return Ok(());
         }
