@@ -20,7 +20,6 @@ use crate::store;
 use crate::store::AnyStore;
 use crate::store::ErrorKind;
 use bytes::Bytes;
-use futures::future::BoxFuture;
 use futures::future::join_all;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -49,12 +48,14 @@ pub enum LogProblem {
         source: Error,
     },
     /// A chain has a gap.
-    #[error("record {seq} of writer {writer} is missing: it was removed, or the store lost it")]
+    #[error("{} of writer {writer}: removed, or lost by the store", missing(*first, *last))]
     Missing {
         /// Whose chain.
         writer: WriterId,
-        /// Which record.
-        seq: u64,
+        /// First record of the gap.
+        first: u64,
+        /// Last record of the gap.
+        last: u64,
     },
     /// A record that this machine has seen is gone or another one: the repository was rolled back.
     #[error(
@@ -103,6 +104,10 @@ pub struct Log {
     root_pages: HashMap<SnapshotId, Vec<u8>>,
     /// What is wrong with it.
     pub problems: Vec<LogProblem>,
+}
+
+fn missing(first: u64, last: u64) -> String {
+    if first == last { format!("record {first} is missing") } else { format!("records {first} to {last} are missing") }
 }
 
 fn record_name(writer: WriterId, seq: u64) -> String {
@@ -268,52 +273,45 @@ async fn read_chain(
 ) -> (WriterId, ChainRead) {
     let mut read = ChainRead { fetched, ..ChainRead::default() };
     read.chain.last = seqs.last().copied().unwrap_or(0);
-    let missing = (0..=read.chain.last).filter(|seq| !seqs.contains(seq));
-    read.problems.extend(missing.map(|seq| LogProblem::Missing { writer, seq }));
-    read.back_from(repo, writer, &seqs, read.chain.last).await;
+    let mut next = 0;
+    for seq in &seqs {
+        if *seq > next {
+            read.problems.push(LogProblem::Missing { writer, first: next, last: seq - 1 });
+        }
+        next = seq.saturating_add(1);
+    }
+    read.back(repo, writer, &seqs).await;
     (writer, read)
 }
 
 impl ChainRead {
-    /// Reads the newest readable record at or before `seq` and the checkpoint below it.
-    fn back_from<'a>(
-        &'a mut self,
-        repo: &'a Repo,
-        writer: WriterId,
-        seqs: &'a BTreeSet<u64>,
-        seq: u64,
-    ) -> BoxFuture<'a, ()> {
-        Box::pin(async move {
-            let mut checkpoint = Record::checkpoint_of(seq);
-            let fetched = self.fetched.clone();
+    /// Reads the newest record and the checkpoint below it. As long as something is unreadable, goes back record by
+    /// record until the gap is closed. Gaps cost nothing: whoever can write a name could make them as wide as he likes.
+    async fn back(&mut self, repo: &Repo, writer: WriterId, seqs: &BTreeSet<u64>) {
+        let fetched = self.fetched.clone();
+        let mut tried = BTreeMap::new();
+        let mut at = seqs.last().copied();
+        while let Some(seq) = at {
+            let checkpoint = Record::checkpoint_of(seq);
+            let wanted = checkpoint.filter(|c| seqs.contains(c) && !tried.contains_key(c));
             let second = async {
-                match checkpoint.filter(|c| seqs.contains(c)) {
-                    Some(c) => Some(read_record(repo, &fetched, writer, c).await),
+                match wanted {
+                    Some(c) => Some((c, read_record(repo, &fetched, writer, c).await)),
                     None => None,
                 }
             };
-            let first = async {
-                match seqs.contains(&seq) {
-                    true => Some(read_record(repo, &fetched, writer, seq).await),
-                    false => None,
-                }
-            };
-            let (first, second) = futures::join!(first, second);
-            let whole = first.is_some_and(|result| self.take(writer, seq, result));
-            let summed = second.zip(checkpoint).is_some_and(|(result, c)| self.take(writer, c, result));
-            if whole && (summed || checkpoint.is_none()) || self.transient.is_some() {
+            let (first, second) = futures::join!(read_record(repo, &fetched, writer, seq), second);
+            let whole = self.take(writer, seq, first);
+            if let Some((c, result)) = second {
+                tried.insert(c, self.take(writer, c, result));
+            }
+            let summed = checkpoint.is_none_or(|c| tried.get(&c).is_some_and(|read| *read));
+            if whole && summed || self.transient.is_some() {
                 return;
             }
-            // Something is unreadable: go back record by record until the gap is closed.
-            if whole {
-                checkpoint = checkpoint.filter(|c| *c > 0);
-                if let Some(c) = checkpoint {
-                    self.back_from(repo, writer, seqs, c - 1).await;
-                }
-            } else if seq > 0 {
-                self.back_from(repo, writer, seqs, seq - 1).await;
-            }
-        })
+            let before = if whole { checkpoint.unwrap_or(0) } else { seq };
+            at = seqs.range(..before).next_back().copied();
+        }
     }
 
     /// Takes in what a record says; false if it cannot be read.
