@@ -1,6 +1,7 @@
 //! Counting what there is to do, for a progress bar that knows its end: taken from the parent if there is one, else by
 //! a walk of its own beside the backup.
 
+use crate::format::page::add_bytes;
 use crate::format::record::Snapshot;
 use crate::monitor::Event;
 use crate::monitor::Monitor;
@@ -42,7 +43,7 @@ impl<'a> Census<'a> {
             }
             if let Step::Found(found) = step {
                 nodes += 1;
-                bytes += if found.stat.is_file() { found.stat.size } else { 0 };
+                bytes = add_bytes(bytes, if found.stat.is_file() { found.stat.size } else { 0 });
                 if nodes % NODES_EACH == 0 {
                     self.monitor.event(Event::Total { nodes, bytes });
                 }

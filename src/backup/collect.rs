@@ -10,6 +10,7 @@ use crate::backup::work::NodeDraft;
 use crate::backup::work::Outcome;
 use crate::extent::ChunkKind;
 use crate::extent::Extent;
+use crate::format::page::add_bytes;
 use crate::format::record;
 use crate::format::record::Figures;
 use crate::format::record::Snapshot;
@@ -181,7 +182,7 @@ impl<'a> Collector<'a> {
 
     fn push(&mut self, parent: &[u8], node: Node) -> Result<(), Error> {
         self.summary.nodes += 1;
-        self.summary.bytes += node.size();
+        self.summary.bytes = add_bytes(self.summary.bytes, node.size());
         self.snapshot.with_xattrs += u64::from(!node.meta.xattrs.is_empty());
         let bytes = node.size().saturating_sub(std::mem::take(&mut self.large_told));
         self.monitor.event(Event::Done { nodes: 1, bytes });

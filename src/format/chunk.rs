@@ -17,12 +17,15 @@ pub const CHUNK_HEADER_BYTES: usize = 5;
 /// Longest plaintext of a chunk or page.
 pub const CHUNK_BYTES_MAX: u32 = 16 << 20;
 
-/// Appends an encoded chunk to `out`.
+/// Longest encoded chunk: what does not shrink is stored as it is.
+pub const ENCODED_BYTES_MAX: u32 = CHUNK_BYTES_MAX + CHUNK_HEADER_BYTES as u32;
+
+/// Appends an encoded chunk to `out`. Fails above [`CHUNK_BYTES_MAX`]: nobody could read it.
 pub fn encode(plain: &[u8], level: i32, out: &mut Vec<u8>) -> Result<()> {
+    let len = plain_len(plain.len() as u64)?;
     let start = out.len();
     out.extend_from_slice(&[0; CHUNK_HEADER_BYTES]);
     let codec = compress(plain, level, out)?;
-    let len = u32::try_from(plain.len()).unwrap_or(u32::MAX);
     out[start] = match codec {
         Codec::Raw => 0,
         Codec::Zstd => 1,
@@ -39,10 +42,7 @@ pub fn decode(encoded: &[u8]) -> Result<Vec<u8>> {
         1 => Codec::Zstd,
         value => return Err(FormatError::Unknown { what: "codec", value: value.into() }),
     };
-    let len = r.u32("chunk length")?;
-    if len > CHUNK_BYTES_MAX {
-        return Err(FormatError::Limit { what: "chunk length", value: len.into(), max: CHUNK_BYTES_MAX.into() });
-    }
+    let len = plain_len(r.u32("chunk length")?.into())?;
     Ok(decompress(codec, r.rest(), len as usize)?)
 }
 
@@ -55,6 +55,23 @@ pub fn open(keys: &Keys, kind: ChunkKind, id: ChunkId, len: u32, encoded: &[u8])
         return Err(FormatError::Id);
     }
     Ok(plain)
+}
+
+/// A plaintext length within its limit.
+pub(crate) fn plain_len(value: u64) -> Result<u32> {
+    limited(value, CHUNK_BYTES_MAX, "chunk length")
+}
+
+/// The length of an encoded chunk within its limit.
+pub(crate) fn encoded_len(value: u64) -> Result<u32> {
+    limited(value, ENCODED_BYTES_MAX, "encoded chunk length")
+}
+
+fn limited(value: u64, max: u32, what: &'static str) -> Result<u32> {
+    match u32::try_from(value) {
+        Ok(len) if len <= max => Ok(len),
+        _ => Err(FormatError::Limit { what, value, max: max.into() }),
+    }
 }
 
 /// One line of a pack's directory.
@@ -90,8 +107,9 @@ pub fn decode_directory(bytes: &[u8], pack: crate::id::ObjectId, payload_len: u6
     for _ in 0..count {
         let kind = read_kind(&mut r)?;
         let id = ChunkId(r.array("pack directory")?);
-        let len = r.u32("pack directory")?;
-        let hint = crate::extent::Locator { pack, offset: r.u32("pack directory")?, len: r.u32("pack directory")? };
+        let len = plain_len(r.u32("pack directory")?.into())?;
+        let offset = r.u32("pack directory")?;
+        let hint = crate::extent::Locator { pack, offset, len: encoded_len(r.u32("pack directory")?.into())? };
         let end = u64::from(hint.offset) + u64::from(hint.len);
         if end > payload_len {
             return Err(FormatError::Limit { what: "chunk end", value: end, max: payload_len });
@@ -136,6 +154,9 @@ mod tests {
         }
         encoded[1..5].copy_from_slice(&u32::MAX.to_le_bytes());
         assert!(matches!(decode(&encoded), Err(FormatError::Limit { .. })));
+        let long = vec![0; CHUNK_BYTES_MAX as usize + 1];
+        assert!(matches!(encode(&long, 1, &mut Vec::new()), Err(FormatError::Limit { .. })));
+        assert!(encode(&long[1..], 1, &mut Vec::new()).is_ok());
     }
 
     #[test]
@@ -147,5 +168,9 @@ mod tests {
         assert_eq!(decode_directory(&bytes, pack, 30).unwrap(), entries);
         assert!(decode_directory(&bytes, pack, 29).is_err());
         assert!(decode_directory(&bytes[..bytes.len() - 1], pack, 30).is_err());
+        let mut long = entries;
+        long[0].chunk.hint.len = ENCODED_BYTES_MAX + 1;
+        let long = encode_directory(&long);
+        assert!(matches!(decode_directory(&long, pack, 1 << 30), Err(FormatError::Limit { .. })));
     }
 }

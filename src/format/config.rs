@@ -64,14 +64,15 @@ impl Config {
         if flags > 1 {
             return Err(FormatError::Unknown { what: "probe result", value: flags.into() });
         }
-        r.u32("reserved field")?;
+        r.reserved(4)?;
         let repository = RepositoryId(r.array("repository")?);
         let sizes = Sizes { min: r.u32("sizes")?, avg: r.u32("sizes")?, max: r.u32("sizes")? };
         if !sizes.is_valid() {
             return Err(FormatError::Unknown { what: "chunk sizes", value: sizes.avg.into() });
         }
-        r.u32("reserved field")?;
+        r.reserved(4)?;
         let created_secs = r.u64("creation time")?.cast_signed();
+        r.reserved(8)?;
         Ok(Config { repository, sizes, created_secs, create_only: flags == 1 })
     }
 
@@ -101,6 +102,13 @@ mod tests {
             bad[at] ^= 1;
             assert!(Config::decode(&bad).is_err());
             assert!(Config::decode(&bytes[..at]).is_err());
+        }
+        for reserved in [12, 15, 44, 47, 56, 63] {
+            let mut bad = bytes[..CONFIG_BYTES - CHECKSUM_BYTES].to_vec();
+            bad[reserved] = 1;
+            let checksum = blake3::hash(&bad);
+            bad.extend_from_slice(checksum.as_bytes());
+            assert_eq!(Config::decode(&bad), Err(FormatError::Unknown { what: "reserved field", value: 1 }));
         }
         let mut newer = bytes;
         newer[8] = 2;

@@ -3,7 +3,7 @@
 use crate::extent::ChunkRef;
 use crate::extent::Extent;
 use crate::extent::Locator;
-use crate::format::chunk::CHUNK_BYTES_MAX;
+use crate::format::chunk::plain_len;
 use crate::format::page::Encoded;
 use crate::format::page::read_hints;
 use crate::format::page::write_hints;
@@ -114,7 +114,7 @@ impl ExtentPage {
                 extents.push(if raw & 1 == 1 {
                     Extent::Hole(raw >> 1)
                 } else {
-                    let len = chunk_len(raw >> 1)?;
+                    let len = plain_len(raw >> 1)?;
                     Extent::Data(ChunkRef { len, id: ChunkId(r.array("chunk id")?), hint: next_hint(&mut hints)? })
                 });
             }
@@ -125,13 +125,14 @@ impl ExtentPage {
             for _ in 0..count {
                 let len = r.varint("page span")?;
                 add(len)?;
-                let page_len = chunk_len(r.varint("page length")?)?;
+                let page_len = plain_len(r.varint("page length")?)?;
                 let page = ChunkRef { len: page_len, id: ChunkId(r.array("page id")?), hint: next_hint(&mut hints)? };
                 children.push(ExtentChild { len, page });
             }
             ExtentPage::Inner(level, children)
         };
         r.end("extent page")?;
+        no_more(hints)?;
         if page.is_empty() {
             return Err(FormatError::Short { what: "extent page" });
         }
@@ -139,18 +140,17 @@ impl ExtentPage {
     }
 }
 
-/// A chunk length within its limit.
-pub(crate) fn chunk_len(value: u64) -> Result<u32> {
-    let max = CHUNK_BYTES_MAX.into();
-    if value > max {
-        return Err(FormatError::Limit { what: "chunk length", value, max });
-    }
-    Ok(u32::try_from(value).unwrap_or(CHUNK_BYTES_MAX))
-}
-
 /// The hint that belongs to the next reference.
 pub(crate) fn next_hint(hints: &mut impl Iterator<Item = Locator>) -> Result<Locator> {
     hints.next().ok_or(FormatError::Short { what: "hints" })
+}
+
+/// Fails if hints are left over.
+pub(crate) fn no_more(hints: impl ExactSizeIterator<Item = Locator>) -> Result<()> {
+    match hints.len() {
+        0 => Ok(()),
+        count => Err(FormatError::Trailing { what: "hints", count }),
+    }
 }
 
 /// A locator that leads nowhere: for references whose place is not known yet.

@@ -3,6 +3,8 @@
 use crate::extent::ChunkRef;
 use crate::extent::Locator;
 use crate::format::chunk::Packed;
+use crate::format::chunk::encoded_len;
+use crate::format::chunk::plain_len;
 use crate::format::chunk::read_kind;
 use crate::format::wire::FormatError;
 use crate::format::wire::Reader;
@@ -75,8 +77,9 @@ impl Index {
             let pack = usize::try_from(number).ok().and_then(|n| packs.get(n));
             let pack =
                 pack.ok_or(FormatError::Limit { what: "pack number", value: number, max: packs.len() as u64 })?;
-            let hint = Locator { pack: pack.pack, offset: r.varint32("index line")?, len: r.varint32("index line")? };
-            let chunk = ChunkRef { id, hint, len: r.varint32("index line")? };
+            let offset = r.varint32("index line")?;
+            let hint = Locator { pack: pack.pack, offset, len: encoded_len(r.varint("index line")?)? };
+            let chunk = ChunkRef { id, hint, len: plain_len(r.varint("index line")?)? };
             if chunks.last().is_some_and(|before| (before.kind, before.chunk.id) > (kind, id)) {
                 return Err(FormatError::Order { what: "index lines" });
             }
@@ -97,7 +100,7 @@ mod tests {
     fn round_trip_and_cuts() {
         let packs: Vec<_> = [3, 1, 2].map(|n| IndexedPack { pack: ObjectId([n; 16]), len: 1 << 25 }).into();
         let line = |n: u8| Packed {
-            kind: if n % 2 == 0 { ChunkKind::Data } else { ChunkKind::NodePage },
+            kind: if n.is_multiple_of(2) { ChunkKind::Data } else { ChunkKind::NodePage },
             chunk: ChunkRef {
                 id: ChunkId([n; 32]),
                 len: 9,

@@ -2,8 +2,8 @@
 
 use crate::extent::ChunkRef;
 use crate::extent::Locator;
+use crate::format::chunk::plain_len;
 use crate::format::extents::FILE_BYTES_MAX;
-use crate::format::extents::chunk_len;
 use crate::format::extents::next_hint;
 use crate::format::wire::FormatError;
 use crate::format::wire::Reader;
@@ -28,7 +28,10 @@ pub const INLINE_BYTES_MAX: usize = 4096;
 pub const TARGET_BYTES_MAX: usize = 64 << 10;
 /// Longest value of an extended attribute, security descriptor or reparse buffer.
 pub const VALUE_BYTES_MAX: usize = 1 << 20;
-const OWNER_NAME_BYTES_MAX: usize = 256;
+/// Most bytes of names and values of all extended attributes of one node.
+pub const XATTRS_BYTES_MAX: usize = 4 << 20;
+/// Longest name of a user or group.
+pub const OWNER_NAME_BYTES_MAX: usize = 256;
 
 const HAS_BTIME: u64 = 1;
 const HAS_LINK_GROUP: u64 = 2;
@@ -215,6 +218,7 @@ fn read_kind(r: &mut Reader<'_>) -> Result<Kind> {
 fn read_xattrs(r: &mut Reader<'_>) -> Result<Vec<Xattr>> {
     let count = r.count(2, "attributes")?;
     let mut xattrs: Vec<Xattr> = Vec::with_capacity(count);
+    let mut room = XATTRS_BYTES_MAX;
     for _ in 0..count {
         let name = r.bytes(path::NAME_BYTES_MAX, "attribute name")?.to_vec();
         if name.is_empty() || name.contains(&0) {
@@ -223,7 +227,10 @@ fn read_xattrs(r: &mut Reader<'_>) -> Result<Vec<Xattr>> {
         if xattrs.last().is_some_and(|before| before.name >= name) {
             return Err(FormatError::Order { what: "attributes" });
         }
-        xattrs.push(Xattr { name, value: r.bytes(VALUE_BYTES_MAX, "attribute value")?.to_vec() });
+        room = room.saturating_sub(name.len());
+        let value = r.bytes(VALUE_BYTES_MAX.min(room), "attribute value")?.to_vec();
+        room -= value.len();
+        xattrs.push(Xattr { name, value });
     }
     Ok(xattrs)
 }
@@ -281,7 +288,7 @@ fn write_ref(chunk: &ChunkRef, out: &mut Vec<u8>, hints: &mut Vec<Locator>) {
 }
 
 fn read_ref(r: &mut Reader<'_>, hints: &mut impl Iterator<Item = Locator>) -> Result<ChunkRef> {
-    let len = chunk_len(r.varint("chunk length")?)?;
+    let len = plain_len(r.varint("chunk length")?)?;
     Ok(ChunkRef { len, id: ChunkId(r.array("chunk id")?), hint: next_hint(hints)? })
 }
 

@@ -5,9 +5,11 @@
 
 use crate::extent::ChunkRef;
 use crate::extent::Locator;
+use crate::format::chunk::encoded_len;
+use crate::format::chunk::plain_len;
 use crate::format::extents::LEVEL_MAX;
-use crate::format::extents::chunk_len;
 use crate::format::extents::next_hint;
+use crate::format::extents::no_more;
 use crate::format::node::OwnersIn;
 use crate::format::node::OwnersOut;
 use crate::format::node::read_node;
@@ -23,6 +25,8 @@ use crate::path;
 use std::cmp::Ordering;
 
 const LEAF: u8 = 0;
+/// A root node of nothing but zeros.
+const NODE_BYTES_MIN: usize = 11;
 
 /// An encoded page.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,11 +104,11 @@ impl NodePage {
         }
     }
 
-    /// Sum of the sizes of the nodes in or below the page.
+    /// Sum of the sizes of the nodes in or below the page, see [`add_bytes`].
     pub fn bytes(&self) -> u64 {
         match self {
-            NodePage::Leaf(runs) => runs.iter().flat_map(|run| &run.nodes).map(Node::size).sum(),
-            NodePage::Inner(_, children) => children.iter().map(|c| c.bytes).sum(),
+            NodePage::Leaf(runs) => runs.iter().flat_map(|run| &run.nodes).map(Node::size).fold(0, add_bytes),
+            NodePage::Inner(_, children) => children.iter().map(|c| c.bytes).fold(0, add_bytes),
         }
     }
 
@@ -132,6 +136,7 @@ impl NodePage {
             _ => NodePage::Inner(level, decode_inner(&mut r, &mut hints)?),
         };
         r.end("page")?;
+        no_more(hints)?;
         Ok(page)
     }
 }
@@ -161,7 +166,7 @@ fn decode_leaf(r: &mut Reader<'_>, hints: &mut impl Iterator<Item = Locator>) ->
         if runs.last().is_some_and(|before| path::compare(&before.parent, &parent).is_ge()) {
             return Err(FormatError::Order { what: "folders" });
         }
-        let count = r.count(12, "nodes")?;
+        let count = r.count(NODE_BYTES_MIN, "nodes")?;
         let mut nodes: Vec<Node> = Vec::with_capacity(count);
         for _ in 0..count {
             let may_be_root = parent.is_empty() && runs.is_empty() && nodes.is_empty();
@@ -205,7 +210,7 @@ fn encode_inner(level: u8, children: &[Child], hints: &mut Vec<Locator>) -> Vec<
 fn decode_inner(r: &mut Reader<'_>, hints: &mut impl Iterator<Item = Locator>) -> Result<Vec<Child>> {
     let count = r.count(37, "pages")?;
     let mut children: Vec<Child> = Vec::with_capacity(count);
-    let (mut nodes_total, mut bytes_total) = (0u64, 0u64);
+    let mut nodes_total = 0u64;
     for _ in 0..count {
         let parent = r.bytes(path::PATH_BYTES_MAX, "folder path")?.to_vec();
         let name = r.bytes(path::NAME_BYTES_MAX, "node name")?.to_vec();
@@ -220,12 +225,11 @@ fn decode_inner(r: &mut Reader<'_>, hints: &mut impl Iterator<Item = Locator>) -
             return Err(FormatError::Order { what: "pages" });
         }
         let nodes = r.varint("node count")?;
-        let bytes = r.varint("byte sum")?;
-        let len = chunk_len(r.varint("page length")?)?;
+        let bytes = r.varint_max(BYTES_MAX, "byte sum")?;
+        let len = plain_len(r.varint("page length")?)?;
         let page = ChunkRef { len, id: ChunkId(r.array("page id")?), hint: next_hint(hints)? };
         nodes_total = nodes_total.saturating_add(nodes);
-        bytes_total = bytes_total.saturating_add(bytes);
-        if nodes == 0 || nodes_total > NODES_MAX || bytes_total > BYTES_MAX {
+        if nodes == 0 || nodes_total > NODES_MAX {
             return Err(FormatError::Limit { what: "node count", value: nodes_total, max: NODES_MAX });
         }
         children.push(Child { first, page, nodes, bytes });
@@ -238,8 +242,14 @@ fn decode_inner(r: &mut Reader<'_>, hints: &mut impl Iterator<Item = Locator>) -
 
 /// Most nodes of a snapshot.
 pub const NODES_MAX: u64 = 1 << 48;
-/// Largest sum of sizes.
+/// Largest sum of sizes; see [`add_bytes`].
 pub const BYTES_MAX: u64 = 1 << 62;
+
+/// Adds sizes. A sum stays at [`BYTES_MAX`] once it gets there: a few sparse files suffice for that, and must not make
+/// a snapshot unreadable.
+pub fn add_bytes(a: u64, b: u64) -> u64 {
+    a.saturating_add(b).min(BYTES_MAX)
+}
 
 /// Hints: the packs they name once, then a line each.
 pub(crate) fn write_hints(hints: &[Locator]) -> Vec<u8> {
@@ -275,7 +285,7 @@ pub(crate) fn read_hints(bytes: &[u8]) -> Result<Vec<Locator>> {
     for _ in 0..count {
         let index = r.varint_max(packs.len().saturating_sub(1) as u64, "hint")?;
         let pack = *packs.get(index as usize).ok_or(FormatError::Short { what: "hint packs" })?;
-        hints.push(Locator { pack, offset: r.varint32("hint")?, len: r.varint32("hint")? });
+        hints.push(Locator { pack, offset: r.varint32("hint")?, len: encoded_len(r.varint("hint")?)? });
     }
     r.end("hints")?;
     Ok(hints)
@@ -327,6 +337,46 @@ mod tests {
             let Encoded { hashed, hints } = NodePage::Inner(1, wrong).encode();
             assert!(NodePage::decode(&[&hashed[..], &hints].concat(), hashed.len() as u32).is_err());
         }
+    }
+
+    #[test]
+    fn hints_are_as_many_as_references() {
+        let page = NodePage::Leaf(vec![Run { parent: b"x".to_vec(), nodes: sample_nodes() }]);
+        let Encoded { hashed, hints } = page.encode();
+        let known = read_hints(&hints).unwrap();
+        let with =
+            |hints: &[Locator]| NodePage::decode(&[&hashed[..], &write_hints(hints)].concat(), hashed.len() as u32);
+        assert_eq!(with(&known).unwrap(), page);
+        assert_eq!(with(&known[1..]), Err(FormatError::Short { what: "hints" }));
+        let more = [&known[..], &known[..1]].concat();
+        assert_eq!(with(&more), Err(FormatError::Trailing { what: "hints", count: 1 }));
+        let long = Locator { len: u32::MAX, ..known[0] };
+        assert!(matches!(read_hints(&write_hints(&[long])), Err(FormatError::Limit { .. })));
+    }
+
+    #[test]
+    fn sums_of_enormous_sparse_files_do_not_overflow() {
+        let large = sample_nodes().into_iter().find(|node| node.name == b"large").unwrap();
+        let node = |name: u8| {
+            let mut node = large.clone();
+            node.name = vec![name];
+            if let crate::meta::Content::Extents { len, .. } = &mut node.content {
+                *len = crate::format::extents::FILE_BYTES_MAX;
+            }
+            node
+        };
+        let page = NodePage::Leaf(vec![Run { parent: vec![], nodes: (b'a'..b'k').map(node).collect() }]);
+        let Encoded { hashed, hints } = page.encode();
+        let read = NodePage::decode(&[&hashed[..], &hints].concat(), hashed.len() as u32).unwrap();
+        assert_eq!(read.bytes(), BYTES_MAX);
+        let child = |name: u8| {
+            let first = Key { parent: vec![], name: vec![name] };
+            let page = ChunkRef { id: ChunkId([1; 32]), len: 1, hint: crate::format::extents::NOWHERE };
+            Child { first, page, nodes: 10, bytes: BYTES_MAX }
+        };
+        let page = NodePage::Inner(1, vec![child(b'a'), child(b'b')]);
+        let Encoded { hashed, hints } = page.encode();
+        assert_eq!(NodePage::decode(&[&hashed[..], &hints].concat(), hashed.len() as u32).unwrap().bytes(), BYTES_MAX);
     }
 
     #[test]

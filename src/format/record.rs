@@ -7,8 +7,8 @@
 use crate::extent::ChunkRef;
 use crate::extent::Locator;
 use crate::format::chunk;
+use crate::format::chunk::plain_len;
 use crate::format::extents::LEVEL_MAX;
-use crate::format::extents::chunk_len;
 use crate::format::wire::FormatError;
 use crate::format::wire::Reader;
 use crate::format::wire::Result;
@@ -131,7 +131,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// The payload of a record object.
+    /// The payload of a record object. Fails if a text, a list or the whole is too long to be read again.
     pub fn encode(&self) -> Result<Vec<u8>> {
         let mut out = Vec::new();
         out.extend_from_slice(&self.repository.0);
@@ -152,15 +152,10 @@ impl Record {
             out.put_varint(*seq);
             out.extend_from_slice(hash);
         }
-        if out.len() > chunk::CHUNK_BYTES_MAX as usize {
-            return Err(FormatError::Limit {
-                what: "record length",
-                value: out.len() as u64,
-                max: chunk::CHUNK_BYTES_MAX.into(),
-            });
-        }
         let mut encoded = Vec::new();
         chunk::encode(&out, 3, &mut encoded)?;
+        // A record that cannot be read would hide everything its chain says: rather fail before it is written.
+        Record::decode(&encoded, self.repository, self.writer, self.seq)?;
         Ok(encoded)
     }
 
@@ -303,10 +298,10 @@ fn read_snapshot(r: &mut Reader<'_>) -> Result<Snapshot> {
         [] => None,
         bytes => Some(SnapshotId(bytes.try_into().map_err(|_| FormatError::Short { what: "parent" })?)),
     };
-    let len = chunk_len(r.varint("page length")?)?;
+    let len = plain_len(r.varint("page length")?)?;
     let root_id = ChunkId(r.array("page id")?);
     let pack = ObjectId(r.array("hint")?);
-    let hint = Locator { pack, offset: r.varint32("hint")?, len: r.varint32("hint")? };
+    let hint = Locator { pack, offset: r.varint32("hint")?, len: chunk::encoded_len(r.varint("hint")?)? };
     let level = r.u8("page level")?;
     if level > LEVEL_MAX {
         return Err(FormatError::Limit { what: "page level", value: level.into(), max: LEVEL_MAX.into() });
@@ -393,6 +388,19 @@ mod tests {
                 assert!(Record::decode(&payload[..len], record.repository, record.writer, 40).is_err());
             }
         }
+        let long = Snapshot { description: "x".repeat(TEXT_BYTES_MAX + 1), ..*snapshot() };
+        let record = Record {
+            repository: RepositoryId([1; 16]),
+            writer: WriterId([2; 16]),
+            seq: 0,
+            previous: [0; 32],
+            time: Time::default(),
+            event: Event::Snapshot(Box::new(long)),
+            root_page: vec![],
+            history: vec![],
+            seen: vec![],
+        };
+        assert!(matches!(record.encode(), Err(FormatError::Limit { what: "description", .. })));
         assert_eq!(Record::checkpoint_of(0), None);
         assert_eq!(Record::checkpoint_of(31), Some(0));
         assert_eq!(Record::checkpoint_of(32), None);

@@ -89,7 +89,7 @@ pub fn unlock(bytes: &[u8], slot: ObjectId, config: &Config, password: &Password
     if kdf != KDF_ARGON2ID {
         return Err(FormatError::Unknown { what: "kdf", value: kdf.into() });
     }
-    r.array::<5>("reserved field")?;
+    r.reserved(5)?;
     if RepositoryId(r.array("repository")?) != config.repository {
         return Err(FormatError::Mismatch { what: "repository of the password slot" });
     }
@@ -97,7 +97,7 @@ pub fn unlock(bytes: &[u8], slot: ObjectId, config: &Config, password: &Password
         return Err(FormatError::Mismatch { what: "id of the password slot" });
     }
     let cost = Cost { memory_kib: r.u32("cost")?, passes: r.u32("cost")?, lanes: r.u32("cost")? };
-    r.u32("reserved field")?;
+    r.reserved(4)?;
     let salt = r.array("salt")?;
     let committed: [u8; 32] = r.array("commitment")?;
     let (mut kek, commitment) = derive(password, &salt, cost).ok_or(bad_cost(cost))?;
@@ -154,6 +154,14 @@ mod tests {
             Config { repository: RepositoryId([5; 16]), sizes: Sizes::DEFAULT, created_secs: 1, create_only: true };
         let password = Password::new(b"x".to_vec());
         let bytes = encode(&config, ObjectId([1; 16]), &MasterKey::generate(), &password, Cost::CHEAP, 0).unwrap();
+        for reserved in [11, 15, 60, 63] {
+            let mut bad = bytes[..SLOT_BYTES - 32].to_vec();
+            bad[reserved] = 1;
+            let checksum = blake3::hash(&bad);
+            bad.extend_from_slice(checksum.as_bytes());
+            let found = unlock(&bad, ObjectId([1; 16]), &config, &password);
+            assert!(matches!(found, Err(FormatError::Unknown { what: "reserved field", value: 1 })));
+        }
         let mut bomb = bytes[..SLOT_BYTES - 32].to_vec();
         bomb[48..52].copy_from_slice(&u32::MAX.to_le_bytes());
         let checksum = blake3::hash(&bomb);

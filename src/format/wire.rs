@@ -151,7 +151,7 @@ impl<'a> Reader<'a> {
         self.array(what).map(u64::from_le_bytes)
     }
 
-    /// LEB128, at most 10 bytes, no more than 64 bits.
+    /// LEB128, at most 10 bytes, no more than 64 bits, no needless bytes: a number has one form only.
     pub fn varint(&mut self, what: &'static str) -> Result<u64> {
         let mut value = 0;
         for shift in (0..64).step_by(7) {
@@ -161,6 +161,9 @@ impl<'a> Reader<'a> {
                 return Err(FormatError::Limit { what, value: u64::MAX, max: u64::MAX });
             }
             value |= bits << shift;
+            if byte == 0 && shift > 0 {
+                break;
+            }
             if byte & 0x80 == 0 {
                 return Ok(value);
             }
@@ -209,6 +212,15 @@ impl<'a> Reader<'a> {
     pub fn text(&mut self, max: usize, what: &'static str) -> Result<String> {
         let bytes = self.bytes(max, what)?;
         std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| FormatError::Unknown { what, value: 0 })
+    }
+
+    /// Bytes kept for later versions: all zero in this one.
+    pub fn reserved(&mut self, len: usize) -> Result<()> {
+        let what = "reserved field";
+        match self.take(len, what)?.iter().find(|&&byte| byte != 0) {
+            Some(&byte) => Err(FormatError::Unknown { what, value: byte.into() }),
+            None => Ok(()),
+        }
     }
 
     /// Fails if anything is left.
@@ -272,6 +284,9 @@ mod tests {
     fn overlong_numbers_and_counts_are_refused() {
         assert!(Reader::new(&[0xff; 10]).varint("n").is_err());
         assert!(Reader::new(&[0x80; 11]).varint("n").is_err());
+        for needless in [&[0x80, 0][..], &[0xff, 0x80, 0], &[0x80, 0x80, 0x80, 0]] {
+            assert!(matches!(Reader::new(needless).varint("n"), Err(FormatError::Unknown { what: "n", .. })));
+        }
         assert_eq!(Reader::new(&[9, 1, 1]).count(1, "n"), Err(FormatError::Limit { what: "n", value: 9, max: 2 }));
         assert!(Reader::new(&[200, 1]).bytes(1000, "b").is_err());
     }

@@ -29,6 +29,8 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
+/// Highest number of a record: ten digits.
+const SEQ_MAX: u64 = 9_999_999_999;
 /// Shortest plaintext of a record object: hides how much a record says.
 const RECORD_BYTES_MIN: u64 = 4 << 10;
 /// Two processes can meet at the end of a chain; after this many collisions something else is wrong.
@@ -47,15 +49,15 @@ pub enum LogProblem {
         #[source]
         source: Error,
     },
-    /// A chain has a gap.
-    #[error("{} of writer {writer}: removed, or lost by the store", missing(*first, *last))]
+    /// A chain has a gap. One is told, however wide: a stray name must not fill the memory.
+    #[error("{count} records of writer {writer} are missing from {seq} on: they were removed, or the store lost them")]
     Missing {
         /// Whose chain.
         writer: WriterId,
-        /// First record of the gap.
-        first: u64,
-        /// Last record of the gap.
-        last: u64,
+        /// The first record that is missing.
+        seq: u64,
+        /// How many are missing in a row.
+        count: u64,
     },
     /// A record that this machine has seen is gone or another one: the repository was rolled back.
     #[error(
@@ -106,10 +108,6 @@ pub struct Log {
     pub problems: Vec<LogProblem>,
 }
 
-fn missing(first: u64, last: u64) -> String {
-    if first == last { format!("record {first} is missing") } else { format!("records {first} to {last} are missing") }
-}
-
 fn record_name(writer: WriterId, seq: u64) -> String {
     format!("log/{writer}/{seq:010}")
 }
@@ -131,7 +129,10 @@ impl RawLog {
             let mut parts = stored.name.split('/').skip(1);
             let writer = parts.next().and_then(|w| w.parse().ok());
             let seq = parts.next().and_then(|s| s.parse::<u64>().ok());
-            if let (Some(writer), Some(seq)) = (writer, seq) {
+            if let (Some(writer), Some(seq)) = (writer, seq)
+                && record_name(writer, seq) == stored.name
+                && seq <= SEQ_MAX
+            {
                 numbers.entry(writer).or_default().insert(seq);
             }
         }
@@ -273,44 +274,40 @@ async fn read_chain(
 ) -> (WriterId, ChainRead) {
     let mut read = ChainRead { fetched, ..ChainRead::default() };
     read.chain.last = seqs.last().copied().unwrap_or(0);
-    let mut next = 0;
-    for seq in &seqs {
-        if *seq > next {
-            read.problems.push(LogProblem::Missing { writer, first: next, last: seq - 1 });
+    let mut expected = 0;
+    for &seq in &seqs {
+        if seq > expected {
+            read.problems.push(LogProblem::Missing { writer, seq: expected, count: seq - expected });
         }
-        next = seq.saturating_add(1);
+        expected = seq.saturating_add(1);
     }
-    read.back(repo, writer, &seqs).await;
+    read.go_back(repo, writer, &seqs).await;
     (writer, read)
 }
 
 impl ChainRead {
-    /// Reads the newest record and the checkpoint below it. As long as something is unreadable, goes back record by
-    /// record until the gap is closed. Gaps cost nothing: whoever can write a name could make them as wide as he likes.
-    async fn back(&mut self, repo: &Repo, writer: WriterId, seqs: &BTreeSet<u64>) {
-        let fetched = self.fetched.clone();
-        let mut tried = BTreeMap::new();
-        let mut at = seqs.last().copied();
-        while let Some(seq) = at {
+    /// Reads the newest record and its checkpoint; where one cannot be read, goes back record by record until what is
+    /// known reaches down to a checkpoint.
+    async fn go_back(&mut self, repo: &Repo, writer: WriterId, seqs: &BTreeSet<u64>) {
+        let mut next = seqs.last().copied();
+        while let Some(seq) = next {
             let checkpoint = Record::checkpoint_of(seq);
-            let wanted = checkpoint.filter(|c| seqs.contains(c) && !tried.contains_key(c));
+            let fetched = self.fetched.clone();
             let second = async {
-                match wanted {
-                    Some(c) => Some((c, read_record(repo, &fetched, writer, c).await)),
+                match checkpoint.filter(|c| seqs.contains(c)) {
+                    Some(c) => Some(read_record(repo, &fetched, writer, c).await),
                     None => None,
                 }
             };
             let (first, second) = futures::join!(read_record(repo, &fetched, writer, seq), second);
             let whole = self.take(writer, seq, first);
-            if let Some((c, result)) = second {
-                tried.insert(c, self.take(writer, c, result));
-            }
-            let summed = checkpoint.is_none_or(|c| tried.get(&c).is_some_and(|read| *read));
-            if whole && summed || self.transient.is_some() {
+            let summed = second.zip(checkpoint).is_some_and(|(result, c)| self.take(writer, c, result));
+            if whole && (summed || checkpoint.is_none()) || self.transient.is_some() {
                 return;
             }
-            let before = if whole { checkpoint.unwrap_or(0) } else { seq };
-            at = seqs.range(..before).next_back().copied();
+            // The record repeats all from the checkpoint to itself: only what lies below the checkpoint is open.
+            let below = if whole { checkpoint.unwrap_or(0) } else { seq };
+            next = seqs.range(..below).next_back().copied();
         }
     }
 

@@ -8,6 +8,8 @@ use crate::extent::Locator;
 use crate::format::FormatError;
 use crate::format::chunk;
 use crate::format::chunk::Packed;
+use crate::format::extents::ExtentPage;
+use crate::format::page::NodePage;
 use crate::format::sealed;
 use crate::format::sealed::ObjectType;
 use crate::id::ChunkId;
@@ -92,7 +94,8 @@ impl PackWriter {
 }
 
 impl FinishedPack {
-    /// Seals the pack and reads it back from memory: every segment opened, every chunk decoded and hashed.
+    /// Seals the pack and reads it back from memory: every segment opened, every chunk decoded and hashed, every page
+    /// read as a reader would.
     pub fn seal(&self, keys: &Keys) -> Result<Vec<u8>> {
         let directory = chunk::encode_directory(&self.directory);
         let object = sealed::seal(keys, self.object_type, self.pack, &self.payload, &directory, 0);
@@ -110,7 +113,12 @@ impl FinishedPack {
         for Packed { kind, chunk } in directory {
             let start = chunk.hint.offset as usize;
             let encoded = &payload[start..start + chunk.hint.len as usize];
-            chunk::open(keys, kind, chunk.id, chunk.len, encoded)?;
+            let plain = chunk::open(keys, kind, chunk.id, chunk.len, encoded)?;
+            match kind {
+                ChunkKind::Data => {}
+                ChunkKind::NodePage => drop(NodePage::decode(&plain, chunk.len)?),
+                ChunkKind::ExtentPage => drop(ExtentPage::decode(&plain, chunk.len)?),
+            }
         }
         Ok(())
     }
@@ -121,19 +129,43 @@ impl FinishedPack {
 mod tests {
     use super::*;
     use crate::crypto::MasterKey;
+    use crate::format::page::Encoded;
+    use crate::format::page::Run;
     use crate::id::RepositoryId;
+    use crate::meta::Content;
+    use crate::meta::Kind;
+    use crate::meta::Meta;
+    use crate::meta::Node;
+    use crate::meta::Xattr;
+
+    /// An encoded page of one file.
+    fn page(keys: &Keys, xattr: Xattr) -> (ChunkId, u32, Vec<u8>) {
+        let meta = Meta { xattrs: vec![xattr], ..Meta::default() };
+        let node = Node { name: b"file".to_vec(), kind: Kind::Fifo, meta, content: Content::Empty };
+        let Encoded { hashed, hints } = NodePage::Leaf(vec![Run { parent: vec![], nodes: vec![node] }]).encode();
+        let mut encoded = Vec::new();
+        chunk::encode(&[&hashed[..], &hints].concat(), 3, &mut encoded).unwrap();
+        (keys.chunk_id(ChunkKind::NodePage, &hashed), hashed.len() as u32, encoded)
+    }
+
+    #[test]
+    fn a_page_that_no_reader_takes_is_not_stored() {
+        let keys = Keys::new(RepositoryId([7; 16]), MasterKey::generate());
+        let mut pack = PackWriter::new(true);
+        let (id, len, encoded) = page(&keys, Xattr { name: b"n".repeat(2000), value: vec![] });
+        pack.append(ChunkKind::NodePage, id, len, &encoded);
+        assert!(matches!(pack.take().seal(&keys), Err(Error::PackFaulty { source: FormatError::Limit { .. } })));
+    }
 
     #[test]
     fn a_full_pack_is_a_fixed_point_of_the_padding() {
         let keys = Keys::new(RepositoryId([7; 16]), MasterKey::generate());
         let mut pack = PackWriter::new(true);
-        let mut plain = vec![0; 200_000];
-        blake3::Hasher::new().finalize_xof().fill(&mut plain);
-        let mut encoded = Vec::new();
-        chunk::encode(&plain, 3, &mut encoded).unwrap();
-        let id = keys.chunk_id(ChunkKind::NodePage, &plain);
+        let mut value = vec![0; 200_000];
+        blake3::Hasher::new().finalize_xof().fill(&mut value);
+        let (id, len, encoded) = page(&keys, Xattr { name: b"user.noise".to_vec(), value });
         while !pack.is_full_for(encoded.len()) {
-            pack.append(ChunkKind::NodePage, id, plain.len() as u32, &encoded);
+            pack.append(ChunkKind::NodePage, id, len, &encoded);
         }
         let finished = pack.take();
         assert!(pack.is_empty() && finished.directory.len() > 30);

@@ -4,6 +4,7 @@
 //! Always: a node is restored only if what the snapshot says of its folder is a folder. Never: the same rank twice.
 
 use crate::browse::Browse;
+use crate::format::page::add_bytes;
 use crate::meta::Node;
 use crate::monitor::Event;
 use crate::path;
@@ -219,7 +220,7 @@ impl<'r> Walker<'r> {
         let bytes = if node.kind == crate::meta::Kind::File { node.size() } else { 0 };
         self.run.count(|summary| {
             summary.nodes += 1;
-            summary.bytes += bytes;
+            summary.bytes = add_bytes(summary.bytes, bytes);
         });
     }
 

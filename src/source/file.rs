@@ -1,5 +1,6 @@
 //! A file of the source, open for reading: its bytes, its holes, and whether it changed meanwhile.
 
+use crate::format::extents::FILE_BYTES_MAX;
 use crate::source::Error;
 use crate::source::os;
 use crate::source::os::Handle;
@@ -32,6 +33,9 @@ impl SourceFile {
         let opened = os::stat_handle(&handle).map_err(|source| Error::failed("look at it", source))?;
         if !opened.is_same_node(seen) {
             return Err(Error::Changed);
+        }
+        if opened.size > FILE_BYTES_MAX {
+            return Err(Error::Failed { verb: "read it", source: io::ErrorKind::FileTooLarge.into() });
         }
         Ok(SourceFile { handle, opened, position: 0 })
     }

@@ -1,5 +1,6 @@
 //! A node the walk has found, and what can be asked of it later, from any thread.
 
+use crate::format::node::OWNER_NAME_BYTES_MAX;
 use crate::meta::Kind;
 use crate::meta::Meta;
 use crate::meta::Owner;
@@ -112,8 +113,9 @@ impl Owners {
     pub fn get(&self, uid: u32, gid: u32) -> Arc<Owner> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let look_up = || {
-            let user = uzers::get_user_by_uid(uid).map(|user| os::bytes(user.name()).to_vec());
-            let group = uzers::get_group_by_gid(gid).map(|group| os::bytes(group.name()).to_vec());
+            let fits = |name: &Vec<u8>| name.len() <= OWNER_NAME_BYTES_MAX;
+            let user = uzers::get_user_by_uid(uid).map(|user| os::bytes(user.name()).to_vec()).filter(fits);
+            let group = uzers::get_group_by_gid(gid).map(|group| os::bytes(group.name()).to_vec()).filter(fits);
             Arc::new(Owner { uid, gid, user: user.unwrap_or_default(), group: group.unwrap_or_default() })
         };
         Arc::clone(known.entry((uid, gid)).or_insert_with(look_up))

@@ -47,6 +47,8 @@ const LEAF_NODES_AVG: u64 = 128;
 const INNER_CHILDREN_MIN: usize = 16;
 const INNER_CHILDREN_MAX: usize = 1024;
 const INNER_CHILDREN_AVG: u64 = 256;
+/// An inner page is closed at this estimate, in bytes: a thousand keys of 32 KiB each would be more than a chunk holds.
+const INNER_BYTES_MAX: usize = 4 << 20;
 
 /// Builds the tree of one snapshot.
 #[derive(Clone)]
@@ -67,7 +69,7 @@ impl NodeTreeBuilder {
     pub fn push<S: PageSink>(&mut self, parent: &[u8], node: Node, sink: &mut S) -> Result<(), S::Error> {
         debug_assert!(self.last_key().is_none_or(|last| last.compare(parent, &node.name).is_lt()));
         self.leaf_bytes += estimate(&node);
-        let ends = self.keys.boundary(&[parent, b"/", &node.name]) % LEAF_NODES_AVG == 0;
+        let ends = self.keys.boundary(&[parent, b"/", &node.name]).is_multiple_of(LEAF_NODES_AVG);
         match self.runs.last_mut() {
             Some(run) if run.parent == parent => run.nodes.push(node),
             _ => {
@@ -131,11 +133,16 @@ impl NodeTreeBuilder {
 /// Cuts the children of a level into pages.
 fn cut(keys: &Keys, level: u8, children: Vec<Child>) -> Vec<Vec<Child>> {
     let mut pages = Vec::new();
-    let mut open = Vec::new();
+    let mut open: Vec<Child> = Vec::new();
+    let mut bytes = 0;
     for child in children {
-        let ends = keys.boundary(&[&[level], &child.first.parent, b"/", &child.first.name]) % INNER_CHILDREN_AVG == 0;
+        bytes += child.first.parent.len() + child.first.name.len() + 64;
+        let ends =
+            keys.boundary(&[&[level], &child.first.parent, b"/", &child.first.name]).is_multiple_of(INNER_CHILDREN_AVG);
         open.push(child);
-        if (ends && open.len() >= INNER_CHILDREN_MIN) || open.len() >= INNER_CHILDREN_MAX {
+        let full = open.len() >= INNER_CHILDREN_MAX || bytes >= INNER_BYTES_MAX;
+        if (ends && open.len() >= INNER_CHILDREN_MIN) || full {
+            bytes = 0;
             pages.push(std::mem::take(&mut open));
         }
     }

@@ -6,6 +6,7 @@ use crate::format::FormatError;
 use crate::format::extents::ExtentPage;
 use crate::format::page::Key;
 use crate::format::page::NodePage;
+use crate::format::page::add_bytes;
 use crate::format::page::compare_keys;
 use crate::meta::Node;
 use crate::path;
@@ -308,13 +309,13 @@ impl NodeTree {
         let mut sum = 0;
         while let NodePage::Inner(_, children) = &step.page.page {
             let slot = step.page.slot_of(rank - step.base);
-            sum += children[..slot].iter().map(|c| c.bytes).sum::<u64>();
+            sum = children[..slot].iter().map(|c| c.bytes).fold(sum, add_bytes);
             step = Self::down(pages, &step, slot)?;
         }
         let nodes = match &step.page.page {
             NodePage::Leaf(runs) => runs.iter().flat_map(|run| &run.nodes),
             NodePage::Inner(..) => return Err(FormatError::Mismatch { what: "page level" }.into()),
         };
-        Ok(sum + nodes.take((rank - step.base) as usize).map(Node::size).sum::<u64>())
+        Ok(nodes.take((rank - step.base) as usize).map(Node::size).fold(sum, add_bytes))
     }
 }

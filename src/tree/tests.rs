@@ -153,6 +153,18 @@ fn equal_trees_give_equal_pages_and_a_change_touches_few() {
 }
 
 #[test]
+fn longest_paths_fit_into_pages() {
+    let folder = ["x".repeat(1000).as_str(); 32].join("/");
+    let mut all = vec![(Vec::new(), node("", Kind::Folder, 0))];
+    all.extend((0..700).map(|i| (format!("{folder}/{i:04}").into_bytes(), node(&"n".repeat(1000), Kind::Fifo, 0))));
+    let mut memory = Memory::default();
+    let (tree, root) = build(&all, &mut memory);
+    assert!(memory.pages.values().all(|page| page.len() < 5 << 20));
+    let last = tree.at(&memory, root.nodes - 1).unwrap().unwrap();
+    assert_eq!(last.parent(), all[700].0);
+}
+
+#[test]
 fn a_page_that_is_not_there_is_named() {
     let mut memory = Memory::default();
     let (tree, _) = build(&sample(40, 60), &mut memory);

@@ -56,9 +56,13 @@ impl House {
     }
 
     pub(crate) fn with_store(folder: TempDir, store: AnyStore) -> House {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let options = InitOptions { sizes: Sizes::DEFAULT, cost: Cost::CHEAP, create_only: true, now_secs: 1 };
-        let repo = runtime.block_on(Repo::init(store, &password(), &options)).unwrap();
+        House::with_options(folder, store, &password(), &options)
+    }
+
+    pub(crate) fn with_options(folder: TempDir, store: AnyStore, password: &Password, options: &InitOptions) -> House {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let repo = runtime.block_on(Repo::init(store, password, options)).unwrap();
         let state = State::open(&folder.path().join("state"), repo.config().repository).unwrap();
         std::fs::create_dir(folder.path().join("source")).unwrap();
         House { folder, runtime, repo, state, clock: std::cell::Cell::new(1_700_000_000) }

@@ -1,6 +1,5 @@
 //! Everything tested from outside, in one binary.
-#![allow(clippy::unwrap_used)]
-#![allow(clippy::print_stdout)] // figures, for whoever asks with --nocapture
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stdout)]
 
 mod backup;
 mod cli;
@@ -8,8 +7,12 @@ mod cold;
 mod contract;
 mod damage;
 mod drive;
+mod format;
+mod fuzz_replay;
+mod golden;
 mod house;
 mod journey;
+mod listing;
 mod program;
 mod servers;
 mod store;

@@ -176,7 +176,8 @@ fn type_of(file_type: FileType) -> Option<Type> {
 }
 
 fn from_statx(x: &Statx) -> io::Result<Stat> {
-    let time = |t: &StatxTimestamp| Time { secs: t.tv_sec, nanos: t.tv_nsec };
+    // A file system may answer nonsense; what is kept must be readable.
+    let time = |t: &StatxTimestamp| Time { secs: t.tv_sec, nanos: t.tv_nsec.min(999_999_999) };
     let mode = u32::from(x.stx_mode);
     let kind = type_of(FileType::from_raw_mode(mode));
     let known = StatxFlags::from_bits_retain(x.stx_mask);

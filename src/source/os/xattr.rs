@@ -1,5 +1,6 @@
 //! Linux: extended attributes of a node of any kind, through a mere reference to it, so without opening it.
 
+use crate::format::node::XATTRS_BYTES_MAX;
 use crate::meta::Xattr;
 use crate::source::os::Handle;
 use rustix::io::Errno;
@@ -40,15 +41,24 @@ fn collect(list: impl Fn(&mut [u8]) -> Call<usize>, get: impl Fn(&[u8], &mut [u8
         other => other?,
     };
     let mut found = Vec::new();
+    let mut bytes = 0;
     for name in names.split(|&b| b == 0).filter(|name| !name.is_empty()) {
         match grow(|buffer| get(name, buffer)) {
-            Ok(value) => found.push(Xattr { name: name.to_vec(), value }),
+            Ok(value) => {
+                bytes += name.len() + value.len();
+                if bytes > XATTRS_BYTES_MAX {
+                    return Err(Errno::TOOBIG);
+                }
+                found.push(Xattr { name: name.to_vec(), value });
+            }
             // Gone meanwhile, or listed but not for our eyes.
             Err(Errno::NODATA | Errno::NOTSUP | Errno::ACCESS | Errno::PERM) => {}
             Err(errno) => return Err(errno),
         }
     }
-    found.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    // A file system may list a name twice; a snapshot cannot.
+    found.dedup_by(|later, first| later.name == first.name);
     Ok(found)
 }
 
@@ -63,4 +73,25 @@ fn grow(call: impl Fn(&mut [u8]) -> Call<usize>) -> Call<Vec<u8>> {
     let len = call(&mut large)?;
     large.truncate(len);
     Ok(large)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn copy(bytes: &[u8], buffer: &mut [u8]) -> Call<usize> {
+        buffer.get_mut(..bytes.len()).ok_or(Errno::RANGE)?.copy_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    #[test]
+    fn a_file_system_that_answers_nonsense_cannot_spoil_a_snapshot() {
+        let found = collect(|buffer| copy(b"user.b\0\0user.a\0user.b\0", buffer), |name, buffer| copy(name, buffer));
+        let names: Vec<_> = found.unwrap().into_iter().map(|xattr| xattr.name).collect();
+        assert_eq!(names, [b"user.a", b"user.b"]);
+        let list: Vec<u8> = (0..2000).flat_map(|i| format!("user.{i}\0").into_bytes()).collect();
+        let large = collect(|buffer| copy(&list, buffer), |_, buffer| copy(&vec![1; 60_000], buffer));
+        assert_eq!(large.err(), Some(Errno::TOOBIG));
+    }
 }
