@@ -2,7 +2,7 @@
 //!
 //! # Bird's eye
 //! A *writer* takes snapshots of folders into a *repository* (any object storage); a *drive* shows a snapshot
-//! as a read-only file system within a few round trips. The bytes are described in [`format`].
+//! as a read-only file system within a few round trips. The bytes are described in [`mod@format`].
 //!
 //! # Floors
 //! A module uses lower floors only; equals do not know each other; `tests/tidy.rs` keeps it so.
@@ -10,7 +10,7 @@
 //! | floor | modules | what lives there |
 //! |---|---|---|
 //! | words | [`id`] [`path`] [`meta`] [`extent`] [`monitor`] | values; no I/O, no clock, no async |
-//! | bytes | [`compress`] [`chunker`] [`crypto`], on them [`format`], on it [`tree`] | pure, total on hostile input, sync |
+//! | bytes | [`compress`] [`chunker`] [`crypto`], on them [`mod@format`], on it [`tree`] | pure, total on hostile input, sync |
 //! | edges | [`store`] [`source`] [`target`] [`state`] | the only code that touches the world |
 //! | repo | [`repo`] | open, find a chunk, fill a pack, the log |
 //! | browse | [`browse`] | a snapshot as a tree |

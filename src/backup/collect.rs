@@ -43,6 +43,8 @@ pub(super) struct Collector<'a> {
     summary: Summary,
     /// Extents of the large file whose runs are coming in.
     large: Option<ExtentTreeBuilder>,
+    /// Bytes of it that the monitor knows of.
+    large_told: u64,
     began: Instant,
     dry_run: bool,
     checkpoint_every: Duration,
@@ -72,6 +74,7 @@ impl<'a> Collector<'a> {
             tree: NodeTreeBuilder::new(repo.keys().clone()),
             summary: Summary::default(),
             large: None,
+            large_told: 0,
             began,
             dry_run: options.dry_run,
             checkpoint_every: options.checkpoint_every,
@@ -90,9 +93,13 @@ impl<'a> Collector<'a> {
                 Ticket::Batch(results) => self.take_all(results.recv().map_err(lost)??)?,
                 Ticket::Runs(results) => {
                     let mut large = self.large.take().unwrap_or_default();
+                    let before = large.len();
                     for draft in results.recv().map_err(lost)?? {
                         self.take_run(draft, &mut large)?;
                     }
+                    let bytes = large.len() - before;
+                    self.large_told += bytes;
+                    self.monitor.event(Event::Done { nodes: 0, bytes });
                     self.large = Some(large);
                 }
                 Ticket::End(outcome) => self.take(*outcome)?,
@@ -106,6 +113,9 @@ impl<'a> Collector<'a> {
     }
 
     fn take_all(&mut self, outcomes: Vec<Outcome>) -> Result<(), Error> {
+        if let Some(Outcome::Read(draft, _)) = outcomes.first() {
+            self.monitor.event(Event::Path(&path::join(&draft.parent, &draft.name)));
+        }
         outcomes.into_iter().try_for_each(|outcome| self.take(outcome))
     }
 
@@ -118,6 +128,7 @@ impl<'a> Collector<'a> {
             }
             Outcome::Problem(path, error) => {
                 self.large = None;
+                self.large_told = 0;
                 self.problem(&path, &error);
                 Ok(())
             }
@@ -145,6 +156,7 @@ impl<'a> Collector<'a> {
             None => extents.finish(&mut self.uploader)?,
         };
         self.summary.figures.nodes_changed += 1;
+        self.summary.nodes_new += u64::from(draft.is_new);
         self.summary.figures.bytes_read += draft.bytes_read;
         self.push(&draft.parent, Node { name: draft.name, kind: draft.kind, meta: draft.meta, content })
     }
@@ -172,7 +184,8 @@ impl<'a> Collector<'a> {
         self.summary.nodes += 1;
         self.summary.bytes = add_bytes(self.summary.bytes, node.size());
         self.snapshot.with_xattrs += u64::from(!node.meta.xattrs.is_empty());
-        self.monitor.event(Event::Done { nodes: 1, bytes: node.size() });
+        let bytes = node.size().saturating_sub(std::mem::take(&mut self.large_told));
+        self.monitor.event(Event::Done { nodes: 1, bytes });
         self.tree.push(parent, node, &mut self.uploader)
     }
 

@@ -59,8 +59,8 @@ pub(super) enum Job {
 
 /// A node in a batch.
 pub(super) enum Task {
-    /// To be read.
-    Read(Found),
+    /// To be read; true if the parent does not have it.
+    Read(Found, bool),
     /// Done already.
     Done(Outcome),
 }
@@ -79,7 +79,7 @@ impl Job {
         match self {
             Job::Batch(tasks, done) => {
                 let outcome = tasks.into_iter().map(|task| match task {
-                    Task::Read(found) => shop.read(&found, buffer),
+                    Task::Read(found, is_new) => shop.read(&found, is_new, buffer),
                     Task::Done(outcome) => Ok(outcome),
                 });
                 let _nobody_listens = done.send(outcome.collect());
@@ -125,7 +125,7 @@ impl Line<'_> {
     }
 
     fn push(&mut self, task: Task, bytes: u64) -> Result<(), Error> {
-        self.must_read |= matches!(task, Task::Read(_));
+        self.must_read |= matches!(task, Task::Read(..));
         self.batch.push(task);
         self.batch_bytes += bytes;
         if self.batch_bytes >= BATCH_BYTES || self.batch.len() >= BATCH_NODES { self.send() } else { Ok(()) }
@@ -198,6 +198,7 @@ impl<'a> Scout<'a> {
 
     fn found(&mut self, found: Found, line: &mut Line<'_>, buffer: &mut Vec<u8>) -> Result<(), Error> {
         let old = self.old.take(found.parent(), &found.name)?;
+        let is_new = old.is_none();
         if let Some(old) = old {
             let node = old.node();
             let usable = pack_of(node).is_none_or(|pack| self.shop.known.is_usable(pack));
@@ -207,15 +208,15 @@ impl<'a> Scout<'a> {
         }
         if found.stat.is_file() && found.stat.size > LARGE_BYTES {
             line.send()?;
-            return self.large(&found, line, buffer);
+            return self.large(&found, is_new, line, buffer);
         }
         // A folder or link costs about as much as a few KiB of reading.
         let bytes = if found.stat.is_file() { found.stat.size + 4096 } else { 4096 };
-        line.push(Task::Read(found), bytes)
+        line.push(Task::Read(found, is_new), bytes)
     }
 
     /// Cuts a large file and spreads its chunks over all workers.
-    fn large(&self, found: &Found, line: &mut Line<'_>, buffer: &mut Vec<u8>) -> Result<(), Error> {
+    fn large(&self, found: &Found, is_new: bool, line: &mut Line<'_>, buffer: &mut Vec<u8>) -> Result<(), Error> {
         self.monitor.event(Event::Path(&found.path()));
         let end = |line: &Line<'_>, outcome| line.tickets.send(Ticket::End(Box::new(outcome))).map_err(Line::ended);
         let opened = found.complete(&self.shop.owners).and_then(|both| Ok((both, found.open()?)));
@@ -223,7 +224,7 @@ impl<'a> Scout<'a> {
             Ok(opened) => opened,
             Err(error) => return end(line, Outcome::Problem(found.path(), error)),
         };
-        let mut draft = empty_draft(found.parent().clone(), found.name.clone(), kind, meta);
+        let mut draft = NodeDraft { is_new, ..empty_draft(found.parent().clone(), found.name.clone(), kind, meta) };
         let mut group = Group::default();
         let mut bytes_read = 0;
         let cut = cut_file(&self.shop.chunker, &file, buffer, &mut |piece| {
@@ -295,5 +296,5 @@ impl<'a> Scout<'a> {
 }
 
 fn empty_draft(parent: Arc<[u8]>, name: Vec<u8>, kind: Kind, meta: Meta) -> NodeDraft {
-    NodeDraft { parent, name, kind, meta, inline: None, runs: Vec::new(), bytes_read: 0 }
+    NodeDraft { parent, name, kind, meta, inline: None, is_new: true, runs: Vec::new(), bytes_read: 0 }
 }

@@ -47,6 +47,8 @@ pub(super) struct NodeDraft {
     pub(super) meta: Meta,
     /// Bytes that stand in the node itself.
     pub(super) inline: Option<Vec<u8>>,
+    /// True if the parent has no node of this name.
+    pub(super) is_new: bool,
     pub(super) runs: Vec<Draft>,
     /// Bytes read from the source.
     pub(super) bytes_read: u64,
@@ -85,7 +87,7 @@ impl Shop {
     }
 
     /// Reads one node whole.
-    pub(super) fn read(&self, found: &Found, buffer: &mut Vec<u8>) -> Result<Outcome, Fault> {
+    pub(super) fn read(&self, found: &Found, is_new: bool, buffer: &mut Vec<u8>) -> Result<Outcome, Fault> {
         let (kind, meta) = match found.complete(&self.owners) {
             Ok(both) => both,
             Err(error) => return Ok(Outcome::Problem(found.path(), error)),
@@ -96,6 +98,7 @@ impl Shop {
             kind,
             meta,
             inline: None,
+            is_new,
             runs: Vec::new(),
             bytes_read: 0,
         };

@@ -46,6 +46,7 @@ fn of_fault(error: &Fault) -> Hints {
                                    as in latest:/home/ada"]
         }
         Fault::NotAFile { .. } => &["'bygone ls' lists folders and 'bygone restore' brings them back"],
+        Fault::NotAFolder { .. } => &["name the folder that holds it; 'bygone cat' prints a file"],
         Fault::MountInRepository { .. } => &["choose a folder elsewhere, for example ~/Backups"],
         Fault::NotConfirmed => &["add --yes if nobody can be asked, or --to DIR to restore elsewhere"],
         Fault::Background(_) => &["--foreground serves the drive without another process"],
@@ -72,7 +73,7 @@ fn of_restore(error: &restore::Error) -> Hints {
         restore::Error::Cancelled => {
             Some(&["run the same restore again: files that are complete already are not written twice"])
         }
-        restore::Error::Rule { .. } => None,
+        _ => None,
     }
 }
 

@@ -15,6 +15,7 @@ use crate::cli::interrupt::Signals;
 use crate::cli::json;
 use crate::cli::open::Opened;
 use crate::cli::out;
+use crate::cli::out::OutError;
 use crate::cli::password;
 use crate::cli::point;
 use crate::cli::select;
@@ -148,29 +149,20 @@ impl MountArgs {
         // Before the session, so that the folder is taken away after the drive.
         let _made = point::make(&self.point, self.create)?;
         let options = MountOptions {
-            fs_name: shown.source,
+            fs_name: shown.source.clone(),
             allow_other: self.allow_other,
             deadline: self.deadline,
             ..MountOptions::default()
         };
-        let session = Arc::new(fuse::mount(shown.drive, &self.point, &options, opened.runtime.handle().clone())?);
+        let session =
+            Arc::new(fuse::mount(shown.drive.clone(), &self.point, &options, opened.runtime.handle().clone())?);
         let ended = watch(&session, &opened)?;
         let place = session.mount_point().display().to_string();
         if in_background {
             background::ready()?;
         }
-        if global.json {
-            let body = json!({
-                "mount_point": place,
-                "what": shown.what,
-                "snapshot": shown.snapshot,
-                "pid": std::process::id(),
-            });
-            out::line(json::line("mounted", &body))?;
-        } else if !global.quiet {
-            out::line(format_args!("{} is open at {place}.", shown.what))?;
-            out::line(format_args!("Close it with: bygone umount {}", human::shell(&place)))?;
-        }
+        // A drive that answers stays, whether or not somebody reads this.
+        let _told = shown.tell(global, &place);
         if in_background {
             background::leave_terminal()?;
         }
@@ -232,6 +224,28 @@ struct Shown {
     /// For people.
     what: String,
     snapshot: Option<String>,
+}
+
+impl Shown {
+    fn tell(&self, global: &Global, place: &str) -> std::result::Result<(), OutError> {
+        if global.json {
+            let body = json!({
+                "mount_point": place,
+                "what": self.what,
+                "snapshot": self.snapshot,
+                "pid": std::process::id(),
+            });
+            return out::line(json::line("mounted", &body));
+        }
+        if global.quiet {
+            return Ok(());
+        }
+        out::line(format_args!(
+            "{} is open at {place}.\nClose it with: bygone umount {}",
+            crate::path::Show(self.what.as_bytes()),
+            human::shell(place)
+        ))
+    }
 }
 
 /// Unmounts on a signal, and tells when the drive has ended, by whatever cause. A second signal ends the program.

@@ -149,6 +149,10 @@ impl Monitor for Progress {
         }
     }
 
+    fn wants_total(&self) -> bool {
+        self.ticker.is_some()
+    }
+
     fn is_cancelled(&self) -> bool {
         self.shared.cancelled.load(Ordering::Relaxed)
     }

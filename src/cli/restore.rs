@@ -37,7 +37,7 @@ const THREADS_MAX: usize = 16;
 const EXAMPLES: &str = "Examples:
   bygone restore latest:/home/ada --to /tmp/ada       ada's files directly into /tmp/ada
   bygone restore latest:/home/ada/cv.odt --to ~       one file, as ~/cv.odt
-  bygone restore latest --to / --include '/etc/**'    as if from the root of the snapshot
+  bygone restore latest --to / --include /etc         a part, to where it came from
   bygone restore 1a2b3c4d --original --dry-run        everything to where it came from
 
 Patterns are those of .gitignore, relative to the chosen folder. The exit code is 3 if some files could not be \
@@ -64,7 +64,7 @@ pub(super) struct RestoreArgs {
     original: bool,
 
     /// With --original: do not ask
-    #[arg(short, long, requires = "original")]
+    #[arg(short, long, conflicts_with = "to")]
     yes: bool,
 
     /// Only what matches (repeatable)
@@ -116,12 +116,10 @@ enum When {
     Always,
 }
 
-/// One restore: this folder of the snapshot into that folder.
+/// One restore: this folder or file of the snapshot into that folder.
 #[derive(Debug, PartialEq, Eq)]
 struct Job {
     base: Vec<u8>,
-    /// The only name below the base that is wanted.
-    only: Option<Vec<u8>>,
     to: PathBuf,
 }
 
@@ -137,9 +135,9 @@ impl RestoreArgs {
         let began = Instant::now();
         let progress = Progress::start(global, &opened.runtime, "Restoring");
         let done = opened.runtime.block_on(async {
-            let mut sum = Summary::default();
+            let (options, mut sum) = (self.options(), Summary::default());
             for job in &jobs {
-                add(&mut sum, restore::restore(&browse, &job.base, &job.to, &self.options(job)?, &progress).await?);
+                add(&mut sum, restore::restore(&browse, &job.base, &job.to, &options, &progress).await?);
             }
             Ok::<_, CommandError>(sum)
         });
@@ -170,15 +168,14 @@ impl RestoreArgs {
             return Err(usage("--include, --exclude and --delete need a folder"));
         }
         if let Some(to) = &self.to {
-            return Ok(vec![job(&self.at.path, is_folder, to.clone())]);
+            return Ok(vec![Job { base: self.at.path.clone(), to: to.clone() }]);
         }
         let mut jobs = Vec::new();
-        for source in originals(&browse.snapshot().sources, &self.at.path) {
-            let found = select::node(browse, &source).await?;
-            let is_folder = found.node().is_folder();
-            let folder = if is_folder { &source[..] } else { path::split(&source).0 };
+        for base in originals(&browse.snapshot().sources, &self.at.path) {
+            let found = select::node(browse, &base).await?;
+            let folder = if found.node().is_folder() { &base[..] } else { path::split(&base).0 };
             let to = PathBuf::from(OsStr::from_bytes(&json::rooted(folder)));
-            jobs.push(job(&source, is_folder, to));
+            jobs.push(Job { base, to });
         }
         if jobs.is_empty() {
             return Err(usage("nothing of this was a source of the backup; choose a folder with --to"));
@@ -186,15 +183,11 @@ impl RestoreArgs {
         Ok(jobs)
     }
 
-    fn options(&self, job: &Job) -> Result<Options> {
+    fn options(&self) -> Options {
         let is_root = rustix::process::geteuid().is_root();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let includes = match &job.only {
-            Some(name) => vec![literal(name)?],
-            None => self.include.clone(),
-        };
-        Ok(Options {
-            includes,
+        Options {
+            includes: self.include.clone(),
             excludes: self.exclude.clone(),
             overwrite: match self.overwrite {
                 When::Never => Overwrite::Never,
@@ -202,23 +195,14 @@ impl RestoreArgs {
                 When::IfChanged => Overwrite::IfChanged,
                 When::Always => Overwrite::Always,
             },
-            delete: self.delete && job.only.is_none(),
+            delete: self.delete,
             dry_run: self.dry_run,
             verify: self.verify,
             privileged: is_root && !self.no_owner,
             numeric_ids: self.numeric_ids,
             threads: cores.min(THREADS_MAX),
-        })
+        }
     }
-}
-
-/// A folder is restored by itself; anything else as the only one of its folder.
-fn job(path: &[u8], is_folder: bool, to: PathBuf) -> Job {
-    if is_folder {
-        return Job { base: path.to_vec(), only: None, to };
-    }
-    let (folder, name) = path::split(path);
-    Job { base: folder.to_vec(), only: Some(name.to_vec()), to }
 }
 
 /// What of the sources lies at or below the chosen path; or the path itself, if it lies below a source.
@@ -227,20 +211,6 @@ fn originals(sources: &[Vec<u8>], chosen: &[u8]) -> Vec<Vec<u8>> {
         return vec![chosen.to_vec()];
     }
     sources.iter().filter(|source| path::is_below(source, chosen)).cloned().collect()
-}
-
-/// The rule that means this name and nothing else.
-fn literal(name: &[u8]) -> Result<String> {
-    let text = std::str::from_utf8(name)
-        .map_err(|_| usage("a file whose name is not UTF-8 can only be restored with its folder"))?;
-    let mut rule = "/".to_owned();
-    for c in text.chars() {
-        if matches!(c, '\\' | '*' | '?' | '[' | ']' | '{' | '}' | '!' | '#' | ' ') {
-            rule.push('\\');
-        }
-        rule.push(c);
-    }
-    Ok(rule)
 }
 
 /// Asks before files that people work with are replaced.
@@ -254,9 +224,8 @@ fn confirm(browse: &Browse, jobs: &[Job], delete: bool) -> Result<()> {
         short(snapshot.id),
         human::time(snapshot.time)
     ));
-    for Job { to, only, .. } in jobs {
-        let name = only.as_deref().map(|name| path::Show(name).to_string()).unwrap_or_default();
-        out::note(format_args!("  {}", to.join(name).display()));
+    for job in jobs {
+        out::note(format_args!("  {}", path::Show(&json::rooted(&job.base))));
     }
     if delete {
         out::note("and remove what is there but not in the snapshot.");
@@ -325,28 +294,6 @@ fn summary_json(
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_file_goes_into_the_folder_under_its_name() {
-        let file = job(b"home/ada/cv.odt", false, "/tmp".into());
-        assert_eq!(file, Job { base: b"home/ada".to_vec(), only: Some(b"cv.odt".to_vec()), to: "/tmp".into() });
-        let folder = job(b"home/ada", true, "/tmp".into());
-        assert_eq!(folder, Job { base: b"home/ada".to_vec(), only: None, to: "/tmp".into() });
-        assert_eq!(job(b"shop.sql", false, "/tmp".into()).base, b"");
-    }
-
-    #[test]
-    fn names_become_rules_that_mean_them_alone() {
-        assert_eq!(literal(b"cv.odt").unwrap(), "/cv.odt");
-        let strange = "!a *[b]#{c}?\\ ";
-        let rule = literal(strange.as_bytes()).unwrap();
-        let mut builder = ignore::gitignore::GitignoreBuilder::new("");
-        builder.add_line(None, &rule).unwrap();
-        let rules = builder.build().unwrap();
-        assert!(rules.matched(strange, false).is_ignore(), "{rule}");
-        assert!(!rules.matched("!a xb#{c}?\\ ", false).is_ignore());
-        assert!(!rules.matched(std::path::Path::new("sub").join(strange), false).is_ignore());
-    }
 
     #[test]
     fn originals_are_the_sources_or_a_part_of_one() {

@@ -100,7 +100,7 @@ mod tests {
     fn round_trip_and_cuts() {
         let packs: Vec<_> = [3, 1, 2].map(|n| IndexedPack { pack: ObjectId([n; 16]), len: 1 << 25 }).into();
         let line = |n: u8| Packed {
-            kind: if n % 2 == 0 { ChunkKind::Data } else { ChunkKind::NodePage },
+            kind: if n.is_multiple_of(2) { ChunkKind::Data } else { ChunkKind::NodePage },
             chunk: ChunkRef {
                 id: ChunkId([n; 32]),
                 len: 9,

@@ -368,7 +368,7 @@ mod tests {
 
     fn noise(len: usize) -> Vec<u8> {
         let mut out = vec![0; len];
-        blake3::Hasher::new().update(&len.to_le_bytes()).finalize_xof().fill(&mut out);
+        blake3::Hasher::new().update(&(len as u64).to_le_bytes()).finalize_xof().fill(&mut out);
         out
     }
 

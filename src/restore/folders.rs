@@ -12,8 +12,8 @@ use crate::restore::run::Run;
 use crate::restore::work::Work;
 use crate::restore::work::blocking;
 use crate::target::FileId;
-use crate::target::Folder;
 use crate::target::Missed;
+use crate::target::Obstacle;
 use crate::target::Removal;
 use crate::target::Target;
 use crate::target::is_part_name;
@@ -121,17 +121,23 @@ impl Work {
 
     fn try_close(&self, closing: &Closing, closed: &mut Closed) -> Result<(), Problem> {
         let Some(target) = self.target() else { return Ok(()) };
-        // A dry run opens only what is there.
-        if self.dry_run && (closing.keep.is_none() || !is_folder(target, &closing.path)) {
-            return Ok(());
+        if self.dry_run {
+            return match &closing.keep {
+                Some(keep) if is_folder(target, &closing.path) => {
+                    let names = target.listing(&closing.path)?;
+                    self.delete_others(target, &closing.path, names, keep, closed);
+                    Ok(())
+                }
+                _ => Ok(()),
+            };
         }
         let folder = target.folder(&closing.path, self.obstacle())?;
         if let Some(keep) = &closing.keep
             && !folder.is_new()
         {
-            self.delete_others(target, &folder, keep, closed)?;
+            self.delete_others(target, &closing.path, target.names(&folder)?, keep, closed);
         }
-        if !closing.is_left && !self.dry_run {
+        if !closing.is_left {
             closed.missed = target.finish_folder(&closing.path, &closing.found.node().meta)?;
         }
         Ok(())
@@ -141,16 +147,17 @@ impl Work {
     fn delete_others(
         &self,
         target: &Target,
-        folder: &Folder,
+        folder: &[u8],
+        names: Vec<Vec<u8>>,
         keep: &HashSet<Vec<u8>>,
         closed: &mut Closed,
-    ) -> Result<(), Problem> {
-        for name in target.names(folder)? {
+    ) {
+        for name in names {
             // Unfinished files that are still there belong to another restore.
             if keep.contains(&name) || is_part_name(&name) {
                 continue;
             }
-            let path = path::join(folder.path(), &name);
+            let path = path::join(folder, &name);
             let removed = if self.dry_run || self.rules.has_excludes() {
                 Purge::new(self, target).remove(&path)
             } else {
@@ -161,7 +168,6 @@ impl Work {
                 Err(problem) => closed.problems.push((path, problem)),
             }
         }
-        Ok(())
     }
 }
 
@@ -214,8 +220,11 @@ impl<'a> Purge<'a> {
             self.removed += if self.work.dry_run { 1 } else { self.target.remove(&path, Removal::Node)? };
             return Ok(());
         }
-        let folder = self.target.folder(&path, crate::target::Obstacle::Report)?;
-        for name in self.target.names(&folder)? {
+        let names = match self.work.dry_run {
+            true => self.target.listing(&path)?,
+            false => self.target.names(&*self.target.folder(&path, Obstacle::Report)?)?,
+        };
+        for name in names {
             pending.push(path::join(&path, &name));
         }
         self.folders.push(path);

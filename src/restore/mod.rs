@@ -54,6 +54,7 @@ use crate::target;
 use crate::target::Target;
 use crate::tree::Found;
 use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use std::ops::Range;
 use std::path::Path;
 use std::pin::pin;
@@ -110,7 +111,8 @@ async fn open_target(to: &Path, options: &Options) -> Result<(Option<Target>, bo
     let (to, dry_run) = (to.to_owned(), options.dry_run);
     let open = move || {
         let was_there = to.exists();
-        if dry_run && !was_there { Ok((None, false)) } else { Ok((Some(Target::open(&to, own)?), was_there)) }
+        let target = if dry_run { Target::inspect(&to, own)? } else { Some(Target::open(&to, own)?) };
+        Ok((target, was_there))
     };
     blocking(open).await?
 }
@@ -162,20 +164,44 @@ async fn ranks_below(browse: &Browse, found: &Found) -> Result<Range<u64>, Error
 /// Does all jobs of the walk. After an error those that are under way are awaited, so that nothing goes on behind the
 /// caller's back.
 async fn walk(run: &Run<'_>, walker: &mut Walker<'_>, jobs_max: usize) -> Result<(), Error> {
-    let jobs = futures::stream::unfold(walker, |walker| async { walker.next().await.map(|job| (job, walker)) });
-    let mut done = pin!(jobs.map(|job| async { job?.restore(run).await }).buffer_unordered(jobs_max));
+    let mut running = FuturesUnordered::new();
     let mut result = Ok(());
-    while let Some(one) = done.next().await {
-        if let Err(error) = one {
-            run.work.stop();
-            result = match result {
-                // Why it was stopped says more than that it was.
-                Ok(()) | Err(Error::Cancelled) => Err(error),
-                earlier => earlier,
-            };
+    loop {
+        let job = {
+            // Walking may have to wait for a page; the jobs go on meanwhile.
+            let mut next = pin!(walker.next());
+            loop {
+                tokio::select! {
+                    job = &mut next => break job,
+                    Some(done) = running.next() => note(run, &mut result, done),
+                }
+            }
+        };
+        match job {
+            Some(Ok(job)) => running.push(job.restore(run)),
+            Some(Err(error)) => note(run, &mut result, Err(error)),
+            None => break,
+        }
+        while running.len() >= jobs_max
+            && let Some(done) = running.next().await
+        {
+            note(run, &mut result, done);
         }
     }
+    while let Some(done) = running.next().await {
+        note(run, &mut result, done);
+    }
     if run.is_over() { result.and(Err(Error::Cancelled)) } else { result }
+}
+
+/// Keeps the error that says most: why a restore was stopped says more than that it was.
+fn note(run: &Run<'_>, result: &mut Result<(), Error>, done: Result<(), Error>) {
+    if let Err(error) = done {
+        run.work.stop();
+        if matches!(result, Ok(()) | Err(Error::Cancelled)) {
+            *result = Err(error);
+        }
+    }
 }
 
 /// Sets the flags that lock, gives folders that were opened their permissions back, and writes all to disk.

@@ -64,7 +64,7 @@ pub(super) fn resolve(roots: &[PathBuf]) -> Result<Vec<Vec<u8>>, Error> {
     roots.iter().map(|root| certain(root).map_err(|source| Error::Root { path: root.clone(), source })).collect()
 }
 
-/// The snapshot paths that [`crate::source::walk`] will begin at: sorted, none within another.
+/// The snapshot paths that [`crate::source::walk()`] will begin at: sorted, none within another.
 pub fn roots_of(options: &Options) -> Result<Vec<Vec<u8>>, Error> {
     let mut paths = resolve(&options.roots)?;
     paths.sort_unstable_by(|a, b| crate::path::compare(a, b));

@@ -5,10 +5,10 @@
 //! bucket is left alone and never listed.
 //!
 //! # Opening one
-//! [`Location`] is parsed from text (`/path`, `s3://bucket/prefix`, `gs://`, `az://`, `memory://name`); [`open`]
+//! [`Location`] is parsed from text (`/path`, `s3://bucket/prefix`, `gs://`, `az://`, `memory://name`); [`open()`]
 //! makes an [`AnyStore`] of it and of [`StoreOptions`]. What comes back is already decorated: at most
 //! `requests_max` requests at once ([`Limited`]) and, for clouds, patience with a server that is away ([`Retrying`]).
-//! [`probe`] finds out what the store can do; `init` writes that down.
+//! [`probe()`] finds out what the store can do; `init` writes that down.
 //!
 //! # Who does what
 //! | type | what it is |

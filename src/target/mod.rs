@@ -50,6 +50,7 @@ use crate::path::check_name;
 use crate::path::join;
 use crate::path::split;
 use crate::target::os::Handle;
+use crate::target::os::Opening;
 use crate::target::os_meta::Inode;
 use crate::target::owners::Owners;
 use crate::target::walk::Loosened;
@@ -191,9 +192,25 @@ impl Target {
         Target::open_with(root, options, true)
     }
 
+    /// Opens the folder `root` to look around ([`Target::state`], [`Target::listing`]): nothing is created or changed.
+    /// `None` if it is not there.
+    pub fn inspect(root: &Path, options: Options) -> Result<Option<Target>, Error> {
+        match Target::attach(root, options, true) {
+            Err(error) if error.is_not_found() => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
     fn open_with(root: &Path, options: Options, try_openat2: bool) -> Result<Target, Error> {
         let path = root.as_os_str().as_bytes();
         std::fs::create_dir_all(root).map_err(Error::io("create folder", path))?;
+        let target = Target::attach(root, options, try_openat2)?;
+        target.shared.loosen(&Inode::open(&target.shared.root), b"")?;
+        Ok(target)
+    }
+
+    fn attach(root: &Path, options: Options, try_openat2: bool) -> Result<Target, Error> {
+        let path = root.as_os_str().as_bytes();
         let handle = os::open_root(root).map_err(Error::io("open folder", path))?;
         let run = getrandom::u64().map_err(io::Error::from).map_err(Error::io("choose random names for", path))?;
         let shared = Shared {
@@ -207,7 +224,6 @@ impl Target {
             loosened: Mutex::default(),
             flags_later: Mutex::default(),
         };
-        shared.loosen(&Inode::open(&shared.root), b"")?;
         Ok(Target { shared: Arc::new(shared) })
     }
 
@@ -240,6 +256,14 @@ impl Target {
     /// All names in a folder, in no order.
     pub fn names(&self, folder: &Folder) -> Result<Vec<Vec<u8>>, Error> {
         let listed = os::list(&folder.handle).map_err(Error::io("list", &folder.path))?;
+        Ok(listed.into_iter().map(|listed| listed.name).collect())
+    }
+
+    /// All names in the folder `path`, in no order. Unlike [`Target::folder`] this changes nothing on the way.
+    pub fn listing(&self, path: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+        checked(path)?;
+        let opened = os::open_beneath(&self.shared.root, path, self.shared.openat2, Opening::Work);
+        let listed = opened.and_then(|handle| os::list(&handle)).map_err(Error::io("list", path))?;
         Ok(listed.into_iter().map(|listed| listed.name).collect())
     }
 

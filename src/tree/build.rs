@@ -69,7 +69,7 @@ impl NodeTreeBuilder {
     pub fn push<S: PageSink>(&mut self, parent: &[u8], node: Node, sink: &mut S) -> Result<(), S::Error> {
         debug_assert!(self.last_key().is_none_or(|last| last.compare(parent, &node.name).is_lt()));
         self.leaf_bytes += estimate(&node);
-        let ends = self.keys.boundary(&[parent, b"/", &node.name]) % LEAF_NODES_AVG == 0;
+        let ends = self.keys.boundary(&[parent, b"/", &node.name]).is_multiple_of(LEAF_NODES_AVG);
         match self.runs.last_mut() {
             Some(run) if run.parent == parent => run.nodes.push(node),
             _ => {
@@ -137,7 +137,8 @@ fn cut(keys: &Keys, level: u8, children: Vec<Child>) -> Vec<Vec<Child>> {
     let mut bytes = 0;
     for child in children {
         bytes += child.first.parent.len() + child.first.name.len() + 64;
-        let ends = keys.boundary(&[&[level], &child.first.parent, b"/", &child.first.name]) % INNER_CHILDREN_AVG == 0;
+        let ends =
+            keys.boundary(&[&[level], &child.first.parent, b"/", &child.first.name]).is_multiple_of(INNER_CHILDREN_AVG);
         open.push(child);
         let full = open.len() >= INNER_CHILDREN_MAX || bytes >= INNER_BYTES_MAX;
         if (ends && open.len() >= INNER_CHILDREN_MIN) || full {

@@ -32,6 +32,16 @@ pub struct ExtentTreeBuilder {
 }
 
 impl ExtentTreeBuilder {
+    /// Bytes of the file so far.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// True before the first extent.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Adds the next extent. Neighbouring holes become one.
     pub fn push<S: PageSink>(&mut self, extent: Extent, sink: &mut S) -> Result<(), S::Error> {
         self.len += extent.len();

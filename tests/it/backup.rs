@@ -153,6 +153,7 @@ fn changes_are_found_and_cost_what_they_are() {
     expect_same(&house);
     assert!(summary.figures.bytes_new < 1_200_000, "{:?}", summary.figures);
     assert_eq!(summary.nodes_removed, 1 + 1 + 30 + 1);
+    assert_eq!(summary.nodes_new, 3);
 }
 
 #[test]

@@ -19,8 +19,7 @@ fn help_is_what_was_reviewed() {
     for command in COMMANDS {
         let own = program.run(&[command, "--help"]).ok().stdout;
         assert!(own.contains("Examples:"), "{command} teaches nothing");
-        let own = own.split("\nGlobal options:").next().unwrap().to_owned()
-            + own.split_once("\nExamples:").map(|(_, examples)| examples).unwrap_or_default();
+        let own = own.split("\nGlobal options:").next().unwrap().to_owned() + &own[own.find("\nExamples:").unwrap()..];
         help += &format!("\n=== bygone {command} --help (without the global options)\n\n{own}");
     }
     let help: String = help.lines().map(|line| format!("{}\n", line.trim_end())).collect();

@@ -62,5 +62,5 @@ fn five_hundred_snapshots() {
 
 #[test]
 fn many_snapshots_of_many_files() {
-    open_cold(300_000, 35);
+    open_cold(60_000, 35);
 }

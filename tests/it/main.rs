@@ -1,5 +1,5 @@
 //! Everything tested from outside, in one binary.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stdout)]
 
 mod backup;
 mod cli;
@@ -10,6 +10,7 @@ mod format;
 mod fuzz_replay;
 mod golden;
 mod house;
+mod journey;
 mod listing;
 mod program;
 mod servers;

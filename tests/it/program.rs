@@ -1,6 +1,10 @@
 //! Starts the real program, with a repository, state and home of its own.
 
+use crate::house::noise;
 use serde_json::Value;
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
@@ -45,6 +49,33 @@ impl Program {
         command.env("BYGONE_PASSWORD", "correct horse");
         command.env("BYGONE_STATE_DIR", self.scratch().join("state"));
         command
+    }
+
+    /// A new repository, and a source with a few files of every kind in the folder `source`.
+    pub(crate) fn with_source() -> Program {
+        let program = Program::new();
+        program.run(&["init"]).ok();
+        let source = program.source();
+        fs::create_dir_all(source.join("sub/deeper")).unwrap();
+        fs::write(source.join("hello"), "Hello\n").unwrap();
+        fs::write(source.join("sub/big"), noise(1, 3 << 20)).unwrap();
+        fs::write(source.join("sub/deeper/note"), "deep").unwrap();
+        fs::write(source.join("sub/line\nbreak"), "x").unwrap();
+        symlink("hello", source.join("link")).unwrap();
+        let sparse = fs::File::create(source.join("sparse")).unwrap();
+        sparse.set_len(5 << 20).unwrap();
+        sparse.write_all_at(&noise(2, 1000), 2 << 20).unwrap();
+        program
+    }
+
+    /// The folder that is backed up.
+    pub(crate) fn source(&self) -> PathBuf {
+        self.scratch().canonicalize().unwrap().join("source")
+    }
+
+    /// `snapshot:/path` for a path below the source.
+    pub(crate) fn at(&self, snapshot: &str, below: &str) -> String {
+        format!("{snapshot}:{}/{below}", self.source().display())
     }
 
     /// Runs it to its end.

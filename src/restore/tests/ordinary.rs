@@ -13,6 +13,7 @@ async fn everything_comes_back() {
     let options = Options { verify: true, ..Options::default() };
     let summary = stored.restore("", &to, &options).await;
     model.assert_restored(&to, false);
+    model.assert_node(&to, &model.entries[""], false);
     let files = |kind: fn(&Entry) -> bool| model.entries.values().filter(|e| kind(e)).count() as u64;
     assert_eq!(summary.nodes, model.entries.len() as u64);
     assert_eq!(summary.written, files(|e| e.kind != Kind::Folder));
@@ -24,6 +25,18 @@ async fn everything_comes_back() {
     let again = stored.restore("", &to, &options).await;
     model.assert_restored(&to, false);
     assert_eq!((again.written, again.bytes_written, again.unchanged), (0, 0, summary.written));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_may_be_a_task_of_its_own() {
+    let model = rich();
+    let browse = model.store().await.browse().await;
+    let (_dir, to) = target();
+    let there = to.clone();
+    let task =
+        tokio::spawn(async move { restore(&browse, b"", &there, &Options::default(), &Collect::default()).await });
+    assert_eq!(task.await.unwrap().unwrap().problems, 0);
+    model.assert_restored(&to, false);
 }
 
 #[tokio::test]
@@ -74,6 +87,7 @@ async fn a_base_that_is_a_folder_becomes_the_target() {
     let expected = Model { entries: below.collect() };
     assert_eq!(summary.nodes, expected.entries.len() as u64);
     expected.assert_restored(&to, false);
+    expected.assert_node(&to, &expected.entries[""], false);
 }
 
 #[tokio::test]

@@ -1,0 +1,137 @@
+#!/bin/bash
+# Makes sure that this machine has what a task needs: installs it where apt and root (or sudo) are at hand, and otherwise
+# says exactly what is missing and who has to do what. Does nothing, and needs no network, when all is there.
+# usage: needs.sh [build|mount|test|bench]...
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+packages=()
+troubles=()
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# need COMMAND PACKAGE...: the packages bring the command.
+need() {
+    local command=$1
+    shift
+    has "$command" || packages+=("$@")
+}
+
+rust_wanted() { sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml; }
+
+# rust_found PROGRAM: its version, or 0.
+rust_found() { ("$1" --version 2>/dev/null || echo "$1" 0) | awk '{ print $2 }'; }
+
+is_older() { [ "$1" != "$2" ] && [ "$(printf '%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]; }
+
+has_rust() {
+    has rustc && has cargo && ! is_older "$(rust_found rustc)" "$(rust_wanted)" \
+        && ! is_older "$(rust_found cargo)" "$(rust_wanted)"
+}
+
+need_build() {
+    need cc gcc libc6-dev
+    [ -e /usr/include/stdio.h ] || packages+=(libc6-dev)
+    [ -e /etc/ssl/certs/ca-certificates.crt ] || packages+=(ca-certificates)
+    # Debian 12 has a Rust that is too old under the plain names, and a fresh one for building browsers.
+    has_rust || packages+=(rustc-web cargo-web)
+}
+
+need_mount() {
+    need fusermount3 fuse3
+}
+
+need_test() {
+    need_build
+    need_mount
+    has cargo-fmt || packages+=(rustfmt-web)
+    need git git
+    need setfacl acl
+    need setfattr attr
+    need rsync rsync
+    need strace strace
+    python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv)
+    need node nodejs
+    need npm npm
+}
+
+need_bench() {
+    need_build
+    need_mount
+    need python3 python3
+    need restic restic
+    need xz xz-utils
+    [ -e /usr/src/linux-source-6.1.tar.xz ] || packages+=(linux-source-6.1)
+}
+
+# How to become root: nothing, sudo, or no way.
+root_by() {
+    if [ "$(id -u)" -eq 0 ]; then
+        echo "env"
+    elif has sudo && { sudo -n true 2>/dev/null || [ -t 0 ]; }; then
+        echo "sudo"
+    fi
+}
+
+install() {
+    local root
+    root=$(root_by)
+    if [ -n "$root" ] && has apt-get; then
+        echo "installing: ${packages[*]}"
+        # No answers are wanted, and another apt may be at work.
+        local apt=("$root" DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300)
+        "${apt[@]}" update >/dev/null
+        "${apt[@]}" install --no-install-recommends "${packages[@]}" </dev/null
+    else
+        troubles+=("Packages are missing. Ask the administrator to run:
+    apt-get install ${packages[*]}")
+    fi
+}
+
+# Nobody can mount without the device.
+check_device() {
+    if [ ! -e /dev/fuse ] && [ "$(id -u)" -eq 0 ]; then
+        echo "making /dev/fuse"
+        modprobe fuse 2>/dev/null || true
+        [ -e /dev/fuse ] || mknod -m 666 /dev/fuse c 10 229 || true
+    fi
+    if [ ! -e /dev/fuse ]; then
+        troubles+=("/dev/fuse does not exist, so no drive can be mounted. The administrator can make it:
+    modprobe fuse || mknod -m 666 /dev/fuse c 10 229
+In a container, start it with: --device /dev/fuse --cap-add SYS_ADMIN")
+        return
+    fi
+    if [ "$(id -u)" -eq 0 ] && [ "$(stat -c %a /dev/fuse)" != 666 ]; then
+        echo "opening /dev/fuse to all users, as Debian does"
+        chmod 666 /dev/fuse || true
+    fi
+    if ! (: <>/dev/fuse) 2>/dev/null; then
+        troubles+=("/dev/fuse cannot be opened by $(id -un). The administrator can allow it:
+    chmod 666 /dev/fuse
+In a container it also has to be started with: --device /dev/fuse --cap-add SYS_ADMIN")
+    fi
+}
+
+for task in "$@"; do
+    case $task in
+        build | mount | test | bench) "need_$task" ;;
+        *) echo "usage: needs.sh [build|mount|test|bench]..." >&2; exit 2 ;;
+    esac
+done
+if [ ${#packages[@]} -gt 0 ]; then
+    install
+fi
+case " $* " in
+    *" mount "* | *" test "* | *" bench "*) check_device ;;
+esac
+case " $* " in
+    *" build "* | *" test "* | *" bench "*)
+        # Apart from those who have to install packages first.
+        [ ${#troubles[@]} -gt 0 ] || has_rust || troubles+=("Rust $(rust_wanted) or newer is needed; found: cargo $(rust_found cargo), rustc $(rust_found rustc).
+    Debian 12: apt-get install rustc-web cargo-web      elsewhere: https://rustup.rs")
+        ;;
+esac
+if [ ${#troubles[@]} -gt 0 ]; then
+    printf '%s\n' "${troubles[@]}" >&2
+    exit 1
+fi
