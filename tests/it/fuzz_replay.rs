@@ -44,7 +44,7 @@ use std::process::Command;
 /// Mutations of each target.
 const MUTATIONS: u64 = 20_000;
 /// Address space of a process that replays one target. Most of it is the program and the stacks of its threads.
-const MEMORY_KIB_MAX: u32 = 640 << 10;
+const MEMORY_KIB_MAX: u32 = 192 << 10;
 /// Says which target this process is to replay.
 const TARGET: &str = "BYGONE_FUZZ_TARGET";
 
