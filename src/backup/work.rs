@@ -57,7 +57,7 @@ pub(super) struct NodeDraft {
 pub(super) enum Outcome {
     /// A node as it stood in the parent.
     Same(Arc<[u8]>, Node),
-    /// A new or changed node. With a fault if it changed while it was read.
+    /// A new or changed node. With a fault if it changed while it was read, or if something of it could not be read.
     Read(Box<NodeDraft>, Option<source::Error>),
     /// A node that could not be read.
     Problem(Vec<u8>, source::Error),
@@ -87,8 +87,14 @@ impl Shop {
 
     /// Reads one node whole.
     pub(super) fn read(&self, found: &Found, is_new: bool, buffer: &mut Vec<u8>) -> Result<Outcome, Fault> {
+        let mut changed = None;
         let (kind, meta) = match found.complete(&self.owners) {
             Ok(both) => both,
+            // What lies below would be out of reach without it. As it has no inode, it never passes for unchanged.
+            Err(error) if found.stat.is_folder() => {
+                changed = Some(error);
+                (Kind::Folder, Meta { inode: 0, ..found.seen(&self.owners) })
+            }
             Err(error) => return Ok(Outcome::Problem(found.path(), error)),
         };
         let mut draft = NodeDraft {
@@ -101,7 +107,6 @@ impl Shop {
             runs: Vec::new(),
             bytes_read: 0,
         };
-        let mut changed = None;
         if found.stat.is_file() && found.stat.size > 0 {
             let file = match found.open() {
                 Ok(file) => file,

@@ -59,7 +59,12 @@ impl Found {
         };
         let xattrs =
             os::xattrs(&node, &self.path()).map_err(|source| Error::failed("read its extended attributes", source))?;
-        let meta = Meta {
+        Ok((kind, Meta { xattrs, ..self.seen(owners) }))
+    }
+
+    /// What the walk saw of it: everything but extended attributes.
+    pub fn seen(&self, owners: &Owners) -> Meta {
+        Meta {
             mode: self.stat.mode,
             owner: owners.get(self.stat.uid, self.stat.gid),
             mtime: self.stat.mtime,
@@ -69,10 +74,9 @@ impl Found {
             links: self.stat.links,
             link_group: self.link_group(),
             flags: self.stat.flags,
-            xattrs,
+            xattrs: Vec::new(),
             windows: None,
-        };
-        Ok((kind, meta))
+        }
     }
 
     /// Opens a regular file for reading. It must still be the file the walk saw; its content may be newer.

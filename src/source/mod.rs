@@ -142,7 +142,7 @@ pub enum Error {
     #[error("it was removed while the backup ran")]
     Vanished,
     /// Something else stands in its place now.
-    #[error("it was replaced while the backup ran")]
+    #[error("it changed while the backup ran")]
     Changed,
     /// Only regular files have bytes to read.
     #[error("it is not a regular file")]
