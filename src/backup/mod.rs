@@ -81,21 +81,8 @@ pub fn backup(
         // Who asks for this believes nothing: an old page may be damaged.
         known.be_wary();
     }
-    let mut old = Vec::new();
-    for snapshot in partial.iter().chain(&parent) {
-        let browse = Browse::open(&chunks, &log, snapshot);
-        match parent::pages_of(runtime, &browse) {
-            Ok(pages) => pages.iter().filter(|page| known.is_usable(&page.hint)).for_each(|page| known.add(page)),
-            Err(error) if error.is_transient() => return Err(error.into()),
-            Err(error) => {
-                // A damaged parent costs time, not the backup.
-                known.be_wary();
-                tracing::warn!(snapshot = %snapshot.id, error = %crate::monitor::chain(&error), "Parent cannot be read");
-                continue;
-            }
-        }
-        old.push(browse);
-    }
+    let old = partial.iter().chain(&parent).map(|snapshot| Browse::open(&chunks, &log, snapshot)).collect();
+    let old = readable(runtime, old, &known)?;
     let draft = Snapshot {
         id: SnapshotId(random()),
         time: options.time,
@@ -162,6 +149,28 @@ fn choose_parent(
     let partials = log.partials();
     let partial = partials.iter().rev().find(fits).filter(|p| since.is_none_or(|since| p.time > since));
     Ok((parent.cloned(), partial.copied().cloned()))
+}
+
+/// Those of the old snapshots that can be read; notes their pages as known. A damaged one costs time, not the backup.
+fn readable(runtime: &Handle, mut snapshots: Vec<Browse>, known: &Known) -> Result<Vec<Browse>, Error> {
+    let mut fault = None;
+    snapshots.retain(|browse| match parent::pages_of(runtime, browse) {
+        Ok(pages) => {
+            pages.iter().filter(|page| known.is_usable(&page.hint)).for_each(|page| known.add(page));
+            true
+        }
+        Err(error) if error.is_transient() => {
+            fault = Some(error);
+            false
+        }
+        Err(error) => {
+            let (id, error) = (browse.snapshot().id, crate::monitor::chain(&error));
+            tracing::warn!(snapshot = %id, error, "Parent cannot be read");
+            known.be_wary();
+            false
+        }
+    });
+    fault.map_or(Ok(snapshots), |error| Err(error.into()))
 }
 
 /// Where the nodes come from, and who counts them beforehand.
