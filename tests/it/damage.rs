@@ -3,6 +3,7 @@
 use crate::house::House;
 use crate::house::noise;
 use crate::house::password;
+use crate::program::Program;
 use crate::truth::DEADLINE;
 use crate::truth::Objects;
 use crate::truth::Said;
@@ -475,4 +476,90 @@ fn a_backup_into_a_damaged_repository_succeeds() {
 
 fn is_deleted(damage: &Damage) -> bool {
     damage.bytes.is_none()
+}
+
+#[test]
+fn the_end_of_a_chain_is_missed_by_who_has_seen_it() {
+    let healthy = Healthy::new();
+    let runtime = &healthy.house.runtime;
+    let problems = |objects: &Arc<Objects>| {
+        runtime.block_on(async {
+            let repo = Repo::open(objects.clone(), &password()).await.unwrap();
+            let mut log = Log::read(&repo).await.unwrap();
+            log.check_heads(&healthy.house.state).unwrap();
+            log.problems.iter().map(|problem| chain(problem)).collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(problems(&healthy.objects), [""; 0]);
+    for record in healthy.objects.names("log/").into_iter().filter(|record| healthy.is_end(record)) {
+        let objects = healthy.objects.copy();
+        objects.set(&record, None);
+        let told = problems(&objects);
+        let writer = record.split('/').nth(1).unwrap();
+        assert!(told.len() == 1 && told[0].contains("rolled back") && told[0].contains(writer), "{told:?}");
+        // It does not pass for granted the next time, and the next backup does not take the number again.
+        assert_eq!(problems(&objects), told);
+        next_backup(&healthy, &objects, Parent::Newest);
+        assert!(!objects.names("log/").contains(&record), "the record that was removed is written anew");
+        assert!(problems(&objects).iter().any(|problem| problem.contains("rolled back")));
+    }
+}
+
+#[test]
+fn the_program_on_damage() {
+    let program = Program::new();
+    let source = program.scratch().join("source");
+    fs::create_dir(&source).unwrap();
+    fill(&source);
+    let path = source.to_str().unwrap();
+    program.run(&["init"]).ok();
+    program.run(&["backup", path]).ok();
+    fs::write(source.join("new"), noise(77, 40_000)).unwrap();
+    program.run(&["backup", path]).ok();
+    // The largest pack is the one of the first run.
+    let packs = walk(&program.repository().join("packs"));
+    let largest = packs.iter().max_by_key(|pack| fs::metadata(pack).unwrap().len()).unwrap();
+    let bytes = fs::read(largest).unwrap();
+    fs::write(largest, flipped(&bytes.clone().into(), bytes.len() / 2, 1)).unwrap();
+    let name = largest.strip_prefix(program.repository()).unwrap().to_str().unwrap();
+    program.run(&["ls", "-R", "latest"]).ok();
+    let back = program.scratch().join("back");
+    let what = format!("latest:{path}");
+    let restored = program.run(&["restore", &what, "--to", back.to_str().unwrap()]);
+    assert_eq!(restored.code, 3, "{}", restored.stderr);
+    assert!(restored.stderr.contains(name), "{}", restored.stderr);
+    assert_eq!(fs::read(back.join("new")).unwrap(), noise(77, 40_000));
+    assert!(walk(&back).len() + 1 >= walk(&source).len(), "a single wrong bit costs more than the files around it");
+    // Gone altogether: the next run notices, says so, and has all of it again after --force.
+    fs::remove_file(largest).unwrap();
+    let told = program.run(&["backup", path]).ok().stderr;
+    assert!(told.contains("missing or damaged") && told.contains("--force"), "{told}");
+    let told = program.run(&["backup", "--force", path]).ok().stderr;
+    assert!(!told.contains("--force"), "{told}");
+    assert_eq!(program.run(&["backup", path]).ok().stderr, "");
+    fs::remove_dir_all(&back).unwrap();
+    program.run(&["restore", &what, "--to", back.to_str().unwrap()]).ok();
+    crate::drive::expect_equal(&source, &back);
+    // A damaged record: told, and the others are listed.
+    let records = walk(&program.repository().join("log"));
+    let newest = records.iter().max().unwrap();
+    fs::write(newest, b"nonsense").unwrap();
+    let listed = program.run(&["snapshots"]).ok();
+    assert!(
+        listed.stderr.contains("cannot be read") && listed.stdout.lines().count() > records.len() - 1,
+        "{}",
+        listed.stdout
+    );
+}
+
+fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { found.push(path) }
+        }
+    }
+    found
 }

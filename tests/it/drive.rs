@@ -25,7 +25,7 @@ pub(crate) struct Mounted {
     pub(crate) session: Session,
 }
 
-fn attach(house: &House, drive: Arc<dyn bygone_mount::Drive>) -> Mounted {
+pub(crate) fn attach(house: &House, drive: Arc<dyn bygone_mount::Drive>) -> Mounted {
     let at = house.folder.path().join("drive");
     fs::create_dir_all(&at).unwrap();
     let session = fuse::mount(drive, &at, &MountOptions::default(), house.runtime.handle().clone()).unwrap();

@@ -1,0 +1,256 @@
+//! Backups and drives on object servers: S3 (moto) with a network that breaks, Azure (Azurite).
+
+use crate::drive::Mounted;
+use crate::drive::attach;
+use crate::drive::expect_equal;
+use crate::house::House;
+use crate::house::noise;
+use crate::house::password;
+use crate::program::Program;
+use crate::servers::AZURITE_ACCOUNT;
+use crate::servers::AZURITE_KEY;
+use crate::servers::azurite;
+use crate::servers::moto;
+use crate::truth::listen;
+use bygone::browse::Browse;
+use bygone::drive::DriveOptions;
+use bygone::drive::snapshot_drive;
+use bygone::repo::Chunks;
+use bygone::repo::ChunksOptions;
+use bygone::repo::Repo;
+use bygone::store;
+use bygone::store::AnyStore;
+use bygone::store::StoreOptions;
+use std::fs;
+use std::io;
+use std::net::Ipv4Addr;
+use std::net::Shutdown;
+use std::net::SocketAddr;
+use std::net::TcpListener;
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::Condvar;
+use std::sync::Mutex;
+use std::thread;
+use std::time::Duration;
+
+/// A network between a client and a server, that can be cut. Its threads live as long as the test binary.
+struct Network {
+    address: SocketAddr,
+    state: Arc<(Mutex<State>, Condvar)>,
+}
+
+#[derive(Default)]
+struct State {
+    is_cut: bool,
+    /// Connections refused since the cut.
+    refused: usize,
+    open: Vec<TcpStream>,
+}
+
+impl Network {
+    fn to(server: SocketAddr) -> Network {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let state: Arc<(Mutex<State>, Condvar)> = Arc::default();
+        let shared = state.clone();
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let (state, changed) = &*shared;
+                let mut state = state.lock().unwrap();
+                if state.is_cut {
+                    state.refused += 1;
+                    changed.notify_all();
+                    continue;
+                }
+                let server = TcpStream::connect(server).unwrap();
+                let copies = [&client, &server].map(|stream| stream.try_clone().unwrap());
+                state.open.extend(copies);
+                drop(state);
+                let (to_client, to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                thread::spawn(move || pump(client, to_server));
+                thread::spawn(move || pump(server, to_client));
+            }
+        });
+        Network { address, state }
+    }
+
+    /// Ends all connections and accepts no more.
+    fn cut(&self) {
+        let mut state = self.state.0.lock().unwrap();
+        state.is_cut = true;
+        state.refused = 0;
+        for stream in state.open.drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Waits until so many connections were refused.
+    fn refused(&self, count: usize) {
+        let (state, changed) = &*self.state;
+        let wait = changed.wait_timeout_while(state.lock().unwrap(), Duration::from_secs(60), |s| s.refused < count);
+        assert!(!wait.unwrap().1.timed_out(), "nobody tries");
+    }
+
+    fn mend(&self) {
+        self.state.0.lock().unwrap().is_cut = false;
+    }
+}
+
+fn pump(mut from: TcpStream, mut to: TcpStream) {
+    let _ = io::copy(&mut from, &mut to);
+    let _ = to.shutdown(Shutdown::Both);
+}
+
+fn s3(url: &str, prefix: &str, retry_secs_max: u64) -> AnyStore {
+    let mut options = StoreOptions { use_environment: false, retry_secs_max, ..StoreOptions::default() };
+    for setting in ["access_key_id=tester", "secret_access_key=hunter2", "region=eu-west-1"] {
+        options.set(&format!("s3.{setting}")).unwrap();
+    }
+    options.set(&format!("s3.endpoint={url}")).unwrap();
+    store::open(&format!("s3://tests/{prefix}").parse().unwrap(), &options).unwrap()
+}
+
+fn fill(root: &Path) {
+    fs::write(root.join("large"), noise(1, 20 << 20)).unwrap();
+    for d in 0..5 {
+        fs::create_dir(root.join(format!("folder {d}"))).unwrap();
+        (0..20).for_each(|i| fs::write(root.join(format!("folder {d}/{i}")), noise(d * 100 + i, 9_000)).unwrap());
+    }
+}
+
+/// Mounts the newest snapshot at the source folder, through this store, with hardly any memory.
+fn mount(house: &House, store: AnyStore) -> Mounted {
+    let base = house.source().canonicalize().unwrap();
+    let base = base.to_str().unwrap().trim_start_matches('/').as_bytes().to_vec();
+    let drive = house.runtime.block_on(async {
+        let (repo, log) = Repo::open_with_log(store, &password()).await.unwrap();
+        assert!(log.problems.is_empty());
+        let chunks = Chunks::new(&repo, &ChunksOptions { memory_bytes: 8 << 20 });
+        let browse = Browse::open(&chunks, &log, log.snapshots().last().unwrap());
+        snapshot_drive(browse, &base, DriveOptions::default()).await.unwrap().unwrap()
+    });
+    attach(house, drive)
+}
+
+#[test]
+fn s3_backup_drive_and_a_network_that_breaks() {
+    let server = moto();
+    let house = House::with_store(tempfile::tempdir().unwrap(), s3(&server.url(), "broken-network", 0));
+    fill(&house.source());
+    house.backup();
+    fs::write(house.source().join("folder 3/7"), "changed").unwrap();
+    let second = house.backup();
+    assert!(second.figures.bytes_stored < 100_000, "{:?}", second.figures);
+    let said = house.runtime.block_on(listen(house.repo.store().clone())).unwrap();
+    assert_eq!((said.snapshots.len(), said.complaints().len()), (2, 0));
+
+    let network = Network::to(server.url().strip_prefix("http://").unwrap().parse().unwrap());
+    let url = format!("http://{}", network.address);
+    // Without patience: errors while the network is cut, and everything right once it is mended.
+    let mounted = mount(&house, s3(&url, "broken-network", 0));
+    expect_equal(&house.source(), &mounted.at);
+    network.cut();
+    // What the kernel and the drive still remember is served; of 20 MiB that is not all.
+    rustix::fs::fadvise(fs::File::open(mounted.at.join("large")).unwrap(), 0, None, rustix::fs::Advice::DontNeed)
+        .unwrap();
+    let error = fs::read(mounted.at.join("large")).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(5), "{error}");
+    network.mend();
+    assert!(fs::read(mounted.at.join("large")).unwrap() == noise(1, 20 << 20));
+    expect_equal(&house.source(), &mounted.at);
+    drop(mounted);
+
+    // With patience: readers wait until it is mended, and see no error.
+    let mounted = mount(&house, s3(&url, "broken-network", 120));
+    let mut head = vec![0; 1 << 20];
+    let file = fs::File::open(mounted.at.join("large")).unwrap();
+    std::os::unix::fs::FileExt::read_exact_at(&file, &mut head, 0).unwrap();
+    network.cut();
+    let read = thread::scope(|scope| {
+        let reader = scope.spawn(|| fs::read(mounted.at.join("large")).unwrap());
+        network.refused(3);
+        network.mend();
+        reader.join().unwrap()
+    });
+    assert!(read == noise(1, 20 << 20));
+    expect_equal(&house.source(), &mounted.at);
+}
+
+#[test]
+fn s3_backup_over_a_network_that_breaks() {
+    let server = moto();
+    let network = Network::to(server.url().strip_prefix("http://").unwrap().parse().unwrap());
+    let store = s3(&format!("http://{}", network.address), "broken-backup", 120);
+    let house = House::with_store(tempfile::tempdir().unwrap(), store);
+    fill(&house.source());
+    for i in 0..6 {
+        fs::write(house.source().join(format!("large too {i}")), noise(50 + i, 15 << 20)).unwrap();
+    }
+    thread::scope(|scope| {
+        let network = &network;
+        scope.spawn(move || {
+            for _ in 0..3 {
+                network.cut();
+                network.refused(1);
+                network.mend();
+            }
+        });
+        house.backup();
+    });
+    let said = house.runtime.block_on(listen(s3(&server.url(), "broken-backup", 0))).unwrap();
+    assert_eq!((said.snapshots.len(), said.complaints().len()), (1, 0));
+    let mounted = mount(&house, s3(&server.url(), "broken-backup", 0));
+    expect_equal(&house.source(), &mounted.at);
+}
+
+#[test]
+fn azure_backup_and_back() {
+    let server = azurite();
+    let mut options = StoreOptions { use_environment: false, retry_secs_max: 0, ..StoreOptions::default() };
+    for setting in [
+        format!("az.endpoint={}/{AZURITE_ACCOUNT}", server.url()),
+        format!("az.account_name={AZURITE_ACCOUNT}"),
+        format!("az.account_key={AZURITE_KEY}"),
+    ] {
+        options.set(&setting).unwrap();
+    }
+    let store = store::open(&"az://tests/deeds".parse().unwrap(), &options).unwrap();
+    let house = House::with_store(tempfile::tempdir().unwrap(), store.clone());
+    fill(&house.source());
+    house.backup();
+    fs::write(house.source().join("folder 3/7"), "changed").unwrap();
+    house.backup();
+    let said = house.runtime.block_on(listen(store.clone())).unwrap();
+    assert_eq!((said.snapshots.len(), said.complaints().len()), (2, 0));
+    let mounted = mount(&house, store);
+    expect_equal(&house.source(), &mounted.at);
+}
+
+#[test]
+fn s3_with_the_program() {
+    let server = moto();
+    let program = Program::new();
+    let source = program.scratch().join("source");
+    fs::create_dir(&source).unwrap();
+    fill(&source);
+    let run = |arguments: &[&str]| {
+        let endpoint = format!("s3.endpoint={}", server.url());
+        let mut command = program.command(&[&["-r", "s3://tests/program", "-o", &endpoint], arguments].concat());
+        command
+            .env("AWS_ACCESS_KEY_ID", "tester")
+            .env("AWS_SECRET_ACCESS_KEY", "hunter2")
+            .env("AWS_REGION", "eu-west-1");
+        let output = command.output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success() && !told.contains("hunter2"), "{arguments:?}: {told}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    run(&["init"]);
+    run(&["backup", source.to_str().unwrap()]);
+    let back = program.scratch().join("back");
+    let what = format!("latest:{}", source.display());
+    run(&["restore", &what, "--to", back.to_str().unwrap()]);
+    expect_equal(&source, &back);
+}
