@@ -1,12 +1,16 @@
 //! Chunks that need not be stored: those of the parent's tree, those this run has stored, those the index knows.
 //!
 //! The index is loaded when something is asked for that the parent does not have: a run that finds nothing changed
-//! never loads it.
+//! never loads it. Neither parent nor index is believed about packs that the store does not list, or that are too
+//! short for what should be in them: what was lost is stored again as long as the source has it. Damage within a pack
+//! is not looked for.
 
 use crate::extent::ChunkRef;
 use crate::extent::Locator;
+use crate::format::sealed::object_len_min;
 use crate::id::ChunkId;
 use crate::id::ObjectId;
+use crate::repo;
 use crate::repo::KnownChunks;
 use crate::repo::Repo;
 use crate::repo::Result;
@@ -15,6 +19,8 @@ use std::collections::HashSet;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use tokio::runtime::Handle;
 
 /// Half an id is enough to tell chunks apart: ids are keyed hashes that nobody can aim at.
@@ -40,6 +46,11 @@ pub(super) struct Known {
     repo: Repo,
     runtime: Handle,
     marked: HashSet<ObjectId>,
+    /// Packs that are there and not marked, with their lengths.
+    packs: HashMap<ObjectId, u64>,
+    /// True if there are packs that are going to be removed.
+    some_go: bool,
+    is_wary: AtomicBool,
     fresh: Mutex<Fresh>,
     index: OnceLock<KnownChunks>,
     loading: Mutex<()>,
@@ -52,26 +63,50 @@ fn short(id: ChunkId) -> Short {
 }
 
 impl Known {
-    /// Nothing known yet. Chunks in `marked` packs count as unknown: those packs are going to be removed.
-    pub(super) fn new(repo: Repo, runtime: Handle, marked: HashSet<ObjectId>) -> Known {
+    /// Nothing known yet but which packs are there. Chunks in `marked` packs count as unknown: those packs are going to
+    /// be removed.
+    pub(super) fn new(repo: Repo, runtime: Handle, marked: HashSet<ObjectId>) -> Result<Known> {
+        let listed = runtime.block_on(repo.store().list("packs"))?;
+        let packs = listed.iter().filter_map(|stored| Some((repo::pack_of(&stored.name)?, stored.len)));
+        let (going, packs): (HashMap<_, _>, _) = packs.partition(|(pack, _)| marked.contains(pack));
+        let (some_go, is_wary) = (!going.is_empty(), AtomicBool::new(false));
         let (fresh, index, loading) = (Mutex::default(), OnceLock::new(), Mutex::default());
-        Known { repo, runtime, marked, fresh, index, loading }
+        Ok(Known { repo, runtime, marked, packs, some_go, is_wary, fresh, index, loading })
     }
 
     fn fresh(&self) -> MutexGuard<'_, Fresh> {
         self.fresh.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// True if content in this pack may be referred to.
-    pub(super) fn is_usable(&self, pack: ObjectId) -> bool {
-        self.marked.is_empty() || !self.marked.contains(&pack)
+    /// True if this pack is going to be removed.
+    pub(super) fn is_marked(&self, pack: ObjectId) -> bool {
+        self.marked.contains(&pack)
+    }
+
+    /// True if what an earlier run stored there may be referred to.
+    pub(super) fn is_usable(&self, hint: &Locator) -> bool {
+        let needed = object_len_min(u64::from(hint.offset) + u64::from(hint.len));
+        self.packs.get(&hint.pack).is_some_and(|len| *len >= needed)
+    }
+
+    /// Something of the repository was found lost: from now on all pages are stored anew, and large files are looked
+    /// into.
+    pub(super) fn be_wary(&self) {
+        self.is_wary.store(true, Ordering::Relaxed);
+    }
+
+    /// True if something was found lost.
+    pub(super) fn is_wary(&self) -> bool {
+        self.is_wary.load(Ordering::Relaxed)
+    }
+
+    /// True if parts of a large file may be lost though its first page is there.
+    pub(super) fn must_look_inside(&self) -> bool {
+        self.some_go || self.is_wary()
     }
 
     /// Notes a chunk that is stored, or will be before the run ends.
     pub(super) fn add(&self, chunk: &ChunkRef) {
-        if !self.is_usable(chunk.hint.pack) {
-            return;
-        }
         let mut fresh = self.fresh();
         let Locator { pack, offset, len } = chunk.hint;
         let number = match fresh.numbers.get(&pack) {
@@ -95,7 +130,9 @@ impl Known {
                 return Ok(Some(ChunkRef { id, len, hint }));
             }
         }
-        let place = self.index()?.places(id).find(|place| self.is_usable(place.pack));
+        let index = self.index()?;
+        let is_whole = |pack| index.pack_len(pack).is_none_or(|len| self.packs.get(&pack) == Some(&len));
+        let place = index.places(id).find(|place| self.is_usable(place) && is_whole(place.pack));
         Ok(place.map(|hint| ChunkRef { id, len, hint }))
     }
 

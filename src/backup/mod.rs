@@ -76,15 +76,20 @@ pub fn backup(
         let _inside = runtime.enter();
         Chunks::new(repo, &ChunksOptions { memory_bytes: PARENT_MEMORY_BYTES })
     };
-    let known = Known::new(repo.clone(), runtime.clone(), log.marked_packs());
+    let known = Known::new(repo.clone(), runtime.clone(), log.marked_packs())?;
+    if options.parent == Parent::None {
+        // Who asks for this believes nothing: an old page may be damaged.
+        known.be_wary();
+    }
     let mut old = Vec::new();
     for snapshot in partial.iter().chain(&parent) {
         let browse = Browse::open(&chunks, &log, snapshot);
         match parent::pages_of(runtime, &browse) {
-            Ok(pages) => pages.iter().for_each(|page| known.add(page)),
+            Ok(pages) => pages.iter().filter(|page| known.is_usable(&page.hint)).for_each(|page| known.add(page)),
             Err(error) if error.is_transient() => return Err(error.into()),
             Err(error) => {
                 // A damaged parent costs time, not the backup.
+                known.be_wary();
                 tracing::warn!(snapshot = %snapshot.id, error = %crate::monitor::chain(&error), "Parent cannot be read");
                 continue;
             }
@@ -123,7 +128,7 @@ pub fn backup(
     if !options.dry_run {
         salvage::adopt_orphans(repo, author, runtime, &mut uploader)?;
     }
-    let old = OldNodes::new(runtime.clone(), old)?;
+    let old = OldNodes::new(runtime.clone(), chunks, old)?;
     let resumed = partial.is_some();
     let mut collector = Collector::new(repo, author, runtime, uploader, monitor, draft, &options, began);
     let scout = Scout::new(&shop, old, monitor, options.time);
@@ -132,6 +137,7 @@ pub fn backup(
     let mut summary = collector.finish()?;
     summary.nodes_removed = removed;
     summary.resumed = resumed;
+    summary.found_losses = shop.known.is_wary() && options.parent != Parent::None;
     summary.parent = parent.map(|p| p.id);
     if !options.dry_run {
         salvage::mark_finished(author)?;

@@ -15,7 +15,7 @@ pub enum Parent {
     /// The newest of the same host and sources, if any.
     #[default]
     Newest,
-    /// None: every file is read again.
+    /// None: every file is read again, and every page stored again, in case an old one is damaged.
     None,
     /// This one.
     Snapshot(SnapshotId),
@@ -78,6 +78,9 @@ pub struct Summary {
     pub parent: Option<SnapshotId>,
     /// True if an unfinished run was continued.
     pub resumed: bool,
+    /// True if something that the parent leads to is lost or damaged. What the source still has of it was stored again,
+    /// except parts of large files that did not change.
+    pub found_losses: bool,
 }
 
 /// Why there is no snapshot.

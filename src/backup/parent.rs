@@ -1,35 +1,46 @@
 //! The snapshots a backup compares with, as one stream of nodes in key order: what an unfinished run has reached,
-//! then the newest whole snapshot from there on.
+//! then the newest whole snapshot from there on. Damage costs time, not the backup: nodes in a page that cannot be read
+//! count as new.
 
+use crate::backup::known::Known;
 use crate::browse::Browse;
 use crate::extent::ChunkRef;
+use crate::extent::Extent;
 use crate::format::page::compare_keys;
+use crate::meta::Content;
+use crate::meta::Node;
+use crate::repo;
+use crate::repo::Chunks;
 use crate::repo::Result;
 use crate::tree::Found;
 use crate::tree::Stop;
+use crate::tree::pieces;
 use std::cmp::Ordering;
+use std::sync::Arc;
 use tokio::runtime::Handle;
 
 /// A stream of old nodes, read as far as the new ones go.
 pub(super) struct OldNodes {
     runtime: Handle,
+    chunks: Arc<Chunks>,
     /// The snapshot being read, and those that follow.
     current: Option<Browse>,
     later: Vec<Browse>,
     next: Option<Found>,
     /// Old nodes that no new node took the place of.
     pub(super) removed: u64,
+    /// True once something could not be read.
+    pub(super) is_damaged: bool,
 }
 
 impl OldNodes {
     /// `snapshots`: first the unfinished one, if any, then the whole one.
-    pub(super) fn new(runtime: Handle, mut snapshots: Vec<Browse>) -> Result<OldNodes> {
+    pub(super) fn new(runtime: Handle, chunks: Arc<Chunks>, mut snapshots: Vec<Browse>) -> Result<OldNodes> {
         snapshots.reverse();
         let current = snapshots.pop();
-        let mut old = OldNodes { runtime, current, later: snapshots, next: None, removed: 0 };
-        if let Some(browse) = &old.current {
-            old.next = old.runtime.block_on(browse.at(0))?;
-        }
+        let mut old =
+            OldNodes { runtime, chunks, current, later: snapshots, next: None, removed: 0, is_damaged: false };
+        old.go_to(0)?;
         Ok(old)
     }
 
@@ -63,16 +74,42 @@ impl OldNodes {
 
     fn advance(&mut self) -> Result<()> {
         let (Some(browse), Some(found)) = (&self.current, &self.next) else { return Ok(()) };
-        let next = match browse.tree().next(&**browse.chunks(), found) {
-            Ok(next) => next,
-            Err(Stop::Bad(_) | Stop::Miss(..)) => {
-                self.runtime.block_on(browse.ask(|tree, pages| tree.next(pages, found)))?
+        match browse.tree().next(&**browse.chunks(), found) {
+            Ok(Some(next)) => {
+                self.next = Some(next);
+                Ok(())
             }
-        };
-        match next {
-            Some(next) => self.next = Some(next),
-            None => self.switch()?,
+            Ok(None) => self.switch(),
+            Err(Stop::Bad(_) | Stop::Miss(..)) => self.go_to(found.rank + 1),
         }
+    }
+
+    /// Goes to the node of a rank, or behind it if it cannot be read: the more so the longer it goes on.
+    fn go_to(&mut self, rank: u64) -> Result<()> {
+        let mut at = rank;
+        let mut step = 1;
+        loop {
+            let Some(browse) = &self.current else { return Ok(()) };
+            match self.runtime.block_on(browse.at(at)) {
+                Ok(Some(found)) => {
+                    self.next = Some(found);
+                    return Ok(());
+                }
+                Ok(None) => return self.switch(),
+                Err(error) => self.survive(error)?,
+            }
+            at = at.saturating_add(step);
+            step *= 2;
+        }
+    }
+
+    /// Fails only if trying again later may help.
+    fn survive(&mut self, error: repo::Error) -> Result<()> {
+        if error.is_transient() {
+            return Err(error);
+        }
+        tracing::warn!(error = %crate::monitor::chain(&error), "Parent is damaged; some files are read again");
+        self.is_damaged = true;
         Ok(())
     }
 
@@ -80,14 +117,47 @@ impl OldNodes {
     fn switch(&mut self) -> Result<()> {
         let last = self.next.take();
         self.current = self.later.pop();
-        let (Some(browse), Some(last)) = (&self.current, last) else { return Ok(()) };
+        let Some(browse) = &self.current else { return Ok(()) };
+        let Some(last) = last else { return self.go_to(0) };
         let (parent, name) = (last.parent().to_vec(), last.node().name.clone());
-        let found = self.runtime.block_on(browse.ask(|tree, pages| tree.lower_bound(pages, &parent, &name)))?;
+        let found = match self.runtime.block_on(browse.ask(|tree, pages| tree.lower_bound(pages, &parent, &name))) {
+            Ok(found) => found,
+            Err(error) => {
+                // Nobody knows where to go on.
+                self.current = None;
+                return self.survive(error);
+            }
+        };
         self.next = found;
         if self.next.as_ref().is_some_and(|f| compare_keys(f.parent(), &f.node().name, &parent, &name).is_eq()) {
             self.advance()?;
         }
         Ok(())
+    }
+
+    /// True if all a node refers to is there, as far as can be told without reading it. The pages of a large file are
+    /// looked into only if something is known to be lost.
+    pub(super) fn is_whole(&mut self, node: &Node, known: &Known) -> Result<bool> {
+        let is_there = match &node.content {
+            Content::Empty | Content::Inline(_) => true,
+            Content::Chunk(chunk) | Content::Extents { root: chunk, .. } => known.is_usable(&chunk.hint),
+        };
+        if !is_there {
+            known.be_wary();
+        }
+        if !is_there || !known.must_look_inside() || !matches!(node.content, Content::Extents { .. }) {
+            return Ok(is_there);
+        }
+        let content = &node.content;
+        let all_there = self.runtime.block_on(self.chunks.ask(|pages| {
+            let mut all_there = true;
+            pieces(pages, content, 0..content.len(), &mut |piece| {
+                all_there &= !matches!(piece.extent, Extent::Data(chunk) if !known.is_usable(&chunk.hint));
+                all_there
+            })?;
+            Ok(all_there)
+        }));
+        all_there.or_else(|error| self.survive(error).map(|()| false))
     }
 }
 

@@ -13,7 +13,6 @@ use crate::backup::work::Stopped;
 use crate::backup::work::cut_file;
 use crate::backup::work::has_changed;
 use crate::backup::work::is_same;
-use crate::backup::work::pack_of;
 use crate::meta::Kind;
 use crate::meta::Meta;
 use crate::meta::Time;
@@ -198,13 +197,16 @@ impl<'a> Scout<'a> {
 
     fn found(&mut self, found: Found, line: &mut Line<'_>, buffer: &mut Vec<u8>) -> Result<(), Error> {
         let old = self.old.take(found.parent(), &found.name)?;
+        if self.old.is_damaged {
+            self.shop.known.be_wary();
+        }
         let is_new = old.is_none();
-        if let Some(old) = old {
-            let node = old.node();
-            let usable = pack_of(node).is_none_or(|pack| self.shop.known.is_usable(pack));
-            if usable && is_same(&found, node) {
-                return line.push(Task::Done(Outcome::Same(found.parent().clone(), node.clone())), 0);
-            }
+        if let Some(old) = old
+            && is_same(&found, old.node())
+            && self.old.is_whole(old.node(), &self.shop.known)?
+        {
+            let node = old.node().clone();
+            return line.push(Task::Done(Outcome::Same(found.parent().clone(), node)), 0);
         }
         if found.stat.is_file() && found.stat.size > LARGE_BYTES {
             line.send()?;

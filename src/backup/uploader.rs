@@ -29,7 +29,7 @@ use tokio::task::JoinSet;
 /// Packs sealed and on their way at once: bounds memory to about this many times 64 MiB.
 const PACKS_AT_ONCE: usize = 2;
 /// Lines kept before an index object is due.
-const INDEX_LINES_MAX: usize = 500_000;
+const INDEX_LINES_MAX: usize = 100_000;
 /// zstd level of pages: they are small and read most.
 const PAGE_LEVEL: i32 = 6;
 
@@ -84,12 +84,15 @@ impl<'a> Uploader<'a> {
 
     /// Notes packs that an earlier run stored without naming them in an index.
     pub(super) fn adopt(&mut self, pack: IndexedPack, chunks: Vec<chunk::Packed>) {
+        if self.known.is_marked(pack.pack) {
+            return;
+        }
         chunks.iter().for_each(|line| self.known.add(&line.chunk));
         self.index.packs.push(pack);
         self.index.chunks.extend(chunks);
     }
 
-    fn send(&mut self, pack: FinishedPack) -> Result<(), Error> {
+    fn send(&mut self, mut pack: FinishedPack) -> Result<(), Error> {
         if self.dry_run {
             return Ok(());
         }
@@ -157,7 +160,8 @@ impl PageSink for Uploader<'_> {
     fn put(&mut self, kind: ChunkKind, page: &Encoded) -> Result<ChunkRef, Error> {
         let id = self.repo.keys().chunk_id(kind, &page.hashed);
         let len = u32::try_from(page.hashed.len()).expect("pages are cut far below 4 GiB");
-        if let Some(known) = self.known.get(id, len)? {
+        // An equal page may lead to what is lost, or be lost itself.
+        if let (false, Some(known)) = (self.known.is_wary(), self.known.get(id, len)?) {
             return Ok(known);
         }
         let mut encoded = Vec::new();

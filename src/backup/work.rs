@@ -6,7 +6,6 @@ use crate::crypto::Keys;
 use crate::extent::ChunkKind;
 use crate::format::chunk;
 use crate::id::ChunkId;
-use crate::meta::Content;
 use crate::meta::Kind;
 use crate::meta::Meta;
 use crate::meta::Node;
@@ -271,12 +270,4 @@ pub(super) fn is_same(found: &Found, old: &Node) -> bool {
         && stat.inode == old.meta.inode
         && (stat.mtime, stat.ctime) == (old.meta.mtime, old.meta.ctime)
         && (stat.mode, stat.links) == (old.meta.mode, old.meta.links)
-}
-
-/// The first pack a node's content lies in, if any.
-pub(super) fn pack_of(node: &Node) -> Option<crate::id::ObjectId> {
-    match &node.content {
-        Content::Chunk(chunk) | Content::Extents { root: chunk, .. } => Some(chunk.hint.pack),
-        Content::Empty | Content::Inline(_) => None,
-    }
 }

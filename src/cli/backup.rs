@@ -142,6 +142,13 @@ impl BackupArgs {
         } else if !global.quiet {
             out::line(summary_text(&summary, dry_run))?;
         }
+        if summary.found_losses {
+            out::warning(
+                global.json,
+                "parts of older snapshots are missing or damaged in the repository; what was found here was stored \
+                 again. Run 'bygone backup --force' with the same PATHs once, so that large files are looked into too",
+            );
+        }
         opened.tell_requests(global);
         if problems == 0 {
             return Ok(Exit::Done);
@@ -258,6 +265,7 @@ fn summary_json(summary: &Summary, problems: u64, dry_run: bool, opened: &Opened
         "problems": problems,
         "millis": figures.millis,
         "resumed": summary.resumed,
+        "found_losses": summary.found_losses,
         "store": json::totals(&opened.counted.totals()),
     })
 }

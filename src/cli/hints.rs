@@ -5,6 +5,7 @@ use crate::browse::SelectError;
 use crate::cli::error::Fault;
 use crate::cli::exit::layers;
 use crate::repo;
+use crate::repo::CONFIG_NAME;
 use crate::restore;
 use crate::store;
 use crate::store::ErrorKind;
@@ -93,6 +94,13 @@ fn of_repo(error: &repo::Error) -> Hints {
         }
         repo::Error::NoSlot { .. } => {
             &["the folder 'keys' of the repository is empty or damaged; bring it back from a copy of the repository"]
+        }
+        repo::Error::SlotUnreadable { .. } => &[
+            "check capitals and keyboard layout",
+            "if the password is right, its slot is the damaged one; bring it back from a copy of the repository",
+        ],
+        repo::Error::Object { object, .. } if object == CONFIG_NAME || object.starts_with("keys/") => {
+            &["nothing can be read without it; bring it back from a copy of the repository"]
         }
         repo::Error::Object { .. } | repo::Error::ChunkLost { .. } => &[
             "the rest of the repository is not affected: other files and other snapshots can still be read",

@@ -33,6 +33,12 @@ pub const PLAIN_BYTES_MAX: u64 = 1 << 30;
 /// The only algorithm of version 1: AES-256-GCM segments, BLAKE3 key derivation.
 const ALGORITHM: u8 = 1;
 
+/// The shortest object whose plaintext reaches at least so far: what is shorter cannot hold it.
+pub fn object_len_min(plain_end: u64) -> u64 {
+    let tags = plain_end.div_ceil(SEGMENT_BYTES as u64).saturating_mul(TAG_BYTES as u64);
+    plain_end.saturating_add(tags).saturating_add((HEADER_BYTES + TRAILER_BYTES + CHECKSUM_BYTES) as u64)
+}
+
 /// What a sealed object is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ObjectType {

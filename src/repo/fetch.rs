@@ -4,6 +4,7 @@
 //! ones) opens a growing window ahead; random access never fetches more than it asked for.
 
 use crate::crypto::Keys;
+use crate::crypto::aead::TAG_BYTES;
 use crate::format::FormatError;
 use crate::format::sealed::HEADER_BYTES;
 use crate::format::sealed::Header;
@@ -43,7 +44,8 @@ const STREAMS_MAX: usize = 32;
 /// What an opened pack takes in its cache.
 const OPENER_BYTES: usize = 1024;
 
-type Segments = Arc<Vec<Bytes>>;
+/// Opened segments in order. Each stands for itself: a damaged one spoils none of those fetched with it.
+type Segments = Arc<Vec<std::result::Result<Bytes, Arc<Error>>>>;
 type Flight = Shared<BoxFuture<'static, std::result::Result<Segments, Arc<Error>>>>;
 
 /// Reads plaintext of packs.
@@ -118,7 +120,9 @@ impl Fetch {
                 Part::Flying(base, flight) => {
                     let segments = flight.await.map_err(Error::Shared)?;
                     let at = usize::try_from(segment - base).ok().and_then(|at| segments.get(at));
-                    at.cloned().ok_or_else(|| self.damaged(span.pack, FormatError::Short { what: "pack" }))?
+                    let opened =
+                        at.cloned().ok_or_else(|| self.damaged(span.pack, FormatError::Short { what: "pack" }))?;
+                    opened.map_err(Error::Shared)?
                 }
             });
         }
@@ -163,8 +167,10 @@ impl Fetch {
         let task = self.runtime.spawn(async move {
             let result = this.fetch(pack, object_type, range.clone()).await;
             if let Ok(segments) = &result {
-                for (segment, bytes) in range.clone().zip(segments.iter()) {
-                    this.segments.put((pack, segment), bytes.clone(), bytes.len());
+                for (segment, opened) in range.clone().zip(segments.iter()) {
+                    if let Ok(bytes) = opened {
+                        this.segments.put((pack, segment), bytes.clone(), bytes.len());
+                    }
                 }
             }
             let mut flights = lock(&this.flights);
@@ -197,24 +203,22 @@ impl Fetch {
                 (opener, body?)
             }
         };
-        self.open(pack, &opener, range, &body)
+        Ok(self.open(pack, &opener, range, &body))
     }
 
-    /// Opens the sealed segments of a range. The body may be longer (checksum) but not shorter than it should be.
-    fn open(&self, pack: ObjectId, opener: &Opener, range: Range<u64>, body: &Bytes) -> Result<Segments> {
+    /// Opens the sealed segments of a range. The body may be longer (checksum); what it lacks is missing.
+    fn open(&self, pack: ObjectId, opener: &Opener, range: Range<u64>, body: &Bytes) -> Segments {
         let header: &Header = opener.header();
-        let range = range.start..range.end.min(header.segments());
-        let expected = header.segment_range(range.clone());
-        let body = body.get(..(expected.end.saturating_sub(expected.start)) as usize);
-        let body = body.ok_or_else(|| self.damaged(pack, FormatError::Short { what: "pack" }))?;
-        let mut segments = Vec::with_capacity(body.len() / SEALED_SEGMENT_BYTES + 1);
-        for (index, sealed) in range.zip(body.chunks(SEALED_SEGMENT_BYTES)) {
-            let mut plain = sealed.to_vec();
-            let len = opener.open(index, &mut plain).map_err(|source| self.damaged(pack, source))?.len();
+        let open = |segment: u64| {
+            let start = (segment - range.start) as usize * SEALED_SEGMENT_BYTES;
+            let sealed = body.get(start..start + header.segment_len(segment) + TAG_BYTES);
+            let mut plain = sealed.ok_or(FormatError::Short { what: "pack" })?.to_vec();
+            let len = opener.open(segment, &mut plain)?.len();
             plain.truncate(len);
-            segments.push(Bytes::from(plain));
-        }
-        Ok(Arc::new(segments))
+            Ok(Bytes::from(plain))
+        };
+        let segments = range.start..range.end.min(header.segments());
+        Arc::new(segments.map(|segment| open(segment).map_err(|source| Arc::new(self.damaged(pack, source)))).collect())
     }
 
     /// Notes an access and asks for what will be wanted next.

@@ -22,6 +22,7 @@ const READS_AT_ONCE: usize = 8;
 #[derive(Debug, Default)]
 pub struct KnownChunks {
     packs: Vec<ObjectId>,
+    lens: HashMap<ObjectId, u64>,
     lines: Vec<Line>,
     /// Index objects that could not be read; what they name will be stored again.
     pub problems: Vec<String>,
@@ -58,6 +59,7 @@ impl KnownChunks {
     }
 
     fn add(&mut self, index: &Index, numbers: &mut HashMap<ObjectId, u32>) {
+        self.lens.extend(index.packs.iter().map(|pack| (pack.pack, pack.len)));
         self.lines.reserve(index.chunks.len());
         for packed in &index.chunks {
             let Locator { pack, offset, len } = packed.chunk.hint;
@@ -72,6 +74,11 @@ impl KnownChunks {
     /// Every pack that an index names.
     pub fn into_packs(self) -> HashSet<ObjectId> {
         self.packs.into_iter().collect()
+    }
+
+    /// Length of the object that a pack should be.
+    pub fn pack_len(&self, pack: ObjectId) -> Option<u64> {
+        self.lens.get(&pack).copied()
     }
 
     /// Number of places known.

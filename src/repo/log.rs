@@ -279,7 +279,7 @@ async fn read_chain(
         if seq > expected {
             read.problems.push(LogProblem::Missing { writer, seq: expected, count: seq - expected });
         }
-        expected = seq + 1;
+        expected = seq.saturating_add(1);
     }
     read.go_back(repo, writer, &seqs).await;
     (writer, read)

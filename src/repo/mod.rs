@@ -91,6 +91,13 @@ pub enum Error {
         /// Where.
         location: String,
     },
+    /// The password fits none of the slots that can be read, but there is one that cannot.
+    #[error("the password fits no password slot, but not all of them can be read")]
+    SlotUnreadable {
+        /// Why not.
+        #[source]
+        source: Box<Error>,
+    },
     /// A chunk is nowhere to be found whole.
     #[error("chunk {id} is lost: it is neither where its page says nor where the index says")]
     ChunkLost {
@@ -126,7 +133,11 @@ impl Error {
 
     /// True if trying again later may help.
     pub fn is_transient(&self) -> bool {
-        matches!(self.inner(), Error::Store(e) if e.kind == ErrorKind::Unreachable)
+        match self.inner() {
+            Error::Store(e) => e.kind == ErrorKind::Unreachable,
+            Error::SlotUnreadable { source } => source.is_transient(),
+            _ => false,
+        }
     }
 }
 
@@ -142,6 +153,12 @@ pub fn slot_name(slot: ObjectId) -> String {
 pub fn pack_name(pack: ObjectId) -> String {
     let id = pack.to_string();
     format!("packs/{}/{id}", &id[..2])
+}
+
+/// The pack an object is by its name.
+pub fn pack_of(name: &str) -> Option<ObjectId> {
+    let id = name.rsplit('/').next()?.parse().ok()?;
+    (pack_name(id) == name).then_some(id)
 }
 
 /// Name of an index object.
@@ -270,8 +287,9 @@ async fn unlock(store: &AnyStore, config: Config, slots: Vec<Stored>, password: 
         }
     }
     match fault {
-        _ if tried => Err(Error::WrongPassword),
+        Some(error) if tried => Err(Error::SlotUnreadable { source: Box::new(error) }),
         Some(error) => Err(error),
+        None if tried => Err(Error::WrongPassword),
         None => Err(Error::NoSlot { location: store.location() }),
     }
 }

@@ -12,12 +12,12 @@ use crate::format::sealed::SEALED_SEGMENT_BYTES;
 use crate::format::sealed::SEGMENT_BYTES;
 use crate::format::sealed::TRAILER_BYTES;
 use crate::format::sealed::read_trailer;
-use crate::id::ObjectId;
 use crate::repo::Error;
 use crate::repo::KnownChunks;
 use crate::repo::Repo;
 use crate::repo::Result;
 use crate::repo::pack_name;
+use crate::repo::pack_of;
 use futures::StreamExt;
 
 /// Directories read at once.
@@ -28,7 +28,7 @@ pub async fn orphans(repo: &Repo) -> Result<Vec<(IndexedPack, Vec<Packed>)>> {
     let indexed = KnownChunks::load(repo).await?.into_packs();
     let listed = repo.store().list("packs").await?;
     let unknown = listed.into_iter().filter_map(|stored| {
-        let pack: ObjectId = stored.name.rsplit('/').next()?.parse().ok()?;
+        let pack = pack_of(&stored.name)?;
         (!indexed.contains(&pack)).then_some(IndexedPack { pack, len: stored.len })
     });
     let reads = unknown.map(|pack| async move { (pack, read_directory(repo, pack).await) }).collect::<Vec<_>>();

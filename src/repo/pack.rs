@@ -11,7 +11,12 @@ use crate::format::chunk::Packed;
 use crate::format::extents::ExtentPage;
 use crate::format::page::NodePage;
 use crate::format::sealed;
+use crate::format::sealed::CHECKSUM_BYTES;
+use crate::format::sealed::HEADER_BYTES;
 use crate::format::sealed::ObjectType;
+use crate::format::sealed::Opener;
+use crate::format::sealed::SEALED_SEGMENT_BYTES;
+use crate::format::sealed::read_trailer;
 use crate::id::ChunkId;
 use crate::id::ObjectId;
 use crate::repo::Error;
@@ -94,35 +99,69 @@ impl PackWriter {
 }
 
 impl FinishedPack {
-    /// Seals the pack and reads it back from memory: every segment opened, every chunk decoded and hashed, every page
-    /// read as a reader would.
-    pub fn seal(&self, keys: &Keys) -> Result<Vec<u8>> {
+    /// Seals the pack and reads it back from memory: every segment opened, every chunk and page decoded and hashed. The chunks
+    /// are let go of as soon as they are sealed; a second call would seal an empty pack.
+    pub fn seal(&mut self, keys: &Keys) -> Result<Vec<u8>> {
         let directory = chunk::encode_directory(&self.directory);
-        let object = sealed::seal(keys, self.object_type, self.pack, &self.payload, &directory, 0);
-        self.check(keys, &object).map_err(|source| Error::PackFaulty { source })?;
+        let payload = std::mem::take(&mut self.payload);
+        let object = sealed::seal(keys, self.object_type, self.pack, &payload, &directory, 0);
+        let payload_len = payload.len();
+        drop(payload);
+        self.check(keys, &object, payload_len, &directory).map_err(|source| Error::PackFaulty { source })?;
         Ok(object)
     }
 
-    fn check(&self, keys: &Keys, object: &[u8]) -> std::result::Result<(), FormatError> {
-        let opened = sealed::open(keys, self.object_type, Some(self.pack), object)?;
-        let payload = opened.payload();
-        let directory = chunk::decode_directory(opened.directory(), self.pack, payload.len() as u64)?;
-        if directory != self.directory {
-            return Err(FormatError::Mismatch { what: "pack directory" });
-        }
-        for Packed { kind, chunk } in directory {
+    /// Opens segment by segment, so that the plaintext is never there as a whole.
+    fn check(
+        &self,
+        keys: &Keys,
+        object: &[u8],
+        payload_len: usize,
+        directory: &[u8],
+    ) -> std::result::Result<(), FormatError> {
+        let opener = Opener::new(keys, self.object_type, Some(self.pack), object)?;
+        let body = object.get(HEADER_BYTES..object.len() - CHECKSUM_BYTES).unwrap_or_default();
+        let mut segments = (0..).zip(body.chunks(SEALED_SEGMENT_BYTES));
+        // Plaintext from `base` on, as far as it is open.
+        let (mut plain, mut base) = (Vec::new(), 0);
+        let mut fill = |plain: &mut Vec<u8>, base: usize, end: usize| {
+            while base + plain.len() < end {
+                let (index, sealed) = segments.next().ok_or(FormatError::Short { what: "pack" })?;
+                let start = plain.len();
+                plain.extend_from_slice(sealed);
+                let len = opener.open(index, &mut plain[start..])?.len();
+                plain.truncate(start + len);
+            }
+            Ok::<_, FormatError>(())
+        };
+        for Packed { kind, chunk } in &self.directory {
             let start = chunk.hint.offset as usize;
-            let encoded = &payload[start..start + chunk.hint.len as usize];
-            let plain = chunk::open(keys, kind, chunk.id, chunk.len, encoded)?;
+            let end = start + chunk.hint.len as usize;
+            if start - base >= KEPT_BYTES {
+                plain.drain(..start - base);
+                base = start;
+            }
+            fill(&mut plain, base, end)?;
+            let opened = chunk::open(keys, *kind, chunk.id, chunk.len, &plain[start - base..end - base])?;
             match kind {
                 ChunkKind::Data => {}
-                ChunkKind::NodePage => drop(NodePage::decode(&plain, chunk.len)?),
-                ChunkKind::ExtentPage => drop(ExtentPage::decode(&plain, chunk.len)?),
+                ChunkKind::NodePage => drop(NodePage::decode(&opened, chunk.len)?),
+                ChunkKind::ExtentPage => drop(ExtentPage::decode(&opened, chunk.len)?),
             }
+        }
+        let whole = opener.header().plain_len as usize;
+        fill(&mut plain, base, whole)?;
+        let listed = plain.get(payload_len - base..payload_len - base + directory.len());
+        let trailer = plain.last_chunk().ok_or(FormatError::Short { what: "trailer" })?;
+        if listed != Some(directory) || read_trailer(trailer)? != (payload_len as u64, directory.len() as u64) {
+            return Err(FormatError::Mismatch { what: "pack directory" });
         }
         Ok(())
     }
 }
+
+/// Plaintext already checked that may lie around before it is thrown out.
+const KEPT_BYTES: usize = 1 << 20;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -167,7 +206,7 @@ mod tests {
         while !pack.is_full_for(encoded.len()) {
             pack.append(ChunkKind::NodePage, id, len, &encoded);
         }
-        let finished = pack.take();
+        let mut finished = pack.take();
         assert!(pack.is_empty() && finished.directory.len() > 30);
         let object = finished.seal(&keys).unwrap();
         assert!(object.len() <= META_PACK_BYTES + META_PACK_BYTES / 100);

@@ -43,7 +43,7 @@ struct Sink<'a> {
 
 impl Sink<'_> {
     fn store_pack(&mut self) {
-        let pack = self.pack.take();
+        let mut pack = self.pack.take();
         let object = pack.seal(self.house.repo.keys()).unwrap();
         self.index.packs.push(IndexedPack { pack: pack.pack, len: object.len() as u64 });
         self.index.chunks.extend(&pack.directory);

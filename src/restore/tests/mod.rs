@@ -269,7 +269,7 @@ impl Filler {
         if writer.is_empty() {
             return;
         }
-        let pack = writer.take();
+        let mut pack = writer.take();
         self.objects.push((pack_name(pack.pack), pack.seal(&self.keys).unwrap()));
         if is_metadata {
             self.pages.push(pack_name(pack.pack));
