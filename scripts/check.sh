@@ -77,7 +77,7 @@ sum_tests() {
 
 step "packages and /dev/fuse" scripts/needs.sh test
 step "object servers" scripts/servers.sh all
-[ ! -e scripts/tools.sh ] || step "other tools" scripts/tools.sh
+step "other tools" scripts/tools.sh
 step "format" cargo fmt --all --check
 step "licences and duplicates" python3 scripts/licences.py
 if cargo clippy --version >/dev/null 2>&1; then

@@ -121,7 +121,7 @@ impl<'a> Collector<'a> {
 
     fn take(&mut self, outcome: Outcome) -> Result<(), Error> {
         match outcome {
-            Outcome::Same(parent, node) => self.push(&parent, node),
+            Outcome::Same(parent, node) => self.push(&parent, *node),
             Outcome::Skipped(path, why) => {
                 self.monitor.event(Event::Skipped { path: &path, why });
                 Ok(())

@@ -44,6 +44,7 @@ use known::Known;
 use parent::OldNodes;
 use scout::Job;
 use scout::Scout;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -81,29 +82,8 @@ pub fn backup(
         // Who asks for this believes nothing: an old page may be damaged.
         known.be_wary();
     }
-    let old = partial.iter().chain(&parent).map(|snapshot| Browse::open(&chunks, &log, snapshot)).collect();
-    let old = readable(runtime, old, &known)?;
-    let draft = Snapshot {
-        id: SnapshotId(random()),
-        time: options.time,
-        host: options.host.clone(),
-        user: options.user.clone(),
-        sources,
-        tags: options.tags.clone(),
-        description: options.description.clone(),
-        program: options.program.clone(),
-        parent: parent.as_ref().map(|p| p.id),
-        root: crate::extent::ChunkRef {
-            id: crate::id::ChunkId([0; 32]),
-            len: 0,
-            hint: crate::format::extents::NOWHERE,
-        },
-        level: 0,
-        nodes: 0,
-        bytes: 0,
-        with_xattrs: 0,
-        figures: crate::format::record::Figures::default(),
-    };
+    let old = open_old(&chunks, &log, runtime, &known, partial.iter().chain(&parent))?;
+    let draft = draft(&options, sources, parent.as_ref());
     let shop = Shop {
         keys: repo.keys().clone(),
         chunker: repo.chunker(),
@@ -132,6 +112,57 @@ pub fn backup(
     Ok(summary)
 }
 
+/// Opens the snapshots to compare with and notes their pages as known.
+fn open_old<'a>(
+    chunks: &Arc<Chunks>,
+    log: &Log,
+    runtime: &Handle,
+    known: &Known,
+    snapshots: impl Iterator<Item = &'a Snapshot>,
+) -> Result<Vec<Browse>, Error> {
+    let mut old = Vec::new();
+    for snapshot in snapshots {
+        let browse = Browse::open(chunks, log, snapshot);
+        match parent::pages_of(runtime, &browse) {
+            Ok(pages) => pages.iter().filter(|page| known.is_usable(&page.hint)).for_each(|page| known.add(page)),
+            Err(error) if error.is_transient() => return Err(error.into()),
+            Err(error) => {
+                // A damaged parent costs time, not the backup.
+                known.be_wary();
+                tracing::warn!(snapshot = %snapshot.id, error = %crate::monitor::chain(&error), "Parent cannot be read");
+                continue;
+            }
+        }
+        old.push(browse);
+    }
+    Ok(old)
+}
+
+/// The snapshot that is going to be, without its tree.
+fn draft(options: &Options, sources: Vec<Vec<u8>>, parent: Option<&Snapshot>) -> Snapshot {
+    Snapshot {
+        id: SnapshotId(random()),
+        time: options.time,
+        host: options.host.clone(),
+        user: options.user.clone(),
+        sources,
+        tags: options.tags.clone(),
+        description: options.description.clone(),
+        program: options.program.clone(),
+        parent: parent.map(|p| p.id),
+        root: crate::extent::ChunkRef {
+            id: crate::id::ChunkId([0; 32]),
+            len: 0,
+            hint: crate::format::extents::NOWHERE,
+        },
+        level: 0,
+        nodes: 0,
+        bytes: 0,
+        with_xattrs: 0,
+        figures: crate::format::record::Figures::default(),
+    }
+}
+
 /// The snapshot to compare with, and the unfinished one to go on from.
 fn choose_parent(
     log: &Log,
@@ -149,28 +180,6 @@ fn choose_parent(
     let partials = log.partials();
     let partial = partials.iter().rev().find(fits).filter(|p| since.is_none_or(|since| p.time > since));
     Ok((parent.cloned(), partial.copied().cloned()))
-}
-
-/// Those of the old snapshots that can be read; notes their pages as known. A damaged one costs time, not the backup.
-fn readable(runtime: &Handle, mut snapshots: Vec<Browse>, known: &Known) -> Result<Vec<Browse>, Error> {
-    let mut fault = None;
-    snapshots.retain(|browse| match parent::pages_of(runtime, browse) {
-        Ok(pages) => {
-            pages.iter().filter(|page| known.is_usable(&page.hint)).for_each(|page| known.add(page));
-            true
-        }
-        Err(error) if error.is_transient() => {
-            fault = Some(error);
-            false
-        }
-        Err(error) => {
-            let (id, error) = (browse.snapshot().id, crate::monitor::chain(&error));
-            tracing::warn!(snapshot = %id, error, "Parent cannot be read");
-            known.be_wary();
-            false
-        }
-    });
-    fault.map_or(Ok(snapshots), |error| Err(error.into()))
 }
 
 /// Where the nodes come from, and who counts them beforehand.

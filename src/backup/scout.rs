@@ -206,7 +206,7 @@ impl<'a> Scout<'a> {
             && self.old.is_whole(old.node(), &self.shop.known)?
         {
             let node = old.node().clone();
-            return line.push(Task::Done(Outcome::Same(found.parent().clone(), node)), 0);
+            return line.push(Task::Done(Outcome::Same(found.parent().clone(), Box::new(node))), 0);
         }
         if found.stat.is_file() && found.stat.size > LARGE_BYTES {
             line.send()?;

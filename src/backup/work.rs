@@ -56,7 +56,7 @@ pub(super) struct NodeDraft {
 /// Something in the order of the tree.
 pub(super) enum Outcome {
     /// A node as it stood in the parent.
-    Same(Arc<[u8]>, Node),
+    Same(Arc<[u8]>, Box<Node>),
     /// A new or changed node. With a fault if it changed while it was read, or if something of it could not be read.
     Read(Box<NodeDraft>, Option<source::Error>),
     /// A node that could not be read.

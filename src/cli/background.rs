@@ -30,6 +30,8 @@ pub(super) fn start(given: &Given) -> Result<Exit> {
     for name in VARIABLES {
         command.env_remove(name);
     }
+    // Memory of freed segments is shared by all threads instead of kept for each: measured 151 instead of 187 MiB.
+    command.env("MALLOC_ARENA_MAX", "2");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
     let mut child = command.spawn().map_err(Fault::Background)?;
     if let Some(mut stdin) = child.stdin.take() {

@@ -39,7 +39,7 @@ pub struct ChunksOptions {
 
 impl Default for ChunksOptions {
     fn default() -> ChunksOptions {
-        ChunksOptions { memory_bytes: 96 << 20 }
+        ChunksOptions { memory_bytes: 64 << 20 }
     }
 }
 

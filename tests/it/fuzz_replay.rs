@@ -36,6 +36,7 @@ use bygone::meta::Xattr;
 use bygone::repo::Repo;
 use bygone::repo::pack_name;
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
@@ -74,6 +75,24 @@ fn mutations_neither_panic_nor_take_memory() {
         let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         assert!(output.status.success(), "{target}:\n{}{}", said(&output.stdout), said(&output.stderr));
         assert!(said(&output.stdout).contains("1 passed"), "{target} was not replayed");
+    }
+}
+
+#[test]
+fn every_target_has_a_file_and_seeds() {
+    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz");
+    let names = |folder: &str| -> BTreeSet<String> {
+        let entries = fs::read_dir(fuzz.join(folder)).unwrap().map(|entry| entry.unwrap().path());
+        entries.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect()
+    };
+    let known: BTreeSet<String> = entry::TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert_eq!(names("targets"), known);
+    assert_eq!(names("corpus"), known);
+    let manifest = fs::read_to_string(fuzz.join("Cargo.toml")).unwrap();
+    for name in known {
+        assert!(manifest.contains(&format!("path = \"targets/{name}.rs\"")), "{name}");
+        let target = fs::read_to_string(fuzz.join("targets").join(format!("{name}.rs"))).unwrap();
+        assert!(target.contains(&format!("entry::run(\"{name}\"")), "{name}");
     }
 }
 

@@ -96,7 +96,7 @@ fn golden_repositories_are_read() {
     for name in found {
         let expected = fs::read_to_string(data().join(&name).join("listing")).unwrap();
         let repository = data().join(&name).join("repository");
-        for password in [&PASSWORD[..], b"another"] {
+        for password in [PASSWORD, b"another"] {
             let (read, source) = runtime.block_on(async {
                 let password = Password::new(password.to_vec());
                 let repo = Repo::open(open_store(&repository), &password).await.unwrap();
