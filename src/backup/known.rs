@@ -51,6 +51,7 @@ pub(super) struct Known {
     /// True if there are packs that are going to be removed.
     some_go: bool,
     is_wary: AtomicBool,
+    has_losses: AtomicBool,
     fresh: Mutex<Fresh>,
     index: OnceLock<KnownChunks>,
     loading: Mutex<()>,
@@ -69,9 +70,9 @@ impl Known {
         let listed = runtime.block_on(repo.store().list("packs"))?;
         let packs = listed.iter().filter_map(|stored| Some((repo::pack_of(&stored.name)?, stored.len)));
         let (going, packs): (HashMap<_, _>, _) = packs.partition(|(pack, _)| marked.contains(pack));
-        let (some_go, is_wary) = (!going.is_empty(), AtomicBool::new(false));
+        let (some_go, is_wary, has_losses) = (!going.is_empty(), AtomicBool::new(false), AtomicBool::new(false));
         let (fresh, index, loading) = (Mutex::default(), OnceLock::new(), Mutex::default());
-        Ok(Known { repo, runtime, marked, packs, some_go, is_wary, fresh, index, loading })
+        Ok(Known { repo, runtime, marked, packs, some_go, is_wary, has_losses, fresh, index, loading })
     }
 
     fn fresh(&self) -> MutexGuard<'_, Fresh> {
@@ -89,13 +90,23 @@ impl Known {
         self.packs.get(&hint.pack).is_some_and(|len| *len >= needed)
     }
 
-    /// Something of the repository was found lost: from now on all pages are stored anew, and large files are looked
-    /// into.
+    /// Old pages are not to be believed: from now on all pages are stored anew, and large files are looked into.
     pub(super) fn be_wary(&self) {
         self.is_wary.store(true, Ordering::Relaxed);
     }
 
-    /// True if something was found lost.
+    /// Something that the parent leads to is nowhere to be found.
+    pub(super) fn note_loss(&self) {
+        self.be_wary();
+        self.has_losses.store(true, Ordering::Relaxed);
+    }
+
+    /// True if something of the parent was found lost.
+    pub(super) fn has_losses(&self) -> bool {
+        self.has_losses.load(Ordering::Relaxed)
+    }
+
+    /// True if old pages are not to be believed.
     pub(super) fn is_wary(&self) -> bool {
         self.is_wary.load(Ordering::Relaxed)
     }

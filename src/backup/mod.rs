@@ -104,7 +104,7 @@ pub fn backup(
     let mut summary = collector.finish()?;
     summary.nodes_removed = removed;
     summary.resumed = resumed;
-    summary.found_losses = shop.known.is_wary() && options.parent != Parent::None;
+    summary.found_losses = shop.known.has_losses();
     summary.parent = parent.map(|p| p.id);
     if !options.dry_run {
         salvage::mark_finished(author)?;
@@ -128,7 +128,7 @@ fn open_old<'a>(
             Err(error) if error.is_transient() => return Err(error.into()),
             Err(error) => {
                 // A damaged parent costs time, not the backup.
-                known.be_wary();
+                known.note_loss();
                 tracing::warn!(snapshot = %snapshot.id, error = %crate::monitor::chain(&error), "Parent cannot be read");
                 continue;
             }

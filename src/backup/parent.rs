@@ -9,6 +9,7 @@ use crate::extent::Extent;
 use crate::format::page::compare_keys;
 use crate::meta::Content;
 use crate::meta::Node;
+use crate::path::Show;
 use crate::repo;
 use crate::repo::Chunks;
 use crate::repo::Result;
@@ -135,29 +136,44 @@ impl OldNodes {
         Ok(())
     }
 
-    /// True if all a node refers to is there, as far as can be told without reading it. The pages of a large file are
-    /// looked into only if something is known to be lost.
+    /// True if all a node refers to is where it should be, as far as can be told without reading it. The pages of a
+    /// large file are looked into only if something is known to be lost or going to be.
     pub(super) fn is_whole(&mut self, node: &Node, known: &Known) -> Result<bool> {
-        let is_there = match &node.content {
-            Content::Empty | Content::Inline(_) => true,
-            Content::Chunk(chunk) | Content::Extents { root: chunk, .. } => known.is_usable(&chunk.hint),
+        let absent = match &node.content {
+            Content::Empty | Content::Inline(_) => None,
+            Content::Chunk(chunk) | Content::Extents { root: chunk, .. } => {
+                Some(*chunk).filter(|chunk| !known.is_usable(&chunk.hint))
+            }
         };
-        if !is_there {
-            known.be_wary();
+        let absent = match (absent, &node.content) {
+            (None, Content::Extents { .. }) if known.must_look_inside() => match self.absent_in(&node.content, known) {
+                Ok(absent) => absent,
+                Err(error) => return self.survive(error).map(|()| false),
+            },
+            (absent, _) => absent,
+        };
+        let Some(chunk) = absent else { return Ok(true) };
+        tracing::warn!(name = %Show(&node.name), pack = %chunk.hint.pack, "Pack of unchanged content is gone");
+        known.be_wary();
+        if known.get(chunk.id, chunk.len)?.is_none() {
+            known.note_loss();
         }
-        if !is_there || !known.must_look_inside() || !matches!(node.content, Content::Extents { .. }) {
-            return Ok(is_there);
-        }
-        let content = &node.content;
-        let all_there = self.runtime.block_on(self.chunks.ask(|pages| {
-            let mut all_there = true;
+        Ok(false)
+    }
+
+    /// A chunk of a large file that is not where it should be.
+    fn absent_in(&self, content: &Content, known: &Known) -> Result<Option<ChunkRef>> {
+        self.runtime.block_on(self.chunks.ask(|pages| {
+            let mut absent = None;
             pieces(pages, content, 0..content.len(), &mut |piece| {
-                all_there &= !matches!(piece.extent, Extent::Data(chunk) if !known.is_usable(&chunk.hint));
-                all_there
+                absent = match piece.extent {
+                    Extent::Data(chunk) if !known.is_usable(&chunk.hint) => Some(chunk),
+                    _ => None,
+                };
+                absent.is_none()
             })?;
-            Ok(all_there)
-        }));
-        all_there.or_else(|error| self.survive(error).map(|()| false))
+            Ok(absent)
+        }))
     }
 }
 

@@ -198,7 +198,7 @@ impl<'a> Scout<'a> {
     fn found(&mut self, found: Found, line: &mut Line<'_>, buffer: &mut Vec<u8>) -> Result<(), Error> {
         let old = self.old.take(found.parent(), &found.name)?;
         if self.old.is_damaged {
-            self.shop.known.be_wary();
+            self.shop.known.note_loss();
         }
         let is_new = old.is_none();
         if let Some(old) = old

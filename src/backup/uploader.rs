@@ -82,9 +82,10 @@ impl<'a> Uploader<'a> {
         Ok(self.known.get(id, len)?)
     }
 
-    /// Notes packs that an earlier run stored without naming them in an index.
+    /// Notes packs that an earlier run stored without naming them in an index. Pages are not taken: they may lead to
+    /// packs that never came to be stored.
     pub(super) fn adopt(&mut self, pack: IndexedPack, chunks: Vec<chunk::Packed>) {
-        if self.known.is_marked(pack.pack) {
+        if self.known.is_marked(pack.pack) || chunks.iter().any(|line| line.kind.is_metadata()) {
             return;
         }
         chunks.iter().for_each(|line| self.known.add(&line.chunk));

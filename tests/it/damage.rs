@@ -59,7 +59,7 @@ struct Damage {
 
 /// What must be whole for a node to be read.
 #[derive(Default)]
-struct Needs {
+pub(crate) struct Needs {
     /// Pages of each snapshot.
     pages: BTreeMap<SnapshotId, Vec<Locator>>,
     /// Contents of each file.
@@ -143,7 +143,15 @@ impl Healthy {
     }
 }
 
-async fn needs_of(repo: &Repo) -> Needs {
+impl Needs {
+    /// Every pack that a page leads to.
+    pub(crate) fn packs(&self) -> BTreeSet<String> {
+        self.pages.values().chain(self.files.values()).flatten().map(|hint| pack_name(hint.pack)).collect()
+    }
+}
+
+/// What every node of a repository that is whole needs.
+pub(crate) async fn needs_of(repo: &Repo) -> Needs {
     let log = Log::read(repo).await.unwrap();
     let chunks = Chunks::new(repo, &ChunksOptions::default());
     let mut needs = Needs::default();

@@ -1,5 +1,6 @@
 //! Stores, sources and disks that fail: what was stored before stays as it was, and the next run makes up for it.
 
+use crate::damage::needs_of;
 use crate::drive::mount_latest;
 use crate::house::House;
 use crate::house::noise;
@@ -100,6 +101,13 @@ impl Before {
                 None => assert!(below(self, told) == below(self, now), "{what}: the new snapshot is not the source"),
             }
         }
+        // No page leads astray: drives would have to load the index.
+        let packs = self.house.runtime.block_on(async {
+            let repo = Repo::open(objects.clone(), &password()).await.unwrap();
+            needs_of(&repo).await.packs()
+        });
+        let there = objects.names("packs/");
+        assert!(packs.iter().all(|pack| there.contains(pack)), "{what}: a page leads to a pack that is not there");
         said.snapshots.len() - 1
     }
 

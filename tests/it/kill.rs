@@ -5,9 +5,15 @@ use crate::house::open_store;
 use crate::house::password;
 use crate::program::Program;
 use crate::truth::Said;
+use crate::truth::Told;
 use crate::truth::listen;
+use crate::truth::read_snapshot;
+use bygone::browse::Browse;
 use bygone::chunker::Sizes;
 use bygone::crypto::password::Cost;
+use bygone::id::SnapshotId;
+use bygone::repo::Chunks;
+use bygone::repo::ChunksOptions;
 use bygone::repo::InitOptions;
 use bygone::repo::Repo;
 use bygone::store::AnyStore;
@@ -81,6 +87,22 @@ impl World {
         self.runtime.block_on(listen(self.store.clone())).unwrap()
     }
 
+    /// Reads the newest snapshot and the oldest one: packs do not change, so now and then all of them is enough.
+    fn look(&self, known: &BTreeMap<SnapshotId, Told>) {
+        self.runtime.block_on(async {
+            let (repo, log) = Repo::open_with_log(self.store.clone(), &password()).await.unwrap();
+            assert!(log.problems.is_empty(), "{:?}", log.problems);
+            let snapshots = log.snapshots();
+            assert!(known.keys().all(|id| snapshots.iter().any(|snapshot| snapshot.id == *id)));
+            let chunks = Chunks::new(&repo, &ChunksOptions::default());
+            for snapshot in [snapshots[0], snapshots[snapshots.len() - 1]] {
+                let told = read_snapshot(&Browse::open(&chunks, &log, snapshot)).await;
+                assert!(told.faults.is_empty(), "{:?}", told.faults);
+                assert!(known.get(&snapshot.id).is_none_or(|before| *before == told), "a snapshot has changed");
+            }
+        });
+    }
+
     /// Bytes in packs, and in all.
     fn bytes(&self) -> (u64, u64) {
         let listed = self.runtime.block_on(self.store.list("")).unwrap();
@@ -103,9 +125,10 @@ fn killed_at_any_moment() {
     let mut known: BTreeMap<_, _> = world.listen().snapshots;
     assert_eq!(known.len(), 1);
     let (first, _) = world.bytes();
-    // How long a run with something to do takes: kills are spread over twice that, because machines differ.
+    // How long a run with something to do takes: kills are spread over that. It follows what happens, because the
+    // machine has other things to do as well.
     world.change(1);
-    let whole = world.backup();
+    let mut whole = world.backup();
     let (mut killed, mut finished, mut stored) = (0, 0, 0);
     for kill in 0..KILLS {
         if kill % 4 == 0 {
@@ -114,24 +137,27 @@ fn killed_at_any_moment() {
         }
         let mut child = world.start();
         // Evenly spread, and in no order that follows the changes.
-        let moment = whole.mul_f64(f64::from(kill * 77 % KILLS) / f64::from(KILLS) * 1.2);
-        std::thread::sleep(moment);
+        std::thread::sleep(whole.mul_f64(f64::from(kill * 77 % KILLS) / f64::from(KILLS)));
         child.kill().unwrap();
         if child.wait().unwrap().success() {
-            finished += 1
+            finished += 1;
+            whole = whole.mul_f64(0.85);
         } else {
-            killed += 1
+            killed += 1;
+            whole = whole.mul_f64(1.05);
         }
         if kill % 10 == 9 {
             world.backup();
         }
-        if kill % 5 == 4 {
+        if kill % 25 == 24 {
             let said = world.listen();
             assert!(said.complaints().is_empty(), "after {} kills: {:?}", kill + 1, said.complaints());
             for (id, told) in &known {
                 assert!(said.snapshots.get(id) == Some(told), "after {} kills a snapshot has changed", kill + 1);
             }
             known = said.snapshots;
+        } else {
+            world.look(&known);
         }
     }
     world.backup();

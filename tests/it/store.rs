@@ -12,7 +12,6 @@ use crate::servers::Answer;
 use crate::servers::Server;
 use crate::servers::Stub;
 use crate::servers::azurite;
-use crate::servers::free_port;
 use crate::servers::moto;
 use bygone::monitor::chain;
 use bygone::store::AnyStore;
