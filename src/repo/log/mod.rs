@@ -1,16 +1,15 @@
 //! The log of a repository: reading all chains with two requests each, and appending to one's own.
 
-use crate::crypto::random;
+mod append;
+
 use crate::format::record::Event;
 use crate::format::record::Record;
-use crate::format::record::Seen;
 use crate::format::record::Snapshot;
 use crate::format::sealed;
 use crate::format::sealed::ObjectType;
 use crate::id::ObjectId;
 use crate::id::SnapshotId;
 use crate::id::WriterId;
-use crate::meta::Time;
 use crate::repo::Error;
 use crate::repo::Repo;
 use crate::repo::Result;
@@ -18,7 +17,6 @@ use crate::state::Head;
 use crate::state::State;
 use crate::store;
 use crate::store::AnyStore;
-use crate::store::ErrorKind;
 use bytes::Bytes;
 use futures::future::join_all;
 use std::collections::BTreeMap;
@@ -29,12 +27,10 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
+pub use append::Author;
+
 /// Highest number of a record: ten digits.
 const SEQ_MAX: u64 = 9_999_999_999;
-/// Shortest plaintext of a record object: hides how much a record says.
-const RECORD_BYTES_MIN: u64 = 4 << 10;
-/// Two processes can meet at the end of a chain; after this many collisions something else is wrong.
-const APPEND_TRIES_MAX: usize = 100;
 
 /// Something about the log that should not be so. The rest of the log is used all the same.
 #[derive(Debug, thiserror::Error)]
@@ -352,115 +348,4 @@ async fn read_record(repo: &Repo, fetched: &Mutex<Sealed>, writer: WriterId, seq
         .and_then(|opened| Record::decode(opened.payload(), repo.config().repository, writer, seq))
         .map_err(|source| Error::Object { object: name, source })?;
     Ok((record, *blake3::hash(&bytes).as_bytes()))
-}
-
-/// Who appends: the state of this machine and its identity (so that a cloned disk gets a chain of its own).
-#[derive(Debug, Clone, Copy)]
-pub struct Author<'a> {
-    /// Local state; its lock is held while appending.
-    pub state: &'a State,
-    /// Something that differs between machines, like the machine id.
-    pub machine: &'a [u8],
-}
-
-impl Log {
-    /// Appends an event to the chain of this machine. When it returns, the event is part of the repository.
-    pub async fn append(
-        repo: &Repo,
-        author: Author<'_>,
-        time: Time,
-        event: Event,
-        root_page: Vec<u8>,
-    ) -> Result<WriterId> {
-        author.state.lock()?;
-        let result = append_locked(repo, author, time, event, root_page).await;
-        author.state.unlock()?;
-        result
-    }
-}
-
-async fn append_locked(
-    repo: &Repo,
-    author: Author<'_>,
-    time: Time,
-    event: Event,
-    root_page: Vec<u8>,
-) -> Result<WriterId> {
-    let mut log = Log::read(repo).await?;
-    let known = author.state.heads()?;
-    let mut writer = author.state.writer(author.machine)?;
-    // A chain whose end was cut off or cannot be read is not continued: a second record of the same number would
-    // hide what happened. A new chain is.
-    if let Some(mine) = writer {
-        let chain = log.chains.get(&mine);
-        let whole = chain.is_none_or(|chain| chain.head.is_some_and(|(seq, _)| seq == chain.last));
-        let behind = known.iter().any(|h| h.writer == mine && chain.is_none_or(|c| c.last < h.seq));
-        if !whole || behind {
-            writer = None;
-        }
-    }
-    let writer = match writer {
-        Some(writer) => writer,
-        None => {
-            let fresh = WriterId(random());
-            author.state.set_writer(author.machine, fresh)?;
-            fresh
-        }
-    };
-    for _ in 0..APPEND_TRIES_MAX {
-        let record = next_record(repo, &log, writer, time, event.clone(), root_page.clone());
-        let name = record_name(writer, record.seq);
-        let fault = |source| Error::Object { object: name.clone(), source };
-        let payload = record.encode().map_err(fault)?;
-        let object = sealed::seal(repo.keys(), ObjectType::Record, ObjectId(random()), &payload, &[], RECORD_BYTES_MIN);
-        let hash = *blake3::hash(&object).as_bytes();
-        match repo.store().put_new(&name, object.into()).await {
-            Ok(()) => {
-                author.state.remember(Head { writer, seq: record.seq, hash })?;
-                return Ok(writer);
-            }
-            Err(e) if e.kind == ErrorKind::AlreadyExists => log = Log::read(repo).await?,
-            Err(e) => return Err(e.into()),
-        }
-    }
-    Err(Error::Exists { location: format!("{}/{}", repo.store().location(), record_name(writer, 0)) })
-}
-
-fn next_record(repo: &Repo, log: &Log, writer: WriterId, time: Time, event: Event, root_page: Vec<u8>) -> Record {
-    let chain = log.chains.get(&writer);
-    let (seq, previous) = match chain.and_then(|chain| chain.head) {
-        Some((seq, hash)) => (seq + 1, hash),
-        None => (0, [0; 32]),
-    };
-    let events = chain.map(|chain| &chain.events);
-    let history = match Record::checkpoint_of(seq) {
-        None => events.map(|events| still_true(events, &event)).unwrap_or_default(),
-        Some(checkpoint) => events
-            .map(|events| events.range(checkpoint + 1..).map(|(seq, e)| (*seq, e.clone())).collect())
-            .unwrap_or_default(),
-    };
-    let others = log.chains.iter().filter(|(other, _)| **other != writer);
-    let seen = others.filter_map(|(w, c)| c.head.map(|(seq, hash)| Seen { writer: *w, seq, hash })).collect();
-    Record { repository: repo.config().repository, writer, seq, previous, time, event, root_page, history, seen }
-}
-
-/// What of a chain's past must stand in a checkpoint: all but snapshots it forgot itself and unfinished ones that were
-/// followed by a finished one.
-fn still_true(events: &BTreeMap<u64, Event>, next: &Event) -> Vec<(u64, Event)> {
-    let mut forgotten = HashSet::new();
-    for event in events.values() {
-        match event {
-            Event::Forget(id) => drop(forgotten.insert(*id)),
-            Event::Recall(id) => drop(forgotten.remove(id)),
-            _ => {}
-        }
-    }
-    let newest = events.iter().rev().find(|(_, e)| matches!(e, Event::Snapshot(_))).map_or(0, |(seq, _)| *seq);
-    let done = matches!(next, Event::Snapshot(_) | Event::Partial(_));
-    let keep = |seq: u64, event: &Event| match event {
-        Event::Snapshot(s) => !forgotten.contains(&s.id),
-        Event::Partial(_) => seq > newest && !done,
-        Event::Forget(_) | Event::Recall(_) | Event::Mark(_) | Event::Sweep(_) => true,
-    };
-    events.iter().filter(|(seq, event)| keep(**seq, event)).map(|(seq, event)| (*seq, event.clone())).collect()
 }
