@@ -1,11 +1,12 @@
-//! AES-256-GCM behind one door. Bulk segments go through aws-lc-rs, measured six times as fast per core as the
-//! portable `aes-gcm`, which serves where aws-lc is not available and as the cross-check in the tests.
+//! AES-256-GCM behind one door. Bulk segments go through aws-lc-rs where it is built (feature `aws-lc`, on unless
+//! switched off), for it is several times as fast per core as the portable `aes-gcm`; that one seals password slots,
+//! serves everything where aws-lc cannot be built, and is the cross-check in the tests. `scripts/bench/aead` measures
+//! what the difference is worth.
 
-use aws_lc_rs::aead::AES_256_GCM;
-use aws_lc_rs::aead::Aad;
-use aws_lc_rs::aead::LessSafeKey;
-use aws_lc_rs::aead::Nonce;
-use aws_lc_rs::aead::UnboundKey;
+#[cfg(feature = "aws-lc")]
+pub use native::Aead;
+#[cfg(not(feature = "aws-lc"))]
+pub use portable::Aead;
 
 /// Bytes a tag adds to each sealed message.
 pub const TAG_BYTES: usize = 16;
@@ -17,41 +18,54 @@ pub const NONCE_BYTES: usize = 12;
 #[error("authentication failed")]
 pub struct Forged;
 
-/// One key, ready to seal and open. The caller never uses a nonce twice.
-pub struct Aead(LessSafeKey);
+/// Through aws-lc.
+#[cfg(feature = "aws-lc")]
+pub mod native {
+    use super::Forged;
+    use super::NONCE_BYTES;
+    use super::TAG_BYTES;
+    use aws_lc_rs::aead::AES_256_GCM;
+    use aws_lc_rs::aead::Aad;
+    use aws_lc_rs::aead::LessSafeKey;
+    use aws_lc_rs::aead::Nonce;
+    use aws_lc_rs::aead::UnboundKey;
 
-impl Aead {
-    /// Prepares a key.
-    pub fn new(key: &[u8; 32]) -> Aead {
-        let unbound = UnboundKey::new(&AES_256_GCM, key).expect("32 bytes are an AES-256 key");
-        Aead(LessSafeKey::new(unbound))
-    }
+    /// One key, ready to seal and open. The caller never uses a nonce twice.
+    pub struct Aead(LessSafeKey);
 
-    /// Encrypts in place and returns the tag.
-    pub fn seal(&self, nonce: [u8; NONCE_BYTES], aad: &[u8], message: &mut [u8]) -> [u8; TAG_BYTES] {
-        let nonce = Nonce::assume_unique_for_key(nonce);
-        let tag = self
-            .0
-            .seal_in_place_separate_tag(nonce, Aad::from(aad), message)
-            .expect("segments are far below the length limit of GCM");
-        let mut out = [0; TAG_BYTES];
-        out.copy_from_slice(tag.as_ref());
-        out
-    }
+    impl Aead {
+        /// Prepares a key.
+        pub fn new(key: &[u8; 32]) -> Aead {
+            let unbound = UnboundKey::new(&AES_256_GCM, key).expect("32 bytes are an AES-256 key");
+            Aead(LessSafeKey::new(unbound))
+        }
 
-    /// Decrypts `message || tag` in place; the plaintext is the returned front part.
-    pub fn open<'a>(
-        &self,
-        nonce: [u8; NONCE_BYTES],
-        aad: &[u8],
-        message_and_tag: &'a mut [u8],
-    ) -> Result<&'a mut [u8], Forged> {
-        let nonce = Nonce::assume_unique_for_key(nonce);
-        self.0.open_in_place(nonce, Aad::from(aad), message_and_tag).map_err(|_| Forged)
+        /// Encrypts in place and returns the tag.
+        pub fn seal(&self, nonce: [u8; NONCE_BYTES], aad: &[u8], message: &mut [u8]) -> [u8; TAG_BYTES] {
+            let nonce = Nonce::assume_unique_for_key(nonce);
+            let tag = self
+                .0
+                .seal_in_place_separate_tag(nonce, Aad::from(aad), message)
+                .expect("segments are far below the length limit of GCM");
+            let mut out = [0; TAG_BYTES];
+            out.copy_from_slice(tag.as_ref());
+            out
+        }
+
+        /// Decrypts `message || tag` in place; the plaintext is the returned front part.
+        pub fn open<'a>(
+            &self,
+            nonce: [u8; NONCE_BYTES],
+            aad: &[u8],
+            message_and_tag: &'a mut [u8],
+        ) -> Result<&'a mut [u8], Forged> {
+            let nonce = Nonce::assume_unique_for_key(nonce);
+            self.0.open_in_place(nonce, Aad::from(aad), message_and_tag).map_err(|_| Forged)
+        }
     }
 }
 
-/// The portable implementation, same construction.
+/// In Rust alone, same construction.
 pub mod portable {
     use super::Forged;
     use super::NONCE_BYTES;
@@ -60,29 +74,36 @@ pub mod portable {
     use aes_gcm::KeyInit;
     use aes_gcm::aead::AeadInOut;
 
-    /// Encrypts in place and returns the tag.
-    pub fn seal(key: &[u8; 32], nonce: [u8; NONCE_BYTES], aad: &[u8], message: &mut [u8]) -> [u8; TAG_BYTES] {
-        let cipher = Aes256Gcm::new(key.into());
-        let tag = cipher
-            .encrypt_inout_detached(&nonce.into(), aad, message.into())
-            .expect("segments are far below the length limit of GCM");
-        tag.into()
-    }
+    /// One key, ready to seal and open. The caller never uses a nonce twice.
+    pub struct Aead(Aes256Gcm);
 
-    /// Decrypts in place.
-    pub fn open(
-        key: &[u8; 32],
-        nonce: [u8; NONCE_BYTES],
-        aad: &[u8],
-        message: &mut [u8],
-        tag: [u8; TAG_BYTES],
-    ) -> Result<(), Forged> {
-        let cipher = Aes256Gcm::new(key.into());
-        cipher.decrypt_inout_detached(&nonce.into(), aad, message.into(), &tag.into()).map_err(|_| Forged)
+    impl Aead {
+        /// Prepares a key.
+        pub fn new(key: &[u8; 32]) -> Aead {
+            Aead(Aes256Gcm::new(key.into()))
+        }
+
+        /// Encrypts in place and returns the tag.
+        pub fn seal(&self, nonce: [u8; NONCE_BYTES], aad: &[u8], message: &mut [u8]) -> [u8; TAG_BYTES] {
+            let tag = self.0.encrypt_inout_detached(&nonce.into(), aad, message.into());
+            tag.expect("segments are far below the length limit of GCM").into()
+        }
+
+        /// Decrypts `message || tag` in place; the plaintext is the returned front part.
+        pub fn open<'a>(
+            &self,
+            nonce: [u8; NONCE_BYTES],
+            aad: &[u8],
+            message_and_tag: &'a mut [u8],
+        ) -> Result<&'a mut [u8], Forged> {
+            let (message, tag) = message_and_tag.split_last_chunk_mut::<TAG_BYTES>().ok_or(Forged)?;
+            let opened = self.0.decrypt_inout_detached(&nonce.into(), aad, (&mut *message).into(), &(*tag).into());
+            opened.map(|()| message).map_err(|_| Forged)
+        }
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "aws-lc"))]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
@@ -107,10 +128,10 @@ mod tests {
         ));
         let tag = unhex("76fc6ece0f4e1768cddf8853bb2d551b");
         let mut fast = plain.clone();
-        assert_eq!(Aead::new(&key).seal(nonce, &aad, &mut fast).to_vec(), tag);
+        assert_eq!(native::Aead::new(&key).seal(nonce, &aad, &mut fast).to_vec(), tag);
         assert_eq!(fast, sealed);
         let mut slow = plain.clone();
-        assert_eq!(portable::seal(&key, nonce, &aad, &mut slow).to_vec(), tag);
+        assert_eq!(portable::Aead::new(&key).seal(nonce, &aad, &mut slow).to_vec(), tag);
         assert_eq!(slow, sealed);
     }
 
@@ -119,16 +140,18 @@ mod tests {
         for len in [0, 1, 15, 16, 17, 65_536] {
             let key: [u8; 32] = crate::crypto::random();
             let plain: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
+            let (native, portable) = (native::Aead::new(&key), portable::Aead::new(&key));
             let mut message = plain.clone();
-            let tag = Aead::new(&key).seal([1; 12], b"aad", &mut message);
-            let mut other = message.clone();
-            portable::open(&key, [1; 12], b"aad", &mut other, tag).unwrap();
-            assert_eq!(other, plain);
-            let mut joined = [&message[..], &tag].concat();
-            assert_eq!(Aead::new(&key).open([1; 12], b"aad", &mut joined.clone()).unwrap(), &plain);
-            joined[len / 2] ^= 1;
-            assert_eq!(Aead::new(&key).open([1; 12], b"aad", &mut joined), Err(Forged));
-            assert_eq!(portable::open(&key, [2; 12], b"aad", &mut message, tag), Err(Forged));
+            let tag = native.seal([1; 12], b"aad", &mut message);
+            let joined = [&message[..], &tag].concat();
+            assert_eq!(native.open([1; 12], b"aad", &mut joined.clone()).unwrap(), &plain);
+            assert_eq!(portable.open([1; 12], b"aad", &mut joined.clone()).unwrap(), &plain);
+            assert_eq!(portable.open([2; 12], b"aad", &mut joined.clone()), Err(Forged));
+            let mut flipped = joined;
+            flipped[len / 2] ^= 1;
+            assert_eq!(native.open([1; 12], b"aad", &mut flipped.clone()), Err(Forged));
+            assert_eq!(portable.open([1; 12], b"aad", &mut flipped), Err(Forged));
         }
+        assert_eq!(portable::Aead::new(&[0; 32]).open([0; 12], b"", &mut [0; TAG_BYTES - 1]), Err(Forged));
     }
 }

@@ -64,7 +64,7 @@ pub fn encode(
     secret[..32].copy_from_slice(master.expose());
     secret[32..64].copy_from_slice(&config.hash());
     secret[64..].copy_from_slice(&now_secs.to_le_bytes());
-    let tag = portable::seal(&kek, [0; 12], &out, &mut secret);
+    let tag = portable::Aead::new(&kek).seal([0; 12], &out, &mut secret);
     kek.zeroize();
     out.extend_from_slice(&secret);
     out.extend_from_slice(&tag);
@@ -104,15 +104,15 @@ pub fn unlock(bytes: &[u8], slot: ObjectId, config: &Config, password: &Password
     if !bool::from(commitment.ct_eq(&committed)) {
         return Ok(Unlocked::WrongPassword);
     }
-    let mut secret: [u8; SECRET_BYTES] = r.array("sealed key")?;
-    let opened = portable::open(&kek, [0; 12], &bytes[..CLEAR_BYTES], &mut secret, r.array("tag")?);
+    let mut sealed: [u8; SECRET_BYTES + TAG_BYTES] = r.array("sealed key")?;
+    let opened = portable::Aead::new(&kek).open([0; 12], &bytes[..CLEAR_BYTES], &mut sealed).map(|_| ());
     kek.zeroize();
     opened.map_err(|_| FormatError::Segment { index: 0 })?;
-    let mut r = Reader::new(&secret);
+    let mut r = Reader::new(&sealed[..SECRET_BYTES]);
     let master = MasterKey::from_bytes(r.array("master key")?);
     let config_hash: [u8; 32] = r.array("config hash")?;
     let created_secs = r.u64("creation time")?.cast_signed();
-    secret.zeroize();
+    sealed.zeroize();
     if config_hash != config.hash() {
         return Err(FormatError::Mismatch { what: "config of the repository" });
     }
