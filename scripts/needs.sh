@@ -1,7 +1,7 @@
 #!/bin/bash
 # Makes sure that this machine has what a task needs: installs it where apt and root (or sudo) are at hand, and otherwise
 # says exactly what is missing and who has to do what. Does nothing, and needs no network, when all is there.
-# usage: needs.sh [build|mount|test|bench]...
+# usage: needs.sh [build|mount|test|bench|acceptance]...
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -64,6 +64,11 @@ need_bench() {
     [ -e /usr/src/linux-source-6.1.tar.xz ] || packages+=(linux-source-6.1)
 }
 
+need_acceptance() {
+    need_test
+    [ -x /usr/bin/time ] || packages+=(time)
+}
+
 # How to become root: nothing, sudo, or no way.
 root_by() {
     if [ "$(id -u)" -eq 0 ]; then
@@ -114,18 +119,18 @@ In a container it also has to be started with: --device /dev/fuse --cap-add SYS_
 
 for task in "$@"; do
     case $task in
-        build | mount | test | bench) "need_$task" ;;
-        *) echo "usage: needs.sh [build|mount|test|bench]..." >&2; exit 2 ;;
+        build | mount | test | bench | acceptance) "need_$task" ;;
+        *) echo "usage: needs.sh [build|mount|test|bench|acceptance]..." >&2; exit 2 ;;
     esac
 done
 if [ ${#packages[@]} -gt 0 ]; then
     install
 fi
 case " $* " in
-    *" mount "* | *" test "* | *" bench "*) check_device ;;
+    *" mount "* | *" test "* | *" bench "* | *" acceptance "*) check_device ;;
 esac
 case " $* " in
-    *" build "* | *" test "* | *" bench "*)
+    *" build "* | *" test "* | *" bench "* | *" acceptance "*)
         # Apart from those who have to install packages first.
         [ ${#troubles[@]} -gt 0 ] || has_rust || troubles+=("Rust $(rust_wanted) or newer is needed; found: cargo $(rust_found cargo), rustc $(rust_found rustc).
     Debian 12: apt-get install rustc-web cargo-web      elsewhere: https://rustup.rs")
