@@ -1,0 +1,56 @@
+#!/bin/bash
+# The README's two commands on a Debian machine that has nothing: a folder made by debootstrap, in which the last commit is
+# cloned, quick-started as root, checked, and quick-started once more by an ordinary user without sudo. An hour at the most;
+# needs root, 15 GB and Debian's mirror. Certificates this machine trusts are trusted in there, too.
+# usage: fresh.sh [SUITE]       SUITE: a release of Debian (bookworm)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+suite=${1:-bookworm}
+if [ "${BYGONE_FRESH:-}" != inside ]; then
+    [ "$(id -u)" -eq 0 ] || { echo "fresh.sh has to be run by root" >&2; exit 1; }
+    command -v debootstrap >/dev/null || apt-get -q -y install --no-install-recommends debootstrap
+    # Mounts of its own, so that none can be left behind, and processes of its own, so that all end with it.
+    BYGONE_FRESH=inside exec unshare --mount --pid --fork --kill-child "$0" "$suite"
+fi
+
+mount --make-rprivate /
+root=$(mktemp -d "${TMPDIR:-/var/tmp}/bygone-fresh.XXXXXX")
+clean_up() {
+    umount -R "$root/proc" "$root/dev" 2>/dev/null || true
+    # Never through a mount into the machine itself.
+    grep -q " $root/" /proc/self/mounts || rm -rf --one-file-system "$root"
+}
+trap clean_up EXIT
+
+debootstrap --variant=minbase --include=ca-certificates,git "$suite" "$root" >/dev/null
+cp -a /etc/ssl/certs/. "$root/etc/ssl/certs/"
+cp -a /usr/local/share/ca-certificates/. "$root/usr/local/share/ca-certificates/"
+mount -t proc proc "$root/proc"
+mount --rbind /dev "$root/dev"
+mount -t tmpfs -o mode=1777 shm "$root/dev/shm"
+cp /etc/resolv.conf /etc/hosts "$root/etc/"
+[ ! -e /etc/pip.conf ] || cp /etc/pip.conf "$root/etc/"
+git clone -q --no-hardlinks . "$root/root/bygone"
+
+# in_there USER FOLDER COMMAND...: with nothing of this machine's environment.
+in_there() {
+    local user=$1 folder=$2
+    shift 2
+    chroot "$root" su - "$user" -c "cd '$folder' && SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt $*"
+}
+
+# timed WHAT COMMAND...: what it said only if it failed.
+timed() {
+    local what=$1 began=$SECONDS
+    shift
+    "$@" >"$root/tmp/said" 2>&1 || { tail -n 60 "$root/tmp/said"; echo "FAILED: $what, after $((SECONDS - began)) s"; exit 1; }
+    tail -n 3 "$root/tmp/said"
+    echo "ok: $what, $((SECONDS - began)) s"
+}
+
+timed "quick start as root" in_there root /root/bygone scripts/quickstart.sh
+timed "the gate, nothing built before" in_there root /root/bygone CARGO_TARGET_DIR=/root/gate scripts/check.sh
+chroot "$root" useradd --create-home --shell /bin/bash newcomer
+git clone -q --no-hardlinks . "$root/home/newcomer/bygone"
+chroot "$root" chown -R newcomer: /home/newcomer
+timed "quick start as an ordinary user" in_there newcomer /home/newcomer/bygone scripts/quickstart.sh
