@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 suite=${1:-bookworm}
 if [ "${BYGONE_FRESH:-}" != inside ]; then
     [ "$(id -u)" -eq 0 ] || { echo "fresh.sh has to be run by root" >&2; exit 1; }
-    command -v debootstrap >/dev/null || apt-get -q -y install --no-install-recommends debootstrap
+    command -v debootstrap >/dev/null || apt-get -q -y -o DPkg::Lock::Timeout=600 install --no-install-recommends debootstrap
     # Mounts of its own, so that none can be left behind, and processes of its own, so that all end with it.
     BYGONE_FRESH=inside exec unshare --mount --pid --fork --kill-child "$0" "$suite"
 fi
@@ -23,6 +23,10 @@ clean_up() {
 trap clean_up EXIT
 
 debootstrap --variant=minbase --include=ca-certificates,git "$suite" "$root" >/dev/null
+# As Debian's installer leaves it; the newest Rust is among the security updates.
+for archive in "debian $suite" "debian $suite-updates" "debian-security $suite-security"; do
+    echo "deb http://deb.debian.org/$archive main"
+done >"$root/etc/apt/sources.list"
 cp -a /etc/ssl/certs/. "$root/etc/ssl/certs/"
 cp -a /usr/local/share/ca-certificates/. "$root/usr/local/share/ca-certificates/"
 mount -t proc proc "$root/proc"

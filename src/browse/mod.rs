@@ -3,9 +3,11 @@
 //! Two ways to ask: `..._now` answers from memory or not at all and never waits; the async methods fetch what is
 //! missing. Both run the same code.
 
+mod ahead;
 mod content;
 mod select;
 
+pub use ahead::Ahead;
 pub use content::copy_content;
 pub use select::Filter;
 pub use select::SelectError;

@@ -1,5 +1,6 @@
 //! One snapshot on a drive: its nodes under numbers of the drive.
 
+use crate::browse::Ahead;
 use crate::browse::Browse;
 use crate::browse::children;
 use crate::drive::DriveOptions;
@@ -54,6 +55,7 @@ pub(super) struct Shown {
     owner: Option<(u32, u32)>,
     links: Mutex<HashMap<Ino, u64>>,
     readers: Mutex<LruCache<Ino, u64>>,
+    ahead: Arc<Ahead>,
 }
 
 /// Where a snapshot stands on its drive.
@@ -88,6 +90,7 @@ impl Shown {
     pub(super) fn new(browse: Browse, place: Place, options: &DriveOptions) -> Arc<Shown> {
         let Place { slot, top_rank, top_ino, parent_ino } = place;
         Arc::new(Shown {
+            ahead: Ahead::new(browse.clone()),
             browse,
             slot,
             top_rank,
@@ -244,7 +247,7 @@ impl Shown {
         if let Ok(found) = self.node(self.browse.tree(), &**chunks, ino) {
             return match found {
                 Ok(found) if found.node().is_folder() => refuse(DriveError::IsAFolder),
-                Ok(found) => self.read_content(ino, &found.node().content, offset, len),
+                Ok(found) => self.read_content(ino, &found, offset, len),
                 Err(error) => refuse(error),
             };
         }
@@ -252,16 +255,19 @@ impl Shown {
         Answer::later(async move {
             let question = move |this: &Shown, tree: &NodeTree, pages: &dyn Pages| this.node(tree, pages, ino);
             let found = this.ask_later(question).await?;
-            this.read_content(ino, &found.node().content, offset, len).wait().await
+            this.read_content(ino, &found, offset, len).wait().await
         })
     }
 
-    fn read_content(self: &Arc<Self>, ino: Ino, content: &Content, offset: u64, len: usize) -> Answer<Bytes> {
+    fn read_content(self: &Arc<Self>, ino: Ino, found: &Found, offset: u64, len: usize) -> Answer<Bytes> {
         let told = |result: repo::Result<Bytes>| result.map_err(|error| drive_error(&error));
+        let content = &found.node().content;
         if let Some(read) = self.browse.read_now(content, offset, len) {
+            self.ahead.note(found.rank, offset, len as u64, false);
             self.decode_ahead(ino, content, offset, len as u64);
             return Answer::Now(told(read));
         }
+        self.ahead.note(found.rank, offset, len as u64, true);
         let (this, content) = (self.clone(), content.clone());
         Answer::later(async move {
             let read = this.browse.read(&content, offset, len).await;

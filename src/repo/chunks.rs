@@ -121,6 +121,18 @@ impl Chunks {
         }
     }
 
+    /// Starts to fetch what will be wanted soon, without decoding it: neighbours in a pack by one request, gaps read
+    /// through. Demand goes first.
+    pub fn fetch_ahead(self: &Arc<Self>, wanted: &[ChunkRef]) {
+        let spans = wanted.iter().filter(|chunk| self.data.get(&chunk.id).is_none());
+        self.fetch.ahead(spans.map(|chunk| span(ChunkKind::Data, chunk.hint)));
+    }
+
+    /// Stored bytes that may be fetched ahead and not be read yet.
+    pub fn ahead_bytes_max(&self) -> u64 {
+        self.fetch.ahead_bytes_max()
+    }
+
     /// Brings a page into memory.
     async fn load(self: &Arc<Self>, kind: ChunkKind, wanted: &ChunkRef, kept: &mut Kept) -> Result<()> {
         let plain = self.fly(kind, wanted).await?;

@@ -30,6 +30,9 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::Semaphore;
 
 /// Segments of one range request at the most (4 MiB).
 const REQUEST_SEGMENTS_MAX: u64 = 64;
@@ -41,12 +44,33 @@ const WINDOW_SEGMENTS_MIN: u64 = 4;
 const META_SEGMENTS: u64 = 4;
 /// Sequential readers that are told apart.
 const STREAMS_MAX: usize = 32;
+/// Gap between wanted ranges that is read through: a request costs more than these bytes (256 KiB).
+const GAP_SEGMENTS_MAX: u64 = 4;
+/// Requests nobody waits for, at once: demand finds the line free.
+const AHEAD_REQUESTS_MAX: usize = 8;
 /// What an opened pack takes in its cache.
 const OPENER_BYTES: usize = 1024;
 
 /// Opened segments in order. Each stands for itself: a damaged one spoils none of those fetched with it.
 type Segments = Arc<Vec<std::result::Result<Bytes, Arc<Error>>>>;
-type Flight = Shared<BoxFuture<'static, std::result::Result<Segments, Arc<Error>>>>;
+type Landing = Shared<BoxFuture<'static, std::result::Result<Segments, Arc<Error>>>>;
+
+/// A range request under way.
+#[derive(Clone)]
+struct Flight {
+    /// Its first segment.
+    base: u64,
+    /// Somebody waits for it now.
+    wanted: Arc<Notify>,
+    landing: Landing,
+}
+
+/// Whether somebody waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    Now,
+    Soon,
+}
 
 /// Reads plaintext of packs.
 pub(crate) struct Fetch {
@@ -55,8 +79,10 @@ pub(crate) struct Fetch {
     runtime: Handle,
     openers: ByteLru<ObjectId, Arc<Opener>>,
     segments: ByteLru<(ObjectId, u64), Bytes>,
-    flights: Mutex<HashMap<(ObjectId, u64), (u64, Flight)>>,
+    bytes_max: usize,
+    flights: Mutex<HashMap<(ObjectId, u64), Flight>>,
     streams: Mutex<VecDeque<Stream>>,
+    ahead_slots: Arc<Semaphore>,
 }
 
 /// A reader that makes progress through one pack.
@@ -94,8 +120,10 @@ impl Fetch {
             runtime,
             openers: ByteLru::new(1 << 20),
             segments: ByteLru::new(bytes_max),
+            bytes_max,
             flights: Mutex::default(),
             streams: Mutex::default(),
+            ahead_slots: Arc::new(Semaphore::new(AHEAD_REQUESTS_MAX)),
         })
     }
 
@@ -111,15 +139,15 @@ impl Fetch {
     pub(crate) async fn read(self: &Arc<Self>, span: Span) -> Result<Bytes> {
         let range = span.segments();
         let along = if span.object_type == ObjectType::MetaPack { META_SEGMENTS } else { 0 };
-        let flights = self.request(&span, range.start..range.end.max(range.start + along));
+        let flights = self.request(&span, range.start..range.end.max(range.start + along), Need::Now);
         self.read_ahead(&span, range.clone());
         let mut parts = Vec::with_capacity(flights.len());
         for (segment, part) in range.zip(flights) {
             parts.push(match part {
                 Part::Here(bytes) => bytes,
-                Part::Flying(base, flight) => {
-                    let segments = flight.await.map_err(Error::Shared)?;
-                    let at = usize::try_from(segment - base).ok().and_then(|at| segments.get(at));
+                Part::Flying(flight) => {
+                    let segments = flight.landing.await.map_err(Error::Shared)?;
+                    let at = usize::try_from(segment - flight.base).ok().and_then(|at| segments.get(at));
                     let opened =
                         at.cloned().ok_or_else(|| self.damaged(span.pack, FormatError::Short { what: "pack" }))?;
                     opened.map_err(Error::Shared)?
@@ -129,12 +157,42 @@ impl Fetch {
         cut(&parts, &span).ok_or_else(|| self.damaged(span.pack, FormatError::Short { what: "pack" }))
     }
 
+    /// Asks for bytes that will be wanted soon, given in the order they will be wanted in.
+    pub(crate) fn ahead(self: &Arc<Self>, spans: impl Iterator<Item = Span>) {
+        let mut open: Option<(Span, Range<u64>)> = None;
+        for span in spans {
+            let range = span.segments();
+            match &mut open {
+                Some((first, whole))
+                    if first.pack == span.pack
+                        && range.start >= whole.start
+                        && range.start <= whole.end + GAP_SEGMENTS_MAX =>
+                {
+                    whole.end = whole.end.max(range.end);
+                }
+                _ => {
+                    if let Some((first, whole)) = open.replace((span, range)) {
+                        drop(self.request(&first, whole, Need::Soon));
+                    }
+                }
+            }
+        }
+        if let Some((first, whole)) = open {
+            drop(self.request(&first, whole, Need::Soon));
+        }
+    }
+
+    /// Half of the memory for segments: what was fetched ahead must not push itself out.
+    pub(crate) fn ahead_bytes_max(&self) -> u64 {
+        self.bytes_max as u64 / 2
+    }
+
     fn damaged(&self, pack: ObjectId, source: FormatError) -> Error {
         Error::Object { object: pack_name(pack), source }
     }
 
     /// Every segment of the range: at hand, on its way, or asked for now in as few requests as possible.
-    fn request(self: &Arc<Self>, span: &Span, range: Range<u64>) -> Vec<Part> {
+    fn request(self: &Arc<Self>, span: &Span, range: Range<u64>, need: Need) -> Vec<Part> {
         let mut flights = lock(&self.flights);
         let mut parts = Vec::new();
         let mut at = range.start;
@@ -142,18 +200,21 @@ impl Fetch {
             if let Some(bytes) = self.segments.get(&(span.pack, at)) {
                 parts.push(Part::Here(bytes));
                 at += 1;
-            } else if let Some((base, flight)) = flights.get(&(span.pack, at)) {
-                parts.push(Part::Flying(*base, flight.clone()));
+            } else if let Some(flight) = flights.get(&(span.pack, at)) {
+                if need == Need::Now {
+                    flight.wanted.notify_one();
+                }
+                parts.push(Part::Flying(flight.clone()));
                 at += 1;
             } else {
                 let limit = range.end.min(at + REQUEST_SEGMENTS_MAX);
                 let is_missing =
                     |s: &u64| !flights.contains_key(&(span.pack, *s)) && self.segments.get(&(span.pack, *s)).is_none();
                 let end = (at + 1..limit).find(|s| !is_missing(s)).unwrap_or(limit);
-                let flight = self.launch(span.pack, span.object_type, at..end);
+                let flight = self.launch(span.pack, span.object_type, at..end, need);
                 for segment in at..end {
-                    flights.insert((span.pack, segment), (at, flight.clone()));
-                    parts.push(Part::Flying(at, flight.clone()));
+                    flights.insert((span.pack, segment), flight.clone());
+                    parts.push(Part::Flying(flight.clone()));
                 }
                 at = end;
             }
@@ -162,9 +223,15 @@ impl Fetch {
     }
 
     /// Starts one range request that goes on whoever waits for it.
-    fn launch(self: &Arc<Self>, pack: ObjectId, object_type: ObjectType, range: Range<u64>) -> Flight {
-        let this = self.clone();
+    fn launch(self: &Arc<Self>, pack: ObjectId, object_type: ObjectType, range: Range<u64>, need: Need) -> Flight {
+        let (this, base) = (self.clone(), range.start);
+        let wanted = Arc::new(Notify::new());
+        let hurry = wanted.clone();
         let task = self.runtime.spawn(async move {
+            let _slot = match need {
+                Need::Now => None,
+                Need::Soon => this.ahead_slot(&hurry).await,
+            };
             let result = this.fetch(pack, object_type, range.clone()).await;
             if let Ok(segments) = &result {
                 for (segment, opened) in range.clone().zip(segments.iter()) {
@@ -177,7 +244,16 @@ impl Fetch {
             range.for_each(|segment| drop(flights.remove(&(pack, segment))));
             result.map_err(Arc::new)
         });
-        async move { task.await.unwrap_or_else(|_| Err(Arc::new(Error::TaskLost))) }.boxed().shared()
+        let landing = async move { task.await.unwrap_or_else(|_| Err(Arc::new(Error::TaskLost))) }.boxed().shared();
+        Flight { base, wanted, landing }
+    }
+
+    /// Waits for its turn, or until somebody waits for it.
+    async fn ahead_slot(&self, hurry: &Notify) -> Option<OwnedSemaphorePermit> {
+        tokio::select! {
+            slot = self.ahead_slots.clone().acquire_owned() => slot.ok(),
+            () = hurry.notified() => None,
+        }
     }
 
     async fn fetch(&self, pack: ObjectId, object_type: ObjectType, range: Range<u64>) -> Result<Segments> {
@@ -227,7 +303,7 @@ impl Fetch {
         let Some(opener) = self.openers.get(&span.pack) else { return };
         let end = ahead.end.min(opener.header().segments());
         if ahead.start < end {
-            drop(self.request(span, ahead.start..end));
+            drop(self.request(span, ahead.start..end, Need::Soon));
         }
     }
 
@@ -257,10 +333,10 @@ impl Fetch {
     }
 }
 
-/// A segment that is here, or on its way in a flight that began at some segment.
+/// A segment that is here, or on its way.
 enum Part {
     Here(Bytes),
-    Flying(u64, Flight),
+    Flying(Flight),
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,6 +1,7 @@
 //! Everything tested from outside, in one binary.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stdout)]
 
+mod ahead;
 mod backup;
 mod cli;
 mod cold;
