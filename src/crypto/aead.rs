@@ -103,7 +103,8 @@ pub mod portable {
     }
 }
 
-#[cfg(all(test, feature = "aws-lc"))]
+#[cfg(feature = "aws-lc")]
+#[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
