@@ -14,9 +14,6 @@ use bytes::Bytes;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Chunks that are decoded ahead of a sequential copy.
-const CHUNKS_AHEAD: usize = 8;
-
 /// The bytes of a chunk that fall into a range, checked against the length its page gave it.
 fn overlap(piece: &Piece, range: &Range<u64>) -> Range<usize> {
     let start = range.start.max(piece.offset) - piece.offset;
@@ -47,6 +44,11 @@ fn find_pieces<P: Pages>(pages: &P, content: &Content, range: &Range<u64>) -> st
     Ok(found)
 }
 
+/// The pieces that touch a range.
+pub(super) async fn pieces_of(chunks: &Arc<Chunks>, content: &Content, range: Range<u64>) -> Result<Vec<Piece>> {
+    chunks.ask(|pages| find_pieces(pages, content, &range)).await
+}
+
 /// Appends what a piece contributes to a range.
 fn append(out: &mut Vec<u8>, piece: &Piece, range: &Range<u64>, chunk: Option<&Bytes>) -> Result<()> {
     let part = overlap(piece, range);
@@ -57,7 +59,7 @@ fn append(out: &mut Vec<u8>, piece: &Piece, range: &Range<u64>, chunk: Option<&B
     Ok(())
 }
 
-fn too_short() -> Error {
+pub(super) fn too_short() -> Error {
     Error::Object { object: "chunk of a file".to_owned(), source: FormatError::Short { what: "chunk" } }
 }
 
@@ -67,7 +69,7 @@ pub(super) async fn read(chunks: &Arc<Chunks>, content: &Content, offset: u64, l
     if let Some(bytes) = inline(content, &range) {
         return Ok(bytes);
     }
-    let found = chunks.ask(|pages| find_pieces(pages, content, &range)).await?;
+    let found = pieces_of(chunks, content, range.clone()).await?;
     for piece in &found {
         if let Extent::Data(chunk) = &piece.extent {
             chunks.prefetch(chunk);
@@ -114,44 +116,4 @@ pub(super) fn read_now(chunks: &Arc<Chunks>, content: &Content, offset: u64, len
         }
     }
     Some(Ok(out.into()))
-}
-
-/// Hands a file's bytes to `take` in order, chunk by chunk, with its holes left out: `take(offset, bytes)`.
-/// Decodes a few chunks ahead. `take` stops the copy by an error of its own.
-pub async fn copy_content<E: From<Error>>(
-    chunks: &Arc<Chunks>,
-    content: &Content,
-    mut take: impl FnMut(u64, Bytes) -> std::result::Result<(), E>,
-) -> std::result::Result<(), E> {
-    /// Bytes of a file looked up in its extent tree at once.
-    const SPAN_BYTES: u64 = 64 << 20;
-    let len = content.len();
-    if let Content::Inline(bytes) = content {
-        return take(0, Bytes::copy_from_slice(bytes));
-    }
-    let mut from = 0;
-    while from < len {
-        let range = from..len.min(from + SPAN_BYTES);
-        let found = chunks.ask(|pages| find_pieces(pages, content, &range)).await?;
-        let Some(end) = found.last().map(Piece::end) else {
-            return Err(too_short().into());
-        };
-        let data: Vec<_> = found
-            .iter()
-            .filter(|piece| piece.offset >= from)
-            .filter_map(|piece| if let Extent::Data(chunk) = piece.extent { Some((piece.offset, chunk)) } else { None })
-            .collect();
-        for (i, (offset, chunk)) in data.iter().enumerate() {
-            for (_, next) in data.iter().skip(i).take(CHUNKS_AHEAD) {
-                chunks.prefetch(next);
-            }
-            let bytes = chunks.data(chunk).await?;
-            if bytes.len() != chunk.len as usize {
-                return Err(too_short().into());
-            }
-            take(*offset, bytes)?;
-        }
-        from = end;
-    }
-    Ok(())
 }

@@ -6,13 +6,14 @@
 mod ahead;
 mod content;
 mod select;
+mod stream;
 
 pub use ahead::Ahead;
-pub use content::copy_content;
 pub use select::Filter;
 pub use select::SelectError;
 pub use select::Selector;
 pub use select::SnapshotPath;
+pub use stream::DataStream;
 
 use crate::format::record::Snapshot;
 use crate::meta::Content;
@@ -23,6 +24,7 @@ use crate::repo::Result;
 use crate::tree::Found;
 use crate::tree::NodeTree;
 use crate::tree::Pages;
+use crate::tree::Piece;
 use crate::tree::Stop;
 use bytes::Bytes;
 use std::ops::Range;
@@ -127,7 +129,17 @@ impl Browse {
         content::read(&self.chunks, content, offset, len).await
     }
 
-    /// The same, if it needs no waiting.
+    /// The pieces of a file that touch a range.
+    pub async fn pieces(&self, content: &Content, range: Range<u64>) -> Result<Vec<Piece>> {
+        content::pieces_of(&self.chunks, content, range).await
+    }
+
+    /// The data of a file in order.
+    pub fn data(&self, content: &Content) -> DataStream {
+        DataStream::new(&self.chunks, content)
+    }
+
+    /// [`Browse::read`], if it needs no waiting.
     pub fn read_now(&self, content: &Content, offset: u64, len: usize) -> Option<Result<Bytes>> {
         content::read_now(&self.chunks, content, offset, len)
     }

@@ -1,7 +1,6 @@
 //! `bygone cat`: the bytes of one file.
 
 use crate::browse::SnapshotPath;
-use crate::browse::copy_content;
 use crate::cli::error::CommandError;
 use crate::cli::error::Fault;
 use crate::cli::error::Result;
@@ -45,13 +44,12 @@ impl CatArgs {
             }
             let content = &found.node().content;
             let mut written = 0;
-            copy_content::<CommandError>(browse.chunks(), content, |offset, bytes| {
+            let mut data = browse.data(content);
+            while let Some((offset, bytes)) = data.next().await? {
                 fill(&mut out, offset.saturating_sub(written))?;
                 out.bytes(&bytes)?;
                 written = offset + bytes.len() as u64;
-                Ok(())
-            })
-            .await?;
+            }
             fill(&mut out, content.len().saturating_sub(written))?;
             Ok(())
         })?;

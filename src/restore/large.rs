@@ -1,10 +1,7 @@
 //! Large files: piece by piece in file order, a few chunks decoded ahead, holes left as holes.
 //! Always: the file gets its name when it is complete; a piece that cannot be read leaves nothing behind.
 
-use crate::extent::Extent;
-use crate::format::FormatError;
 use crate::meta::Content;
-use crate::repo;
 use crate::restore::Error;
 use crate::restore::choice::Choice;
 use crate::restore::problem::Problem;
@@ -15,16 +12,7 @@ use crate::restore::work::Outcome;
 use crate::restore::work::Work;
 use crate::restore::work::blocking;
 use crate::target::NewFile;
-use crate::tree::Piece;
-use crate::tree::pieces;
 use bytes::Bytes;
-use futures::StreamExt;
-use std::pin::pin;
-
-/// Chunks on their way or decoded ahead of the one being written.
-const CHUNKS_AHEAD: usize = 8;
-/// Bytes of a file looked up in its extent tree at once.
-const SPAN_BYTES: u64 = 64 << 20;
 
 /// Restores one large file. Fails only if the whole restore must end.
 pub(super) async fn restore_large(run: &Run<'_>, item: Item) -> Result<(), Error> {
@@ -95,33 +83,19 @@ impl Work {
 
 /// Writes all data of a file.
 async fn fill(run: &Run<'_>, item: &Item, file: NewFile, told: &mut u64) -> Result<Result<NewFile, Error>, Problem> {
-    let content = &item.node().content;
     let mut file = file;
-    let mut from = 0;
-    while from < content.len() {
-        let found = pieces_from(run, content, from).await.map_err(Problem::Content)?;
-        from = found.last().map_or(content.len(), Piece::end);
-        let data = found.into_iter().filter_map(|piece| match piece.extent {
-            Extent::Data(chunk) => Some((piece.offset, chunk)),
-            Extent::Hole(_) => None,
-        });
-        // Held here and not only in the cache, which may be too small for all files at once.
-        let chunks = futures::stream::iter(data)
-            .map(|(offset, chunk)| async move { run.browse.chunks().data(&chunk).await.map(|bytes| (offset, bytes)) });
-        let mut chunks = pin!(chunks.buffered(CHUNKS_AHEAD));
-        while let Some(next) = chunks.next().await {
-            if run.is_over() {
-                return Ok(Err(Error::Cancelled));
-            }
-            let (offset, bytes) = next.map_err(Problem::Content)?;
-            let len = bytes.len() as u64;
-            file = match blocking(move || write(file, offset, &bytes)).await {
-                Ok(written) => written?,
-                Err(error) => return Ok(Err(error)),
-            };
-            *told += len;
-            run.done(0, len);
+    let mut data = run.browse.data(&item.node().content);
+    while let Some((offset, bytes)) = data.next().await.map_err(Problem::Content)? {
+        if run.is_over() {
+            return Ok(Err(Error::Cancelled));
         }
+        let len = bytes.len() as u64;
+        file = match blocking(move || write(file, offset, &bytes)).await {
+            Ok(written) => written?,
+            Err(error) => return Ok(Err(error)),
+        };
+        *told += len;
+        run.done(0, len);
     }
     Ok(Ok(file))
 }
@@ -129,25 +103,4 @@ async fn fill(run: &Run<'_>, item: &Item, file: NewFile, told: &mut u64) -> Resu
 fn write(file: NewFile, offset: u64, bytes: &Bytes) -> Result<NewFile, Problem> {
     file.write_at(offset, bytes)?;
     Ok(file)
-}
-
-/// The next pieces of a content from an offset where a piece begins; at least one.
-pub(super) async fn pieces_from(run: &Run<'_>, content: &Content, from: u64) -> Result<Vec<Piece>, repo::Error> {
-    let range = from..content.len().min(from + SPAN_BYTES);
-    let find = |_: &_, pages: &repo::View<'_>| {
-        let mut found = Vec::new();
-        pieces(pages, content, range.clone(), &mut |piece| {
-            found.push(piece);
-            true
-        })?;
-        Ok(found)
-    };
-    let found = run.browse.ask(find).await?;
-    match found.last() {
-        Some(last) if last.end() > from => Ok(found),
-        _ => Err(repo::Error::Object {
-            object: "list of chunks".to_owned(),
-            source: FormatError::Short { what: "file" },
-        }),
-    }
 }

@@ -36,6 +36,12 @@ pub(super) async fn restore_batch(run: &Run<'_>, items: Vec<Item>) -> Result<(),
     let work = run.work.clone();
     let look = move || items.into_iter().map(|item| (work.settle(&item), item)).collect::<Vec<_>>();
     let looked = blocking(look).await?;
+    let wanted =
+        looked.iter().filter(|(settled, _)| settled.is_none()).filter_map(|(_, item)| match item.node().content {
+            Content::Chunk(chunk) => Some(chunk),
+            _ => None,
+        });
+    run.browse.chunks().fetch_ahead(&wanted.collect::<Vec<_>>());
     let steps = join_all(looked.into_iter().map(|(settled, item)| async move {
         let step = match settled {
             Some(outcome) => Step::Settled(outcome),

@@ -6,7 +6,6 @@ use crate::extent::Extent;
 use crate::meta::Content;
 use crate::meta::Kind;
 use crate::restore::Error;
-use crate::restore::large::pieces_from;
 use crate::restore::problem::Problem;
 use crate::restore::run::Run;
 use crate::restore::work::Item;
@@ -17,6 +16,8 @@ use crate::target::ExistingFile;
 use crate::tree::Piece;
 use std::sync::Arc;
 
+/// Bytes of a file looked up in its extent tree at once.
+const SPAN_BYTES: u64 = 64 << 20;
 /// Bytes of a hole read at once.
 const HOLE_BYTES: usize = 1 << 20;
 
@@ -60,8 +61,10 @@ pub(super) async fn verify_large(run: &Run<'_>, item: &Item) -> Result<Result<bo
     let content = &item.node().content;
     let mut from = 0;
     while from < content.len() {
-        let pieces = match pieces_from(run, content, from).await {
-            Ok(pieces) => pieces,
+        let range = from..content.len().min(from + SPAN_BYTES);
+        let pieces = match run.browse.pieces(content, range).await {
+            Ok(pieces) if pieces.last().is_some_and(|last| last.end() > from) => pieces,
+            Ok(_) => return Ok(Err(Problem::Differs)),
             Err(error) => return Ok(Err(Problem::Content(error))),
         };
         for piece in pieces {

@@ -4,11 +4,9 @@ use crate::house::House;
 use crate::house::noise;
 use bygone::backup::Parent;
 use bygone::backup::Stdin;
-use bygone::browse::copy_content;
 use bygone::meta::Content;
 use bygone::meta::Kind;
 use bygone::monitor::Collect;
-use bygone::repo::Error;
 use bygone::repo::Log;
 use std::collections::BTreeMap;
 use std::fs;
@@ -70,14 +68,12 @@ fn in_snapshot(house: &House) -> Shown {
             let node = found.node();
             let mut hasher = blake3::Hasher::new();
             let mut at = 0;
-            copy_content::<Error>(browse.chunks(), &node.content, |offset, bytes| {
+            let mut data = browse.data(&node.content);
+            while let Some((offset, bytes)) = data.next().await.unwrap() {
                 hasher.update(&vec![0; usize::try_from(offset - at).unwrap()]);
                 hasher.update(&bytes);
                 at = offset + bytes.len() as u64;
-                Ok(())
-            })
-            .await
-            .unwrap();
+            }
             hasher.update(&vec![0; usize::try_from(node.content.len() - at).unwrap()]);
             let bytes = (node.kind == Kind::File).then(|| hasher.finalize());
             let path = found.path()[base.len() + 1..].to_vec();

@@ -7,9 +7,7 @@ use crate::house::noise;
 use aws_lc_rs::digest::Context;
 use aws_lc_rs::digest::SHA256;
 use bygone::browse::Browse;
-use bygone::browse::copy_content;
 use bygone::meta::Kind;
-use bygone::repo::Error;
 use rustix::fs::CWD;
 use rustix::fs::FileType;
 use rustix::fs::Mode;
@@ -169,14 +167,12 @@ async fn digest(browse: &Browse, content: &bygone::meta::Content) -> Vec<u8> {
     let mut sha = Context::new(&SHA256);
     let mut at = 0;
     let zeros = |sha: &mut Context, count: u64| sha.update(&vec![0; usize::try_from(count).unwrap()]);
-    copy_content::<Error>(browse.chunks(), content, |offset, bytes| {
+    let mut data = browse.data(content);
+    while let Some((offset, bytes)) = data.next().await.unwrap() {
         zeros(&mut sha, offset - at);
         sha.update(&bytes);
         at = offset + bytes.len() as u64;
-        Ok(())
-    })
-    .await
-    .unwrap();
+    }
     zeros(&mut sha, content.len() - at);
     sha.finish().as_ref().to_vec()
 }

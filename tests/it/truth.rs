@@ -3,7 +3,6 @@
 use crate::house::password;
 use async_trait::async_trait;
 use bygone::browse::Browse;
-use bygone::browse::copy_content;
 use bygone::id::SnapshotId;
 use bygone::meta::Kind;
 use bygone::monitor::chain;
@@ -87,13 +86,19 @@ pub(crate) async fn read_snapshot(browse: &Browse) -> Told {
         hasher.update(format!("{:?} {:?} {}", node.kind, node.meta, node.size()).as_bytes());
         if node.kind == Kind::File {
             let mut at = 0;
-            let copied = copy_content::<Error>(browse.chunks(), &node.content, |offset, bytes| {
-                hasher.update(&vec![0; usize::try_from(offset - at).unwrap()]);
-                hasher.update(&bytes);
-                at = offset + bytes.len() as u64;
-                Ok(())
-            });
-            if let Err(error) = copied.await {
+            let mut data = browse.data(&node.content);
+            let fault = loop {
+                match data.next().await {
+                    Ok(Some((offset, bytes))) => {
+                        hasher.update(&vec![0; usize::try_from(offset - at).unwrap()]);
+                        hasher.update(&bytes);
+                        at = offset + bytes.len() as u64;
+                    }
+                    Ok(None) => break None,
+                    Err(error) => break Some(error),
+                }
+            };
+            if let Some(error) = fault {
                 told.faults.push(format!("{}: {}", Show(&path), chain(&error)));
                 continue;
             }
