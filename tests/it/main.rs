@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stdout)]
 
 mod backup;
+mod cache;
 mod cli;
 mod cold;
 mod contract;
