@@ -11,7 +11,7 @@
 //! |---|---|---|
 //! | words | [`id`] [`path`] [`meta`] [`extent`] [`monitor`] | values; no I/O, no clock, no async |
 //! | bytes | [`compress`] [`chunker`] [`crypto`], on them [`mod@format`], on it [`tree`] | pure, total on hostile input, sync |
-//! | edges | [`store`] [`source`] [`target`] [`state`] | the only code that touches the world |
+//! | edges | [`store`] [`cache`] [`source`] [`target`] [`state`] | the only code that touches the world |
 //! | repo | [`repo`] | open, find a chunk, fill a pack, the log |
 //! | browse | [`browse`] | a snapshot as a tree |
 //! | deeds | [`backup`] [`restore`] [`drive`] | what people ask for |
@@ -23,6 +23,7 @@
 
 pub mod backup;
 pub mod browse;
+pub mod cache;
 pub mod chunker;
 pub mod cli;
 pub mod compress;

@@ -3,6 +3,7 @@
 
 mod ahead;
 mod backup;
+mod cache;
 mod cli;
 mod cold;
 mod contract;
