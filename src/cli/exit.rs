@@ -167,7 +167,7 @@ fn of_store(error: &store::Error) -> Option<Exit> {
     match error.kind {
         ErrorKind::NotFound if error.name.is_empty() || error.verb == "write" => Some(Exit::NoRepository),
         ErrorKind::Full => Some(Exit::Full),
-        ErrorKind::Unreachable => Some(Exit::Unreachable),
+        ErrorKind::Unreachable | ErrorKind::Offline => Some(Exit::Unreachable),
         ErrorKind::BadLocation => Some(Exit::Usage),
         _ => None,
     }

@@ -65,7 +65,7 @@ impl Chunks {
     pub fn new(repo: &Repo, options: &ChunksOptions) -> Arc<Chunks> {
         let part = options.memory_bytes / 8;
         let runtime = Handle::current();
-        let fetch = Fetch::new(repo.store().clone(), repo.keys().clone(), runtime.clone(), part * 3);
+        let fetch = Fetch::new(repo, runtime.clone(), part * 3);
         Arc::new(Chunks {
             repo: repo.clone(),
             runtime,

@@ -1,23 +1,20 @@
-//! Plaintext of packs, by the segment: fetched once however many wait, kept in memory, read ahead in pack order.
+//! Plaintext of packs, by the segment: fetched once however many wait, and kept in memory.
 //!
-//! Neighbours in a folder are neighbours in a pack, so progress through a pack (one big file or a thousand small
-//! ones) opens a growing window ahead; random access never fetches more than it asked for.
+//! Pages are read ahead in the order of their pack: a walk through a tree opens a growing window, a jump does not. For
+//! contents, whoever knows the tree says what comes next ([`Fetch::ahead`]); what nobody waits for queues behind what
+//! somebody does.
 
-use crate::crypto::Keys;
-use crate::crypto::aead::TAG_BYTES;
 use crate::format::FormatError;
-use crate::format::sealed::HEADER_BYTES;
-use crate::format::sealed::Header;
 use crate::format::sealed::ObjectType;
-use crate::format::sealed::Opener;
-use crate::format::sealed::SEALED_SEGMENT_BYTES;
 use crate::format::sealed::SEGMENT_BYTES;
 use crate::id::ObjectId;
 use crate::repo::Error;
+use crate::repo::Repo;
 use crate::repo::Result;
 use crate::repo::lru::ByteLru;
-use crate::repo::pack_name;
-use crate::store::AnyStore;
+use crate::repo::segments::SegmentSource;
+use crate::repo::segments::Segments;
+use crate::repo::segments::damaged;
 use crate::store::ErrorKind;
 use bytes::Bytes;
 use futures::FutureExt;
@@ -48,11 +45,7 @@ const STREAMS_MAX: usize = 32;
 const GAP_SEGMENTS_MAX: u64 = 4;
 /// Requests nobody waits for, at once: demand finds the line free.
 const AHEAD_REQUESTS_MAX: usize = 8;
-/// What an opened pack takes in its cache.
-const OPENER_BYTES: usize = 1024;
 
-/// Opened segments in order. Each stands for itself: a damaged one spoils none of those fetched with it.
-type Segments = Arc<Vec<std::result::Result<Bytes, Arc<Error>>>>;
 type Landing = Shared<BoxFuture<'static, std::result::Result<Segments, Arc<Error>>>>;
 
 /// A range request under way.
@@ -74,10 +67,8 @@ enum Need {
 
 /// Reads plaintext of packs.
 pub(crate) struct Fetch {
-    store: AnyStore,
-    keys: Keys,
+    source: Arc<SegmentSource>,
     runtime: Handle,
-    openers: ByteLru<ObjectId, Arc<Opener>>,
     segments: ByteLru<(ObjectId, u64), Bytes>,
     bytes_max: usize,
     flights: Mutex<HashMap<(ObjectId, u64), Flight>>,
@@ -113,12 +104,10 @@ impl Span {
 }
 
 impl Fetch {
-    pub(crate) fn new(store: AnyStore, keys: Keys, runtime: Handle, bytes_max: usize) -> Arc<Fetch> {
+    pub(crate) fn new(repo: &Repo, runtime: Handle, bytes_max: usize) -> Arc<Fetch> {
         Arc::new(Fetch {
-            store,
-            keys,
+            source: SegmentSource::new(repo),
             runtime,
-            openers: ByteLru::new(1 << 20),
             segments: ByteLru::new(bytes_max),
             bytes_max,
             flights: Mutex::default(),
@@ -148,13 +137,12 @@ impl Fetch {
                 Part::Flying(flight) => {
                     let segments = flight.landing.await.map_err(Error::Shared)?;
                     let at = usize::try_from(segment - flight.base).ok().and_then(|at| segments.get(at));
-                    let opened =
-                        at.cloned().ok_or_else(|| self.damaged(span.pack, FormatError::Short { what: "pack" }))?;
+                    let opened = at.cloned().ok_or_else(|| damaged(span.pack, FormatError::Short { what: "pack" }))?;
                     opened.map_err(Error::Shared)?
                 }
             });
         }
-        cut(&parts, &span).ok_or_else(|| self.damaged(span.pack, FormatError::Short { what: "pack" }))
+        cut(&parts, &span).ok_or_else(|| damaged(span.pack, FormatError::Short { what: "pack" }))
     }
 
     /// Asks for bytes that will be wanted soon, given in the order they will be wanted in.
@@ -185,10 +173,6 @@ impl Fetch {
     /// Half of the memory for segments: what was fetched ahead must not push itself out.
     pub(crate) fn ahead_bytes_max(&self) -> u64 {
         self.bytes_max as u64 / 2
-    }
-
-    fn damaged(&self, pack: ObjectId, source: FormatError) -> Error {
-        Error::Object { object: pack_name(pack), source }
     }
 
     /// Every segment of the range: at hand, on its way, or asked for now in as few requests as possible.
@@ -232,7 +216,7 @@ impl Fetch {
                 Need::Now => None,
                 Need::Soon => this.ahead_slot(&hurry).await,
             };
-            let result = this.fetch(pack, object_type, range.clone()).await;
+            let result = this.source.get(pack, object_type, range.clone()).await;
             if let Ok(segments) = &result {
                 for (segment, opened) in range.clone().zip(segments.iter()) {
                     if let Ok(bytes) = opened {
@@ -256,52 +240,14 @@ impl Fetch {
         }
     }
 
-    async fn fetch(&self, pack: ObjectId, object_type: ObjectType, range: Range<u64>) -> Result<Segments> {
-        let name = pack_name(pack);
-        let place = |segment: u64| HEADER_BYTES as u64 + segment * SEALED_SEGMENT_BYTES as u64;
-        let asked = place(range.start)..place(range.end);
-        let (opener, body) = match self.openers.get(&pack) {
-            Some(opener) => {
-                let header = opener.header();
-                let range = range.start.min(header.segments())..range.end.min(header.segments());
-                if range.is_empty() {
-                    return Err(self.damaged(pack, FormatError::Short { what: "pack" }));
-                }
-                let body = self.store.get_range(&name, header.segment_range(range)).await?;
-                (opener, body)
-            }
-            None => {
-                let header = self.store.get_range(&name, 0..HEADER_BYTES as u64);
-                let (header, body) = futures::join!(header, self.store.get_range(&name, asked));
-                let opener = Opener::new(&self.keys, object_type, Some(pack), &header?);
-                let opener = Arc::new(opener.map_err(|source| self.damaged(pack, source))?);
-                self.openers.put(pack, opener.clone(), OPENER_BYTES);
-                (opener, body?)
-            }
-        };
-        Ok(self.open(pack, &opener, range, &body))
-    }
-
-    /// Opens the sealed segments of a range. The body may be longer (checksum); what it lacks is missing.
-    fn open(&self, pack: ObjectId, opener: &Opener, range: Range<u64>, body: &Bytes) -> Segments {
-        let header: &Header = opener.header();
-        let open = |segment: u64| {
-            let start = (segment - range.start) as usize * SEALED_SEGMENT_BYTES;
-            let sealed = body.get(start..start + header.segment_len(segment) + TAG_BYTES);
-            let mut plain = sealed.ok_or(FormatError::Short { what: "pack" })?.to_vec();
-            let len = opener.open(segment, &mut plain)?.len();
-            plain.truncate(len);
-            Ok(Bytes::from(plain))
-        };
-        let segments = range.start..range.end.min(header.segments());
-        Arc::new(segments.map(|segment| open(segment).map_err(|source| Arc::new(self.damaged(pack, source)))).collect())
-    }
-
-    /// Notes an access and asks for what will be wanted next.
+    /// Notes an access to pages and asks for those that will be wanted next.
     fn read_ahead(self: &Arc<Self>, span: &Span, range: Range<u64>) {
+        if span.object_type != ObjectType::MetaPack {
+            return;
+        }
         let Some(ahead) = self.progress(span.pack, &range) else { return };
-        let Some(opener) = self.openers.get(&span.pack) else { return };
-        let end = ahead.end.min(opener.header().segments());
+        let Some(segments) = self.source.segments_of(span.pack) else { return };
+        let end = ahead.end.min(segments);
         if ahead.start < end {
             drop(self.request(span, ahead.start..end, Need::Soon));
         }

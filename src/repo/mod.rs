@@ -16,6 +16,8 @@ mod log;
 mod lru;
 mod orphans;
 mod pack;
+mod remembered;
+mod segments;
 
 pub use chunks::Chunks;
 pub use chunks::ChunksOptions;
@@ -28,7 +30,10 @@ pub use log::Logged;
 pub use orphans::orphans;
 pub use pack::FinishedPack;
 pub use pack::PackWriter;
+pub use remembered::Freshness;
+pub use remembered::Memory;
 
+use crate::cache::Cache;
 use crate::chunker::Chunker;
 use crate::chunker::Sizes;
 use crate::crypto::Keys;
@@ -43,6 +48,7 @@ use crate::format::slot::Unlocked;
 use crate::id::ChunkId;
 use crate::id::ObjectId;
 use crate::id::RepositoryId;
+use crate::repo::remembered::Remembering;
 use crate::store;
 use crate::store::AnyStore;
 use crate::store::ErrorKind;
@@ -172,6 +178,7 @@ pub struct Repo {
     store: AnyStore,
     config: Config,
     keys: Keys,
+    cache: Option<Arc<Cache>>,
 }
 
 /// What `init` fixes.
@@ -209,7 +216,7 @@ impl Repo {
         match store.put_new(CONFIG_NAME, config.encode().into()).await {
             Err(e) if e.kind == ErrorKind::AlreadyExists => Err(Error::Exists { location: store.location() }),
             Err(e) => Err(e.into()),
-            Ok(()) => Ok(Repo { store, config, keys: Keys::new(config.repository, master) }),
+            Ok(()) => Ok(Repo { store, config, keys: Keys::new(config.repository, master), cache: None }),
         }
     }
 
@@ -231,6 +238,22 @@ impl Repo {
         Ok((repo, log))
     }
 
+    /// The same with a memory: asks only for what is not known yet. If what is remembered does not open without any
+    /// problem, everything is asked anew: the repository may be another one by now, or the memory wrong.
+    pub async fn open_remembered(store: AnyStore, memory: &Memory, password: &Password) -> Result<(Repo, Log)> {
+        let remembering = Remembering::opening(store.clone(), memory);
+        let mut opened = Repo::open_with_log(remembering.clone(), password).await;
+        let is_sound = |(_, log): &(Repo, Log)| log.problems.is_empty() && !log.is_empty();
+        if memory.freshness != Freshness::Offline && remembering.was_used() && !opened.as_ref().is_ok_and(is_sound) {
+            let ask = Memory { freshness: Freshness::Ask, ..memory.clone() };
+            opened = Repo::open_with_log(Remembering::opening(store.clone(), &ask), password).await;
+        }
+        let (mut repo, log) = opened?;
+        repo.store = Remembering::opened(store, memory);
+        repo.cache = Some(memory.cache.clone());
+        Ok((repo, log))
+    }
+
     /// Adds a password slot and returns its id.
     pub async fn add_password(&self, password: &Password, cost: Cost, now_secs: i64) -> Result<ObjectId> {
         let slot = ObjectId(random());
@@ -243,6 +266,11 @@ impl Repo {
     /// Where its objects are.
     pub fn store(&self) -> &AnyStore {
         &self.store
+    }
+
+    /// The cache for what is read from it, if there is one.
+    pub fn cache(&self) -> Option<&Arc<Cache>> {
+        self.cache.as_ref()
     }
 
     /// Its fixed parameters.
@@ -280,7 +308,7 @@ async fn unlock(store: &AnyStore, config: Config, slots: Vec<Stored>, password: 
         match try_slot(bytes, *id, config, password).await {
             Ok(Unlocked::Key(master, _)) => {
                 let keys = Keys::new(config.repository, master);
-                return Ok(Repo { store: store.clone(), config, keys });
+                return Ok(Repo { store: store.clone(), config, keys, cache: None });
             }
             Ok(Unlocked::WrongPassword) => tried = true,
             Err(error) => fault = Some(error),

@@ -90,6 +90,8 @@ pub enum ErrorKind {
     Unreachable,
     /// The location or an option cannot be understood.
     BadLocation,
+    /// Nobody was asked, because that is not wanted, and the answer is not known.
+    Offline,
     /// The range asked for is not (wholly) there: the object is shorter.
     Truncated,
     /// Anything else.
@@ -144,6 +146,7 @@ impl fmt::Display for Error {
             (ErrorKind::Denied, _) => ": access denied",
             (ErrorKind::Full, _) => ": no space left",
             (ErrorKind::Unreachable, _) => ": the storage cannot be reached",
+            (ErrorKind::Offline, _) => ": it is not in the cache, and the storage is not asked (--offline)",
             (ErrorKind::BadLocation, _) => ": Bygone does not understand this",
             (ErrorKind::Truncated, _) => ": it is shorter than it should be",
             (ErrorKind::Other, _) => "",

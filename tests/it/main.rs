@@ -24,3 +24,4 @@ mod sources;
 mod store;
 mod synth;
 mod truth;
+mod warm;

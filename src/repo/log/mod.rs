@@ -194,6 +194,11 @@ impl Log {
         Ok(())
     }
 
+    /// True if there is no record at all.
+    pub fn is_empty(&self) -> bool {
+        self.chains.is_empty()
+    }
+
     /// Everything the log says, writer by writer.
     pub fn events(&self) -> impl Iterator<Item = (WriterId, u64, &Event)> {
         self.chains.iter().flat_map(|(writer, chain)| chain.events.iter().map(move |(seq, e)| (*writer, *seq, e)))

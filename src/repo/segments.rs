@@ -1,0 +1,185 @@
+//! Opened segments of packs: out of the cache on disk, and from the store what the cache lacks.
+//!
+//! The cache holds what the store gave, still sealed; a segment that does not open is forgotten and asked for again, so
+//! the cache is believed no more than the store. Only what opened is given to it.
+
+use crate::cache::Cache;
+use crate::cache::Class;
+use crate::crypto::Keys;
+use crate::crypto::aead::TAG_BYTES;
+use crate::format::FormatError;
+use crate::format::sealed::HEADER_BYTES;
+use crate::format::sealed::Header;
+use crate::format::sealed::ObjectType;
+use crate::format::sealed::Opener;
+use crate::format::sealed::SEALED_SEGMENT_BYTES;
+use crate::id::ObjectId;
+use crate::repo::Error;
+use crate::repo::Repo;
+use crate::repo::Result;
+use crate::repo::lru::ByteLru;
+use crate::repo::pack_name;
+use crate::store::AnyStore;
+use bytes::Bytes;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// What an opened pack takes in memory.
+const OPENER_BYTES: usize = 1024;
+/// Memory for opened packs.
+const OPENERS_BYTES_MAX: usize = 1 << 20;
+
+/// A segment's plaintext. Each stands for itself: a damaged one spoils none of those fetched with it.
+pub(super) type OpenedSegment = std::result::Result<Bytes, Arc<Error>>;
+/// Opened segments in order.
+pub(super) type Segments = Arc<Vec<OpenedSegment>>;
+
+/// Where segments come from.
+pub(super) struct SegmentSource {
+    store: AnyStore,
+    keys: Keys,
+    cache: Option<Arc<Cache>>,
+    /// What the cache calls the repository.
+    place: String,
+    openers: ByteLru<ObjectId, Arc<Opener>>,
+}
+
+impl SegmentSource {
+    pub(super) fn new(repo: &Repo) -> Arc<SegmentSource> {
+        Arc::new(SegmentSource {
+            store: repo.store().clone(),
+            keys: repo.keys().clone(),
+            cache: repo.cache().cloned(),
+            place: repo.store().location(),
+            openers: ByteLru::new(OPENERS_BYTES_MAX),
+        })
+    }
+
+    /// How many segments a pack has, if that is known.
+    pub(super) fn segments_of(&self, pack: ObjectId) -> Option<u64> {
+        Some(self.openers.get(&pack)?.header().segments())
+    }
+
+    /// Segments from the cache, and what it lacks by one request.
+    pub(super) async fn get(
+        self: &Arc<Self>,
+        pack: ObjectId,
+        object_type: ObjectType,
+        range: Range<u64>,
+    ) -> Result<Segments> {
+        let mut cached = match &self.cache {
+            Some(_) => self.cached(pack, object_type, range.clone()).await,
+            None => vec![None; (range.end - range.start) as usize],
+        };
+        let is_missing = |segment: &Option<Bytes>| segment.is_none();
+        let Some(first) = cached.iter().position(is_missing) else {
+            return Ok(Arc::new(cached.into_iter().flatten().map(Ok).collect()));
+        };
+        // What lies between is fetched again: one request costs less than two.
+        let end = cached.iter().rposition(is_missing).map_or(first, |last| last + 1);
+        let fetched = self.fetched(pack, object_type, range.start + first as u64..range.start + end as u64).await?;
+        let after = cached.split_off(end);
+        cached.truncate(first);
+        let kept = |segments: Vec<Option<Bytes>>| segments.into_iter().flatten().map(Ok);
+        Ok(Arc::new(kept(cached).chain(fetched).chain(kept(after)).collect()))
+    }
+
+    /// What the cache has of a range; the answer is shorter if the pack is known to end before.
+    async fn cached(
+        self: &Arc<Self>,
+        pack: ObjectId,
+        object_type: ObjectType,
+        range: Range<u64>,
+    ) -> Vec<Option<Bytes>> {
+        let this = self.clone();
+        let nothing = vec![None; (range.end - range.start) as usize];
+        let look = move || {
+            let cache = this.cache.as_ref()?;
+            let opener = this.openers.get(&pack).or_else(|| {
+                let header = cache.object(&this.place, &pack_name(pack))?;
+                let opener = Arc::new(Opener::new(&this.keys, object_type, Some(pack), &header).ok()?);
+                this.openers.put(pack, opener.clone(), OPENER_BYTES);
+                Some(opener)
+            })?;
+            let range = range.start..range.end.min(opener.header().segments());
+            let sealed = cache.read(pack, range.clone());
+            let open = |(segment, sealed): (u64, Option<Bytes>)| {
+                let opened = open_segment(&opener, segment, &sealed?);
+                if opened.is_err() {
+                    // It is asked for again, and written anew.
+                    cache.forget(pack, segment..segment + 1);
+                }
+                opened.ok()
+            };
+            // Behind the end of the pack there is nothing to be had here: the store says what is wrong.
+            Some(range.zip(sealed).map(open).collect()).filter(|found: &Vec<_>| !found.is_empty())
+        };
+        tokio::task::spawn_blocking(look).await.ok().flatten().unwrap_or(nothing)
+    }
+
+    async fn fetched(&self, pack: ObjectId, object_type: ObjectType, range: Range<u64>) -> Result<Vec<OpenedSegment>> {
+        let name = pack_name(pack);
+        let place = |segment: u64| HEADER_BYTES as u64 + segment * SEALED_SEGMENT_BYTES as u64;
+        let asked = place(range.start)..place(range.end);
+        let (opener, body) = match self.openers.get(&pack) {
+            Some(opener) => {
+                let header = opener.header();
+                let range = range.start.min(header.segments())..range.end.min(header.segments());
+                if range.is_empty() {
+                    return Err(damaged(pack, FormatError::Short { what: "pack" }));
+                }
+                let body = self.store.get_range(&name, header.segment_range(range)).await?;
+                (opener, body)
+            }
+            None => {
+                let header = self.store.get_range(&name, 0..HEADER_BYTES as u64);
+                let (header, body) = futures::join!(header, self.store.get_range(&name, asked));
+                let header = header?;
+                let opener = Opener::new(&self.keys, object_type, Some(pack), &header);
+                let opener = Arc::new(opener.map_err(|source| damaged(pack, source))?);
+                self.openers.put(pack, opener.clone(), OPENER_BYTES);
+                if let Some(cache) = &self.cache {
+                    cache.keep_object(&self.place, &name, header);
+                }
+                (opener, body?)
+            }
+        };
+        Ok(self.open(pack, &opener, range, &body))
+    }
+
+    /// Opens the sealed segments of a range, and gives those that are whole to the cache. The body may be longer
+    /// (checksum); what it lacks is missing.
+    fn open(&self, pack: ObjectId, opener: &Opener, range: Range<u64>, body: &Bytes) -> Vec<OpenedSegment> {
+        let header: &Header = opener.header();
+        let class = match header.object_type {
+            ObjectType::MetaPack => Class::Metadata,
+            _ => Class::Data,
+        };
+        let mut opened = Vec::new();
+        for segment in range.start..range.end.min(header.segments()) {
+            let start = (segment - range.start) as usize * SEALED_SEGMENT_BYTES;
+            let end = start + header.segment_len(segment) + TAG_BYTES;
+            let plain = match body.len() >= end {
+                true => open_segment(opener, segment, &body[start..end]),
+                false => Err(FormatError::Short { what: "pack" }),
+            };
+            if let (Ok(_), Some(cache)) = (&plain, &self.cache) {
+                cache.keep(pack, class, segment, body.slice(start..end));
+            }
+            opened.push(plain.map_err(|source| Arc::new(damaged(pack, source))));
+        }
+        opened
+    }
+}
+
+fn open_segment(opener: &Opener, segment: u64, sealed: &[u8]) -> std::result::Result<Bytes, FormatError> {
+    let mut plain = sealed.to_vec();
+    let len = opener.open(segment, &mut plain)?.len();
+    plain.truncate(len);
+    Ok(Bytes::from(plain))
+}
+
+/// The error that names a pack.
+pub(super) fn damaged(pack: ObjectId, source: FormatError) -> Error {
+    Error::Object { object: pack_name(pack), source }
+}
