@@ -1,7 +1,7 @@
 #!/bin/bash
 # Makes sure that this machine has what a task needs: installs it where apt and root (or sudo) are at hand, and otherwise
 # says exactly what is missing and who has to do what. Does nothing, and needs no network, when all is there.
-# usage: needs.sh [build|mount|test|bench|acceptance]...
+# usage: needs.sh [build|mount|test|bench|cloud|acceptance]...
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -64,6 +64,11 @@ need_bench() {
     [ -e /usr/src/linux-source-6.1.tar.xz ] || packages+=(linux-source-6.1)
 }
 
+need_cloud() {
+    need_bench
+    need rclone rclone
+}
+
 need_acceptance() {
     need_test
     [ -x /usr/bin/time ] || packages+=(time)
@@ -119,8 +124,8 @@ In a container it also has to be started with: --device /dev/fuse --cap-add SYS_
 
 for task in "$@"; do
     case $task in
-        build | mount | test | bench | acceptance) "need_$task" ;;
-        *) echo "usage: needs.sh [build|mount|test|bench|acceptance]..." >&2; exit 2 ;;
+        build | mount | test | bench | cloud | acceptance) "need_$task" ;;
+        *) echo "usage: needs.sh [build|mount|test|bench|cloud|acceptance]..." >&2; exit 2 ;;
     esac
 done
 if [ ${#packages[@]} -gt 0 ]; then

@@ -1,11 +1,12 @@
 #!/bin/bash
 # Installs the object servers the tests run against, once, and prints where they are.
-# usage: servers.sh [moto|azurite|all]      place: ${BYGONE_TOOLS:-$HOME/.cache/bygone-tools}
+# usage: servers.sh [moto|azurite|garage|all]      place: ${BYGONE_TOOLS:-$HOME/.cache/bygone-tools}
 set -euo pipefail
 what=${1:-all}
 tools=${BYGONE_TOOLS:-$HOME/.cache/bygone-tools}
 moto_version=5.2.5
 azurite_version=3.35.0
+garage_version=2.5.0
 mkdir -p "$tools"
 
 # Two runs at once must not install into each other.
@@ -38,9 +39,27 @@ azurite() {
     echo "$tools/azurite/node_modules/.bin/azurite-blob"
 }
 
+# S3: a real distributed store, without conditional puts. Built from source, once; without what a test does not need.
+garage() {
+    local home=$tools/garage-$garage_version
+    if [ ! -e "$home/complete" ]; then
+        rm -rf "$home"
+        [ ! -d "${HOME:-/}/.cargo/bin" ] || export PATH=$HOME/.cargo/bin:$PATH
+        CARGO_TARGET_DIR=$home/target CARGO_PROFILE_RELEASE_OPT_LEVEL=2 CARGO_PROFILE_RELEASE_LTO=off \
+            CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_DEBUG=0 CARGO_PROFILE_RELEASE_INCREMENTAL=false \
+            cargo install --quiet --locked --root "$home" --version "$garage_version" \
+            --no-default-features --features bundled-libs,sqlite garage >&2
+        rm -rf "$home/target"
+        touch "$home/complete"
+    fi
+    ln -sfn "garage-$garage_version" "$tools/garage"
+    echo "$tools/garage/bin/garage"
+}
+
 case $what in
     moto) moto ;;
     azurite) azurite ;;
-    all) moto; azurite ;;
-    *) echo "usage: servers.sh [moto|azurite|all]" >&2; exit 2 ;;
+    garage) garage ;;
+    all) moto; azurite; garage ;;
+    *) echo "usage: servers.sh [moto|azurite|garage|all]" >&2; exit 2 ;;
 esac

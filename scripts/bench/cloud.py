@@ -1,0 +1,376 @@
+"""A drive on a distant bucket: the measurements of `cloud`, one table a suite.
+
+Bygone's caches lie on a disk, everything else in memory. Every number is of a new mount; 'cold' is with an empty cache.
+What is read is compared with the source."""
+
+import argparse
+import filecmp
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import s3
+import tools
+import trees
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+MIB = 1 << 20
+
+
+def make_many(folder, files, size):
+    """Folders of 100 files of `size` bytes that differ."""
+    for i in range(files // 100):
+        inner = folder / f"{i // 100:03d}" / f"{i:05d}"
+        inner.mkdir(parents=True)
+        for j in range(100):
+            (inner / f"file-{j:02d}").write_bytes(f"{i:08d}{j:02d}".encode() * (size // 10))
+
+
+def make_small(folder, files):
+    """Files of 0 to 8 KiB of noise in folders of 100."""
+    dice = random.Random(11)
+    for i in range(files // 100):
+        inner = folder / f"{i:04d}"
+        inner.mkdir(parents=True)
+        for j in range(100):
+            (inner / f"file-{j:02d}").write_bytes(dice.randbytes(dice.randint(0, 8192)))
+
+
+def make_large(folder, size):
+    """One file of noise."""
+    folder.mkdir(parents=True)
+    dice = random.Random(13)
+    with open(folder / "file", "wb") as out:
+        for _ in range(size // MIB):
+            out.write(dice.randbytes(MIB))
+
+
+def timed(work):
+    began = time.perf_counter()
+    result = work()
+    return time.perf_counter() - began, result
+
+
+def read_through(path):
+    """Bytes of a file, read as cat does."""
+    total = 0
+    with open(path, "rb", buffering=0) as file:
+        while piece := file.read(MIB):
+            total += len(piece)
+    return total
+
+
+class Place:
+    """Server, link and the folders of a run."""
+
+    def __init__(self, arguments, scratch, disk):
+        self.scratch, self.disk = scratch, disk
+        self.server = s3.Garage(os.environ["GARAGE"], scratch / "garage")
+        for bucket in ("bygone", "restic", "plain"):
+            self.server.bucket(bucket)
+        self.near = f"http://127.0.0.1:{self.server.port}"
+        self.link = s3.Link(os.environ["PROXY"], self.server.port, arguments.rtt, arguments.mbit)
+        self.rate = arguments.mbit * 1e6 / 8
+        self.rtt = arguments.rtt / 1000
+        self.point = scratch / "drive"
+        self.point.mkdir()
+        self.programs = {"bygone": str(Path(arguments.binary).resolve()), "restic": "restic", "rclone": "rclone"}
+
+    def env(self, tool, endpoint):
+        env = dict(os.environ, **self.server.environment(endpoint), TMPDIR=str(self.scratch))
+        if tool == "bygone":
+            env.update(BYGONE_REPOSITORY="s3://bygone/repository", BYGONE_PASSWORD="bench")
+            env.update(BYGONE_STATE_DIR=str(self.scratch / "state"), BYGONE_CACHE_DIR=str(self.disk / "cache"))
+        elif tool == "restic":
+            env.update(RESTIC_REPOSITORY=f"s3:{endpoint}/restic", RESTIC_PASSWORD="bench")
+            env.update(RESTIC_CACHE_DIR=str(self.disk / "restic-cache"))
+        else:
+            env.update(RCLONE_CONFIG_S3_TYPE="s3", RCLONE_CONFIG_S3_PROVIDER="Other", RCLONE_CONFIG_S3_ENV_AUTH="true")
+            env.update(RCLONE_CONFIG_S3_ENDPOINT=endpoint, RCLONE_CONFIG_S3_REGION=s3.REGION, RCLONE_CONFIG="/dev/null")
+        return env
+
+    def run(self, tool, *words, far=False):
+        """A command of a tool, directly at the server or over the link; what it cost."""
+        env = self.env(tool, self.link.endpoint if far else self.near)
+        return tools.run([self.programs[tool], *map(str, words)], env)
+
+    def store(self, tool, source):
+        """Brings a tree to the bucket."""
+        if tool == "rclone":
+            return self.run("rclone", "copy", "-q", "--transfers", 16, source, f"s3:plain/{source.name}")
+        return self.run(tool, "--quiet", "backup", source)
+
+    def forget_caches(self):
+        for name in ("cache", "restic-cache"):
+            shutil.rmtree(self.disk / name, ignore_errors=True)
+
+
+class Drive:
+    """A source mounted over the link; `root` shows it. Counts are of this mount alone."""
+
+    def __init__(self, place, tool, source, extra=()):
+        self.place, self.tool = place, tool
+        at = str(place.point)
+        words, inside = {
+            "bygone": (["mount", "--foreground", f"latest:{source}", at, *extra], ""),
+            "restic": (["mount", "--path", str(source), at], f"/snapshots/latest{source}"),
+            "rclone": (["mount", f"s3:plain/{source.name}", at, "--read-only"], ""),
+        }[tool]
+        if tool == "bygone":
+            # Filters belong to whole mounts; the newest snapshot of this source is meant.
+            words[2:2] = ["--path", str(source)]
+        self.command = [place.programs[tool], *words]
+        self.root = at + inside
+
+    def __enter__(self):
+        self.before = self.place.link.counts()
+        self.log = open(self.place.scratch / "drive.log", "w+b")
+        env = self.place.env(self.tool, self.place.link.endpoint)
+        began = time.perf_counter()
+        self.child = subprocess.Popen(self.command, env=env, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+        while not self.is_listed():
+            if self.child.poll() is not None or time.perf_counter() - began > tools.PATIENCE_SECS:
+                self.log.seek(0)
+                said = self.log.read()[-2000:].decode(errors="replace")
+                self.__exit__()
+                raise RuntimeError(f"{self.command} did not mount: {said}")
+            time.sleep(0.002)
+        self.first_ls = time.perf_counter() - began
+        self.opened = self.since_mount()
+        return self
+
+    def is_listed(self):
+        try:
+            return os.path.ismount(self.place.point) and bool(os.listdir(self.root))
+        except OSError:
+            return False
+
+    def since_mount(self):
+        now = self.place.link.counts()
+        return {key: now[key] - self.before[key] for key in now}
+
+    def rss_mib(self):
+        for line in Path(f"/proc/{self.child.pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+        return 0.0
+
+    def __exit__(self, *_):
+        deadline = time.perf_counter() + 10
+        while os.path.ismount(self.place.point) and time.perf_counter() < deadline:
+            if subprocess.run(["fusermount3", "-u", self.place.point], stderr=subprocess.DEVNULL).returncode != 0:
+                time.sleep(0.1)
+        s3.end(self.child)
+        if os.path.ismount(self.place.point):
+            subprocess.run(["fusermount3", "-uz", self.place.point], check=False)
+        self.log.close()
+
+
+def drop_page_cache():
+    os.sync()
+    Path("/proc/sys/vm/drop_caches").write_text("3")
+
+
+def table(title, heads, rows):
+    print(f"\n{title}\n")
+    print("| " + " | ".join(heads) + " |")
+    print("|---|" + "---:|" * (len(heads) - 1))
+    for row in rows:
+        print("| " + " | ".join(row) + " |", flush=True)
+
+
+def suite_open(place, quick):
+    files = 100_000 if quick else 1_000_000
+    source = place.scratch / "many"
+    make_many(source, files, 10)
+    place.store("bygone", source)
+    trees.remove(source)
+    # What the password alone takes: a local repository of the same cost, with nothing in it.
+    env = dict(place.env("bygone", place.near), BYGONE_REPOSITORY=str(place.scratch / "empty"))
+    program = place.programs["bygone"]
+    tools.run([program, "init"], env)
+    unlock = statistics.median(tools.run([program, "snapshots"], env).seconds for _ in range(5))
+    rows = []
+    for name, extra in [("nothing cached", ()), ("seen before", ()), ("offline", ("--offline",))]:
+        if not extra and not rows:
+            place.forget_caches()
+        with Drive(place, "bygone", source, extra) as drive:
+            opened, rss = drive.opened, drive.rss_mib()
+            beyond = drive.first_ls - unlock
+            trips = f"{beyond / place.rtt:.1f}"
+        rows.append([name, f"{drive.first_ls:.3f} s", f"{beyond:.3f} s", trips, str(opened["requests"]),
+                     f"{opened['bytes_down'] / 1024:.0f} KiB", f"{rss:.0f} MiB"])
+    heads = ["", "mount to first ls", "without the password", "round trips' time", "requests", "fetched", "memory"]
+    table(f"Opening a snapshot of {files} files (password and start: {unlock:.3f} s)", heads, rows)
+
+
+def suite_large(place, quick):
+    size = 256 * MIB if quick else 1024 * MIB
+    source = place.scratch / "large"
+    make_large(source, size)
+    rows = []
+    for tool in ("bygone", "restic", "rclone"):
+        place.store(tool, source)
+        place.forget_caches()
+        with Drive(place, tool, source) as drive:
+            cold, got = timed(lambda: read_through(f"{drive.root}/file"))
+            requests, rss = drive.since_mount()["requests"], drive.rss_mib()
+        assert got == size
+        warm = None
+        if tool == "bygone":
+            drop_page_cache()
+            with Drive(place, tool, source) as drive:
+                warm, got = timed(lambda: read_through(f"{drive.root}/file"))
+                assert got == size and filecmp.cmp(f"{drive.root}/file", source / "file", shallow=False)
+        share = size / cold / place.rate
+        rows.append([tool, f"{size / cold / 1e6:.0f} MB/s", f"{share:.2f}", str(requests),
+                     f"{size / warm / 1e6:.0f} MB/s" if warm else "", f"{rss:.0f} MiB"])
+    trees.remove(source)
+    heads = ["", "cold", "share of the link", "requests", "mounted again, page cache dropped", "memory"]
+    table(f"One file of {size // MIB} MiB from beginning to end", heads, rows)
+
+
+def suite_small(place, quick):
+    files = 2_000 if quick else 10_000
+    source = place.scratch / "small"
+    make_small(source, files)
+    total = trees.bytes_of(source)
+    stream = total / place.rate + place.rtt
+    rows, copies = [], {}
+    for tool in ("bygone", "restic", "rclone"):
+        place.store(tool, source)
+        place.forget_caches()
+        # The others take minutes: a tenth tells enough.
+        part = "" if tool == "bygone" else "/000*"
+        share = 1 if tool == "bygone" else min(1, 1000 / files)
+        with Drive(place, tool, source) as drive:
+            out = place.scratch / "out"
+            out.mkdir()
+            seconds, _ = timed(lambda: subprocess.run(f"cp -r {drive.root}{part or '/.'} {out}", shell=True, check=True))
+            counts, rss = drive.since_mount(), drive.rss_mib()
+            if tool == "bygone":
+                trees.compare(source, out, "copy")
+            trees.remove(out)
+        copies[tool] = seconds / share
+        rows.append([tool, f"{seconds:.2f} s" + ("" if share == 1 else f" for {share:.0%}"), f"{copies[tool] / copies['bygone']:.0f}",
+                     f"{stream / copies[tool]:.2f}", str(counts["requests"]), f"{counts['bytes_down'] / MIB:.1f} MiB", f"{rss:.0f} MiB"])
+    trees.remove(source)
+    heads = ["", "cp -r", "times bygone's", "stream time / time", "requests", "fetched", "memory"]
+    table(f"{files} files of 0 to 8 KiB, {total / MIB:.0f} MiB; one stream of that would take {stream:.2f} s", heads, rows)
+
+
+def suite_find(place, quick):
+    files = 20_000 if quick else 100_000
+    source = place.scratch / "names"
+    make_many(source, files, 40)
+    entries = trees.count(source)
+    rows = []
+    for tool in ("bygone", "restic"):
+        place.store(tool, source)
+        place.forget_caches()
+        with Drive(place, tool, source) as drive:
+            command = f"find {drive.root} -printf '%s %m\\n' | wc -l"
+            seconds, done = timed(lambda: subprocess.run(command, shell=True, check=True, stdout=subprocess.PIPE))
+            counts, rss = drive.since_mount(), drive.rss_mib()
+        assert int(done.stdout) == entries, (tool, done.stdout, entries)
+        rows.append([tool, f"{drive.first_ls:.2f} s", f"{seconds:.2f} s", str(counts["requests"]),
+                     f"{counts['bytes_down'] / MIB:.1f} MiB", f"{rss:.0f} MiB"])
+    trees.remove(source)
+    table(f"find with sizes over {files} files, cold", ["", "mount to first ls", "find", "requests", "fetched", "memory"], rows)
+
+
+def suite_random(place, quick):
+    size = 512 * MIB if quick else 4096 * MIB
+    source = place.scratch / "image"
+    make_large(source, size)
+    place.store("bygone", source)
+    place.forget_caches()
+    dice = random.Random(17)
+    offsets = [dice.randrange(size // 4096) * 4096 for _ in range(200)]
+
+    def read_all(drive):
+        taken = []
+        with open(f"{drive.root}/file", "rb", buffering=0) as file, open(source / "file", "rb", buffering=0) as truth:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+            for offset in offsets:
+                seconds, got = timed(lambda: os.pread(file.fileno(), 4096, offset))
+                assert got == os.pread(truth.fileno(), 4096, offset)
+                taken.append(seconds)
+        return sorted(taken)
+
+    rows = []
+    for name in ("cold", "warm"):
+        with Drive(place, "bygone", source) as drive:
+            before = drive.since_mount()
+            taken = read_all(drive)
+            after, rss = drive.since_mount(), drive.rss_mib()
+        count = len(taken)
+        rows.append([name, f"{taken[count // 2] * 1000:.1f} ms", f"{taken[count * 99 // 100] * 1000:.1f} ms",
+                     f"{statistics.mean(taken) / place.rtt:.2f}", f"{(after['requests'] - before['requests']) / count:.2f}",
+                     f"{(after['bytes_down'] - before['bytes_down']) / count / 1024:.0f} KiB", f"{rss:.0f} MiB"])
+    trees.remove(source)
+    heads = ["", "median", "99 %", "mean in round trips", "requests each", "fetched each", "memory"]
+    table(f"200 reads of 4 KiB at random in a file of {size // MIB} MiB", heads, rows)
+
+
+def suite_upload(place, quick):
+    size = 256 * MIB if quick else 1024 * MIB
+    source = place.scratch / "upload"
+    rows = []
+    for tool in ("bygone", "restic"):
+        folder = source / tool
+        make_large(folder, size)
+        # Different bytes for each, so that nothing is there already.
+        with open(folder / "file", "r+b") as file:
+            file.write(tool.encode())
+        cost = place.run(tool, "--quiet", "backup", folder, far=True)
+        rows.append([tool, f"{cost.seconds:.2f} s", f"{size / cost.seconds / place.rate:.2f}", f"{cost.cpu:.1f} s", f"{cost.rss_mib:.0f} MiB"])
+    trees.remove(source)
+    table(f"First backup of {size // MIB} MiB of noise over the link", ["", "time", "share of the link", "processor", "memory"], rows)
+
+
+SUITES = {"open": suite_open, "find": suite_find, "small": suite_small, "large": suite_large, "random": suite_random,
+          "upload": suite_upload}
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="scripts/bench/cloud", description="Measures drives on a distant bucket.")
+    parser.add_argument("--quick", action="store_true", help="less data: to see that it works")
+    parser.add_argument("--binary", default=TARGET / "release" / "bygone", help="the program to measure")
+    parser.add_argument("--only", action="append", choices=SUITES, help="only this suite (repeatable)")
+    parser.add_argument("--rtt", type=float, default=50, help="milliseconds there and back (50)")
+    parser.add_argument("--mbit", type=float, default=1000, help="each way (1000)")
+    arguments = parser.parse_args()
+    if os.getloadavg()[0] > 0.7:
+        print(f"this machine is busy (load {os.getloadavg()[0]:.1f}): do not trust the times", file=sys.stderr)
+    scratch = Path(tempfile.mkdtemp(prefix="bygone-cloud.", dir="/dev/shm"))
+    disk = Path(tempfile.mkdtemp(prefix="bygone-cloud.", dir="/var/tmp"))
+    place = None
+    try:
+        place = Place(arguments, scratch, disk)
+        place.run("bygone", "init")
+        place.run("restic", "init")
+        print(f"S3 server behind {arguments.rtt:.0f} ms and {arguments.mbit:.0f} Mbit/s, {os.cpu_count()} processors" + (", QUICK" if arguments.quick else ""))
+        for name in arguments.only or SUITES:
+            SUITES[name](place, arguments.quick)
+    finally:
+        if place:
+            place.link.stop()
+            place.server.stop()
+        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(disk, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    import signal
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    sys.exit(main())
