@@ -62,8 +62,7 @@ impl Inner {
     }
 
     /// When something has to be done; `None` if nothing has.
-    fn due(&self) -> Option<Instant> {
-        let now = Instant::now();
+    fn due(&self, now: Instant) -> Option<Instant> {
         let at_once = !self.work.is_empty() || !self.forgotten.is_empty() || self.touched.len() >= TOUCHES_SOON;
         if at_once || (self.urgent && !self.is_empty()) {
             return Some(now);
@@ -157,7 +156,7 @@ impl Queue {
             if inner.stop_by.is_some_and(|by| now >= by || inner.is_empty()) {
                 return None;
             }
-            let due = inner.due();
+            let due = inner.due(now);
             if now >= until || due.is_some_and(|due| now >= due) {
                 inner.is_busy = true;
                 return Some(inner.take());
