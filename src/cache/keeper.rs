@@ -9,10 +9,8 @@ use crate::cache::fault::Fault;
 use crate::cache::folder::Folder;
 use crate::cache::folder::Inodes;
 use crate::cache::lock;
-use crate::cache::pins;
 use crate::cache::queue::Queue;
 use crate::cache::reader::Reader;
-use crate::cache::schema;
 use crate::cache::slot_bytes;
 use crate::cache::slots::free_bytes;
 use crate::cache::writer::Work;
@@ -127,22 +125,6 @@ impl Keeper {
     /// The bound that holds now.
     pub(super) fn budget(&self) -> Result<Budget, Fault> {
         self.with_writer(|writer| writer.budget())
-    }
-
-    /// Drops everything, or all but what is pinned.
-    pub(super) fn clear(&self, pinned_too: bool) -> Result<(), Fault> {
-        let has_pins = self.with_writer(|writer| pins::has_pins(&writer.db))?;
-        if has_pins && !pinned_too {
-            return self.with_writer(Writer::clear);
-        }
-        // The limit is all that is worth keeping.
-        let limit = self.with_writer(|writer| schema::limit(&writer.db))?;
-        let mut desk = lock(&self.desk);
-        *desk = None;
-        *self.reader.write().unwrap_or_else(PoisonError::into_inner) = None;
-        self.folder.wipe()?;
-        drop(desk);
-        self.with_writer(|writer| writer.set_limit(limit))
     }
 
     /// What is kept.

@@ -366,7 +366,7 @@ impl Cache {
     /// If that cannot be written down.
     pub fn clear(&self, pinned_too: bool) -> Result<()> {
         self.flush(STOP_WAIT);
-        self.keeper.clear(pinned_too).map_err(|fault| self.fault(fault))
+        self.keeper.with_writer(|writer| writer.clear(pinned_too)).map_err(|fault| self.fault(fault))
     }
 
     /// The limit that holds for this process, bytes on disk.

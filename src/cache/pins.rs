@@ -104,11 +104,6 @@ impl Ledger<'_> {
     }
 }
 
-/// Whether there is any label.
-pub(super) fn has_pins(db: &Connection) -> Result<bool, Fault> {
-    Ok(db.query_row("SELECT EXISTS (SELECT 1 FROM pin)", [], |row| row.get(0))?)
-}
-
 /// All labels, oldest first.
 pub(super) fn pins(db: &Connection) -> Result<Vec<PinInfo>, Fault> {
     let mut query = db.prepare(

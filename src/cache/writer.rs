@@ -14,6 +14,7 @@ use crate::cache::ledger::Tally;
 use crate::cache::ledger::tally;
 use crate::cache::objects::Key;
 use crate::cache::pins::RANGES_AT_ONCE;
+use crate::cache::pins::pins;
 use crate::cache::schema;
 use crate::cache::schema::WRITER_WAIT;
 use crate::cache::slots::Slots;
@@ -168,11 +169,19 @@ impl Writer {
         self.trim()
     }
 
-    /// Drops all that is not pinned and gives its room back.
-    pub(super) fn clear(&mut self) -> Result<(), Fault> {
+    /// Drops everything, or all but what is pinned, and gives its room back.
+    pub(super) fn clear(&mut self, pinned_too: bool) -> Result<(), Fault> {
+        if pinned_too {
+            for pin in pins(&self.db)? {
+                self.unpin(&pin.label)?;
+            }
+        }
         self.until_done(|ledger| ledger.clear_some())?;
         self.until_done(|ledger| ledger.give_back_free())?;
-        self.trim()
+        self.trim()?;
+        // The database is shortened on disk by this alone; if somebody reads just now, a later batch does it.
+        let _later = self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        Ok(())
     }
 
     /// What there is.

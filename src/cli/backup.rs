@@ -129,7 +129,7 @@ impl BackupArgs {
     pub(super) fn run(self, global: &Global) -> Result<Exit> {
         self.check()?;
         let opened = Opened::new(global)?;
-        let options = self.options(&opened)?;
+        let options = self.options(&opened, global)?;
         let dry_run = options.dry_run;
         let machine = place::machine();
         let author = Author { state: &opened.state, machine: &machine };
@@ -176,7 +176,7 @@ impl BackupArgs {
         Ok(())
     }
 
-    fn options(self, opened: &Opened) -> Result<Options> {
+    fn options(self, opened: &Opened, global: &Global) -> Result<Options> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = self.threads.map_or(cores.min(THREADS_TYPICAL_MAX), usize::from);
         let parent = match &self.parent {
@@ -204,7 +204,7 @@ impl BackupArgs {
             nobackup: self.exclude_nobackup,
             size_max: self.exclude_larger_than,
             one_file_system: self.one_file_system,
-            skip: opened.own_folders(),
+            skip: opened.own_folders(global),
             threads,
         };
         Ok(Options {

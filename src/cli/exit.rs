@@ -4,6 +4,7 @@
 
 use crate::backup;
 use crate::browse::SelectError;
+use crate::cache;
 use crate::cli::error::Fault;
 use crate::cli::out::OutError;
 use crate::repo;
@@ -102,6 +103,7 @@ fn of_layer(error: &(dyn Error + 'static)) -> Option<Exit> {
         .or_else(|| error.downcast_ref().and_then(of_restore))
         .or_else(|| error.downcast_ref().and_then(of_repo))
         .or_else(|| error.downcast_ref().and_then(of_store))
+        .or_else(|| error.downcast_ref().and_then(of_cache))
         .or_else(|| error.downcast_ref().and_then(of_source))
         .or_else(|| error.downcast_ref().and_then(of_target))
         .or_else(|| error.downcast_ref().map(of_select))
@@ -169,6 +171,16 @@ fn of_store(error: &store::Error) -> Option<Exit> {
         ErrorKind::Full => Some(Exit::Full),
         ErrorKind::Unreachable | ErrorKind::Offline => Some(Exit::Unreachable),
         ErrorKind::BadLocation => Some(Exit::Usage),
+        _ => None,
+    }
+}
+
+fn of_cache(error: &cache::Error) -> Option<Exit> {
+    match error {
+        cache::Error::LimitTooSmall { .. } => Some(Exit::Usage),
+        cache::Error::NoPin { .. } => Some(Exit::NotFound),
+        cache::Error::Busy { .. } => Some(Exit::Locked),
+        cache::Error::DiskShort { .. } => Some(Exit::Full),
         _ => None,
     }
 }
@@ -280,6 +292,15 @@ mod tests {
         assert_eq!(code(UnmountError::NotMounted { path: PathBuf::new() }), 1);
         let full = target::Error::Io { verb: "write", path: vec![], source: io(io::ErrorKind::StorageFull) };
         assert_eq!(code(restore::Error::Target(full)), 15);
+    }
+
+    #[test]
+    fn the_cache() {
+        assert_eq!(code(cache::Error::LimitTooSmall { bytes: 1, bytes_min: 2 }), 2);
+        assert_eq!(code(cache::Error::NoPin { label: "x".into() }), 13);
+        assert_eq!(code(cache::Error::Busy { folder: PathBuf::new() }), 11);
+        assert_eq!(code(cache::Error::DiskShort { folder: PathBuf::new() }), 15);
+        assert_eq!(code(cache::Error::NotOurs { folder: PathBuf::new() }), 1);
     }
 
     #[test]

@@ -1,10 +1,17 @@
 //! Options that every command takes.
 
+use crate::cache;
+use crate::cache::Cache;
 use crate::cli::error::Fault;
 use crate::cli::error::Result;
+use crate::cli::human;
+use crate::cli::out;
+use crate::cli::place;
+use crate::monitor::chain;
 use crate::store::Location;
 use crate::store::StoreOptions;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Options that every command takes.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -29,6 +36,18 @@ pub(super) struct Global {
     /// How long to keep asking a cloud that answered before
     #[arg(long, global = true, value_name = "SECONDS")]
     pub(super) retry_for: Option<u64>,
+
+    /// Where encrypted pieces of backups that were read are kept, to be read faster the next time
+    #[arg(long, global = true, env = "BYGONE_CACHE_DIR", hide_env_values = true, value_name = "DIR")]
+    pub(super) cache_dir: Option<PathBuf>,
+
+    /// How large the cache may be during this command ('bygone cache limit' changes it for good)
+    #[arg(long, global = true, value_name = "SIZE", value_parser = human::parse_size)]
+    pub(super) cache_size: Option<u64>,
+
+    /// Neither read nor fill the cache
+    #[arg(long, global = true, conflicts_with_all = ["cache_size"])]
+    pub(super) no_cache: bool,
 
     /// Print one JSON document per line, for programs
     #[arg(long, global = true)]
@@ -67,6 +86,30 @@ impl Global {
             options.retry_secs_max = secs;
         }
         Ok(options)
+    }
+
+    /// The folder of the cache, absolute; `None` if nothing says where it could be.
+    pub(super) fn cache_folder(&self) -> Option<PathBuf> {
+        let named = self.cache_dir.clone().filter(|folder| !folder.as_os_str().is_empty());
+        std::path::absolute(named.or_else(place::cache_folder)?).ok()
+    }
+
+    /// The cache, for commands that read. Without it all goes on, only slower.
+    #[expect(dead_code, reason = "the repository does not read through it yet")]
+    pub(super) fn cache(&self) -> Result<Option<Arc<Cache>>> {
+        if self.no_cache {
+            return Ok(None);
+        }
+        let Some(folder) = self.cache_folder() else { return Ok(None) };
+        let options = cache::Options { limit: self.cache_size, ..cache::Options::default() };
+        match Cache::open(&folder, &options) {
+            Ok(cache) => Ok(Some(cache)),
+            Err(error @ cache::Error::LimitTooSmall { .. }) => Err(error.into()),
+            Err(error) => {
+                out::warning(self.json, format_args!("{}; going on without it", chain(&error)));
+                Ok(None)
+            }
+        }
     }
 
     /// Settings that other users of this machine can see in the list of processes, though they should not.

@@ -2,6 +2,7 @@
 
 use crate::backup;
 use crate::browse::SelectError;
+use crate::cache;
 use crate::cli::error::Fault;
 use crate::cli::exit::layers;
 use crate::repo;
@@ -27,9 +28,26 @@ fn of_layer(error: &(dyn Error + 'static)) -> Hints {
         .or_else(|| error.downcast_ref().and_then(of_restore))
         .or_else(|| error.downcast_ref().and_then(of_repo))
         .or_else(|| error.downcast_ref().and_then(of_store))
+        .or_else(|| error.downcast_ref().and_then(of_cache))
         .or_else(|| error.downcast_ref().and_then(of_target))
         .or_else(|| error.downcast_ref().and_then(of_select))
         .or_else(|| error.downcast_ref().and_then(of_unmount))
+}
+
+fn of_cache(error: &cache::Error) -> Hints {
+    Some(match error {
+        cache::Error::NotOurs { .. } => &["name a new or empty folder with --cache-dir DIR or BYGONE_CACHE_DIR"],
+        cache::Error::Foreign { .. } | cache::Error::Unsupported { .. } => {
+            &["name another folder with --cache-dir DIR or BYGONE_CACHE_DIR; --no-cache goes on without one"]
+        }
+        cache::Error::LimitTooSmall { .. } => &["choose at least 16M, or turn the cache off with --no-cache"],
+        cache::Error::Busy { .. } => &["another command fills or clears it; try again in a moment"],
+        cache::Error::DiskShort { .. } => {
+            &["delete something on that disk, or name a folder on another one with --cache-dir DIR"]
+        }
+        cache::Error::Damaged { .. } => &["it has emptied itself; try again"],
+        _ => return None,
+    })
 }
 
 fn of_fault(error: &Fault) -> Hints {

@@ -16,6 +16,7 @@
 
 mod background;
 mod backup;
+mod cache;
 mod cat;
 mod completions;
 mod drives;
@@ -45,6 +46,7 @@ mod telling;
 mod umount;
 
 use crate::cli::backup::BackupArgs;
+use crate::cli::cache::CacheArgs;
 use crate::cli::cat::CatArgs;
 use crate::cli::completions::CompletionsArgs;
 use crate::cli::drives::DrivesArgs;
@@ -102,6 +104,7 @@ enum Command {
     Umount(UmountArgs),
     Drives(DrivesArgs),
     Restore(RestoreArgs),
+    Cache(CacheArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
 }
@@ -138,6 +141,7 @@ fn run(cli: Cli) -> Result<Exit> {
         Command::Umount(args) => args.run(global),
         Command::Drives(args) => args.run(global),
         Command::Restore(args) => args.run(global),
+        Command::Cache(args) => args.run(global),
         Command::Completions(args) => args.run(),
         Command::Man(args) => args.run(),
     }

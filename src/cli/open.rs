@@ -98,12 +98,12 @@ impl Opened {
     }
 
     /// The local folders that a backup never contains.
-    pub(super) fn own_folders(&self) -> Vec<PathBuf> {
+    pub(super) fn own_folders(&self, global: &Global) -> Vec<PathBuf> {
         let repository = match &self.location {
             Location::Folder(path) => Some(path.clone()),
             _ => None,
         };
-        repository.into_iter().chain(place::state_folder()).collect()
+        repository.into_iter().chain(place::state_folder()).chain(global.cache_folder()).collect()
     }
 
     /// With `-v`: what was asked of the store.

@@ -1,4 +1,4 @@
-//! What belongs to this machine: where local state is kept, and what tells machines apart.
+//! What belongs to this machine: where local state and the cache are kept, and what tells machines apart.
 
 use std::env;
 use std::ffi::OsString;
@@ -23,6 +23,20 @@ fn choose(variable: impl Fn(&str) -> Option<OsString>, is_root: bool) -> Option<
         return Some(home.join(".local/state/bygone"));
     }
     is_root.then(|| PathBuf::from("/var/lib/bygone"))
+}
+
+/// The folder for the cache; `None` if nothing says where it could be.
+pub(super) fn cache_folder() -> Option<PathBuf> {
+    choose_cache(|name| env::var_os(name), rustix::process::geteuid().is_root())
+}
+
+fn choose_cache(variable: impl Fn(&str) -> Option<OsString>, is_root: bool) -> Option<PathBuf> {
+    let folder = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(folder) = folder("XDG_CACHE_HOME").filter(|folder| folder.is_absolute()) {
+        return Some(folder.join("bygone"));
+    }
+    let home = folder("HOME").map(|home| home.join(".cache/bygone"));
+    home.or_else(|| is_root.then(|| PathBuf::from("/var/cache/bygone")))
 }
 
 /// The name of this machine.
@@ -60,6 +74,18 @@ mod tests {
         assert_eq!(chosen(&all[1..], true), Some("/x/bygone".into()));
         assert_eq!(chosen(&all[2..], true), Some("/home/ada/.local/state/bygone".into()));
         assert_eq!(chosen(&[("XDG_STATE_HOME", "x"), ("HOME", "")], true), Some("/var/lib/bygone".into()));
+        assert_eq!(chosen(&[], false), None);
+    }
+
+    #[test]
+    fn the_cache_folder_has_an_order_of_places() {
+        let chosen = |set: &[(&str, &str)], is_root| {
+            choose_cache(|name| set.iter().find(|(n, _)| *n == name).map(|(_, value)| OsString::from(value)), is_root)
+        };
+        let all = [("XDG_CACHE_HOME", "/x"), ("HOME", "/home/ada")];
+        assert_eq!(chosen(&all, true), Some("/x/bygone".into()));
+        assert_eq!(chosen(&all[1..], true), Some("/home/ada/.cache/bygone".into()));
+        assert_eq!(chosen(&[("XDG_CACHE_HOME", "x")], true), Some("/var/cache/bygone".into()));
         assert_eq!(chosen(&[], false), None);
     }
 }

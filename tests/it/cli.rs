@@ -8,8 +8,8 @@ use std::process::Command;
 use std::time::Duration;
 use std::time::Instant;
 
-const COMMANDS: [&str; 11] =
-    ["init", "backup", "snapshots", "ls", "cat", "mount", "umount", "drives", "restore", "completions", "man"];
+const COMMANDS: [&str; 12] =
+    ["init", "backup", "snapshots", "ls", "cat", "mount", "umount", "drives", "restore", "cache", "completions", "man"];
 
 /// The whole help, as `tests/it/help.txt` has it. `UPDATE_HELP=1 cargo test help_is` writes it anew.
 #[test]
@@ -65,6 +65,11 @@ fn mistakes_in_the_command_line_exit_with_2() {
         &["completions", "perl"],
         &["snapshots", "-o", "nonsense"],
         &["-q", "-v", "snapshots"],
+        &["cache"],
+        &["cache", "limit", "much"],
+        &["cache", "limit", "1M"],
+        &["--cache-size", "big", "snapshots"],
+        &["--cache-size", "1G", "--no-cache", "snapshots"],
         &["init", "--chunk-size", "100K"],
         &["--repo", "http://host/x", "snapshots"],
     ] {
