@@ -108,12 +108,24 @@ pub enum Seek {
 }
 
 /// Who asks: for policies per process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Caller {
-    /// Process (thread) number, 0 for the kernel's own read-ahead.
+    /// Number of the thread that opens or reads. The kernel's read-ahead carries the number of the thread that set it
+    /// off. 0: a process that cannot be seen from here, such as one outside of our container.
     pub pid: u32,
     /// User number.
     pub uid: u32,
+}
+
+/// How an opened file is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Opening {
+    /// Through the system's memory: read ahead, and kept for whoever reads it next.
+    #[default]
+    Shared,
+    /// Past the system's memory: the drive sees every read, nothing is read ahead, and an answer, refusals included,
+    /// concerns nobody else.
+    Apart,
 }
 
 /// Why a drive cannot answer. Adapters have the one table to the system's error numbers.
@@ -195,6 +207,18 @@ pub trait Drive: Send + Sync + 'static {
     /// Entries of a folder after `cursor` (0: from the start), at most `entries_max`, at least one unless at the end.
     /// Fewer cost further calls; the time of a call must not grow with `cursor`.
     fn list(&self, folder: Ino, cursor: u64, entries_max: usize) -> Answer<Listing>;
+
+    /// False if nobody need be asked when a file is opened: where the system can, it then does so by itself, which
+    /// saves two requests for each opened file. Must never change.
+    fn asks_open(&self) -> bool {
+        false
+    }
+
+    /// May this program open the file, and how is it read? Asked only if [`Drive::asks_open`]. A refusal is remembered
+    /// by nobody. Descriptors may be handed on: [`Drive::read`] may be called for another program.
+    fn open(&self, _ino: Ino, _caller: Caller) -> Answer<Opening> {
+        Answer::Now(Ok(Opening::Shared))
+    }
 
     /// Up to `len` bytes from `offset`; fewer only at the end of the file.
     fn read(&self, ino: Ino, offset: u64, len: u32, caller: Caller) -> Answer<Bytes>;
