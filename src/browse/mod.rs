@@ -141,7 +141,12 @@ impl Browse {
 
     /// [`Browse::read`], if it needs no waiting.
     pub fn read_now(&self, content: &Content, offset: u64, len: usize) -> Option<Result<Bytes>> {
-        content::read_now(&self.chunks, content, offset, len)
+        content::read_now(&self.chunks, content, offset, len, |chunk| self.chunks.data_now(chunk))
+    }
+
+    /// The same for a reader that must not set anything off: nothing is fetched ahead.
+    pub fn read_at_hand(&self, content: &Content, offset: u64, len: usize) -> Option<Result<Bytes>> {
+        content::read_now(&self.chunks, content, offset, len, |chunk| self.chunks.data_at_hand(chunk))
     }
 }
 
