@@ -28,11 +28,11 @@ use std::time::Duration;
 
 const EXAMPLES: &str = "Examples:
   bygone drives
-  bygone drives ~/Backups         all about one of them: who reads, what was fetched, is the storage there
+  bygone drives ~/Backups         all about this one: who reads most, is the storage there
   bygone drives --json
 
-READ is what programs were given, FETCHED what came from the storage for it. What the system keeps in memory is read
-again without asking the drive, and is not counted.";
+READ is what programs were given, FETCHED what came from the storage for it. What the system still
+has in memory is read again without asking the drive, and is not counted.";
 
 /// How long a drive may take to answer.
 const PATIENCE: Duration = Duration::from_secs(1);
