@@ -10,12 +10,12 @@ use crate::drive::process::Thread;
 /// What programs that make previews get from a drive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Previews {
-    /// Everything, like all programs. The system then opens files without asking.
+    /// Everything, like all programs.
     #[default]
     On,
-    /// What is in memory; all else is refused.
+    /// What is in memory, the system's or the drive's; reading all else is refused.
     Cached,
-    /// Nothing: their opening of a file is refused.
+    /// Nothing: their opening of a file is refused. Every program then asks when it opens one, which costs time.
     Off,
 }
 

@@ -26,7 +26,6 @@ use bygone_mount::drive::FileKind;
 use bygone_mount::drive::Ino;
 use bygone_mount::drive::Listed;
 use bygone_mount::drive::Listing;
-use bygone_mount::drive::Opening;
 use bygone_mount::drive::ROOT;
 use bygone_mount::drive::Seek;
 use bygone_mount::drive::Volume;
@@ -213,7 +212,7 @@ impl Drive for RepositoryDrive {
         self.watch.asks_open()
     }
 
-    fn open(&self, _ino: Ino, caller: Caller) -> Answer<Opening> {
+    fn open(&self, _ino: Ino, caller: Caller) -> Answer<()> {
         self.watch.open(caller)
     }
 

@@ -18,7 +18,6 @@ use bygone_mount::drive::Caller;
 use bygone_mount::drive::FileKind;
 use bygone_mount::drive::Ino;
 use bygone_mount::drive::Listing;
-use bygone_mount::drive::Opening;
 use bygone_mount::drive::ROOT;
 use bygone_mount::drive::Seek;
 use bygone_mount::drive::Volume;
@@ -95,9 +94,9 @@ impl Drive for SnapshotDrive {
         self.watch.asks_open()
     }
 
-    fn open(&self, ino: Ino, caller: Caller) -> Answer<Opening> {
+    fn open(&self, ino: Ino, caller: Caller) -> Answer<()> {
         if ino == VOLUME_INFO_INO {
-            return Answer::Now(Ok(Opening::Shared));
+            return Answer::Now(Ok(()));
         }
         self.watch.open(caller)
     }

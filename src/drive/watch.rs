@@ -11,7 +11,6 @@ use crate::drive::refuse;
 use bygone_mount::Answer;
 use bygone_mount::DriveError;
 use bygone_mount::drive::Caller;
-use bygone_mount::drive::Opening;
 use bygone_mount::drive::Result;
 use bytes::Bytes;
 use lru::LruCache;
@@ -27,7 +26,7 @@ use std::time::Instant;
 /// Programs told apart; the rest is one sum.
 const PROGRAMS_MAX: usize = 64;
 const THREADS_MAX: NonZeroUsize = NonZeroUsize::new(256).expect("256 is not 0");
-/// How long a reading thread is taken for the same without a look. An opening always looks.
+/// How long a thread is taken for the same without a look: it could run another program, or have ended.
 const TRUST: Duration = Duration::from_millis(250);
 
 /// What one program got from a drive.
@@ -119,21 +118,16 @@ impl Watch {
         self.previews
     }
 
-    /// Without a rule nobody need be asked.
+    /// True if what the system has in memory is kept from some programs: it gives that to whoever has opened the file.
     pub(super) fn asks_open(&self) -> bool {
-        self.previews != Previews::On
+        self.previews == Previews::Off
     }
 
-    /// May this program open a file, and how is it to read it?
-    ///
-    /// A maker of previews that may read something does so apart: a refusal in the midst of read-ahead would leave pages
-    /// behind that the next program has to fetch one by one.
-    pub(super) fn open(&self, caller: Caller) -> Answer<Opening> {
-        let who = self.who(caller, Duration::ZERO).filter(|who| who.makes_previews);
-        match (who, self.previews) {
-            (Some(who), Previews::Off) => self.refused(&who),
-            (Some(_), Previews::Cached) => Answer::Now(Ok(Opening::Apart)),
-            _ => Answer::Now(Ok(Opening::Shared)),
+    /// May this program open a file?
+    pub(super) fn open(&self, caller: Caller) -> Answer<()> {
+        match self.who(caller) {
+            Some(who) if who.makes_previews && self.previews == Previews::Off => self.refused(&who),
+            _ => Answer::Now(Ok(())),
         }
     }
 
@@ -144,7 +138,7 @@ impl Watch {
         any: impl FnOnce() -> Answer<Bytes>,
         at_hand: impl FnOnce() -> Option<Result<Bytes>>,
     ) -> Answer<Bytes> {
-        let who = self.who(caller, TRUST);
+        let who = self.who(caller);
         let answer = match (&who, self.previews) {
             (Some(who), Previews::Off) if who.makes_previews => return self.refused(who),
             (Some(who), Previews::Cached) if who.makes_previews => match at_hand() {
@@ -169,10 +163,10 @@ impl Watch {
         }
     }
 
-    /// Who a caller is; `trust` says how old the last look may be. `None` if the system does not tell.
-    fn who(&self, caller: Caller, trust: Duration) -> Option<Who> {
+    /// Who a caller is; `None` if the system does not tell.
+    fn who(&self, caller: Caller) -> Option<Who> {
         let known = self.lock().threads.get(&caller.pid).cloned();
-        if let Some(known) = known.as_ref().filter(|known| known.looked.elapsed() < trust) {
+        if let Some(known) = known.as_ref().filter(|known| known.looked.elapsed() < TRUST) {
             return Some(known.who.clone());
         }
         let thread = process::thread(caller.pid)?;
@@ -303,19 +297,20 @@ mod tests {
     fn makers_of_previews_get_what_the_rule_says() {
         let also = [our_name()];
         let watch = Watch::new(Previews::Off, &also);
+        assert!(watch.asks_open());
         assert_eq!(now(watch.open(me())), Err(DriveError::Denied));
         assert_eq!(now(watch.read(me(), content, || None)), Err(DriveError::Denied));
         assert_eq!((watch.seen().refused, watch.seen().bytes), (2, 0));
 
         let watch = Watch::new(Previews::Cached, &also);
-        assert_eq!(now(watch.open(me())), Ok(Opening::Apart));
+        assert!(!watch.asks_open());
         let fetched = || -> Answer<Bytes> { panic!("it must not fetch") };
         assert_eq!(now(watch.read(me(), fetched, || None)), Err(DriveError::Denied));
         assert_eq!(now(watch.read(me(), fetched, || Some(now(content())))).unwrap(), CONTENT);
         assert_eq!((watch.seen().refused, watch.seen().bytes), (1, 7));
 
         let watch = Watch::new(Previews::On, &also);
-        assert_eq!(now(watch.open(me())), Ok(Opening::Shared));
+        assert_eq!(now(watch.open(me())), Ok(()));
         assert_eq!(now(watch.read(me(), content, || None)).unwrap(), CONTENT);
     }
 
@@ -324,7 +319,7 @@ mod tests {
         for previews in [Previews::On, Previews::Cached, Previews::Off] {
             let watch = Watch::new(previews, &["tumblerd".to_owned()]);
             for caller in [me(), Caller::default(), Caller { pid: u32::MAX, uid: 0 }] {
-                assert_eq!(now(watch.open(caller)), Ok(Opening::Shared));
+                assert_eq!(now(watch.open(caller)), Ok(()));
                 assert_eq!(now(watch.read(caller, content, || None)).unwrap(), CONTENT);
             }
             assert_eq!(watch.seen().refused, 0);

@@ -99,7 +99,7 @@ fn off_refuses_makers_of_previews_and_nobody_else() {
 }
 
 #[test]
-fn cached_gives_them_what_is_there_and_spoils_nothing() {
+fn cached_gives_them_what_is_there() {
     let photos = Photos::new();
     let drive = photos.mount(&["--previews=cached"]);
     let before = photos.status();
@@ -109,12 +109,9 @@ fn cached_gives_them_what_is_there_and_spoils_nothing() {
     assert_eq!(number(&refused, "store", "bytes"), number(&before, "store", "bytes"), "nothing was fetched for it");
     photos.is_whole("my-own-picture-indexer", 0);
     photos.is_whole("tumblerd", 0);
-    // A photo that was refused is read by others as if nobody had tried.
-    let between = photos.status();
+    // Others get all of a photo that was refused; from then on the system has it, and shows it to everybody.
     photos.is_whole("cat", 1);
-    let after = photos.status();
-    let reads = number(&after, "served", "reads") - number(&between, "served", "reads");
-    assert!(reads <= (PHOTO_BYTES / (128 << 10)) as u64 + 4, "{reads} reads");
+    photos.is_whole("tumblerd", 1);
     drive.umount();
 }
 

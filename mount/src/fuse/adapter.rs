@@ -8,7 +8,6 @@ use crate::drive::Answer;
 use crate::drive::Caller;
 use crate::drive::Drive;
 use crate::drive::DriveError;
-use crate::drive::Opening;
 use crate::drive::Result;
 use crate::drive::Seek;
 use crate::fuse::counts::Counters;
@@ -243,7 +242,7 @@ impl Filesystem for Adapter {
             // "Not implemented": the kernel opens by itself from now on and keeps the page cache.
             reply.error(Errno::ENOSYS);
         } else {
-            reply::opened(reply, Ok(Opening::Shared));
+            reply::opened(reply, Ok(()));
         }
     }
 

@@ -4,7 +4,6 @@ use crate::drive::Attr;
 use crate::drive::DriveError;
 use crate::drive::DriveTime;
 use crate::drive::FileKind;
-use crate::drive::Opening;
 use crate::drive::Result;
 use crate::drive::Volume;
 use bytes::Bytes;
@@ -135,11 +134,9 @@ pub(crate) fn attr(reply: ReplyAttr, attr: Result<Attr>) {
 }
 
 /// Whoever opens it, what the kernel has of a file stays good.
-pub(crate) fn opened(reply: ReplyOpen, opening: Result<Opening>) {
-    let kept = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH;
-    match opening {
-        Ok(Opening::Shared) => reply.opened(FileHandle(0), kept),
-        Ok(Opening::Apart) => reply.opened(FileHandle(0), kept | FopenFlags::FOPEN_DIRECT_IO),
+pub(crate) fn opened(reply: ReplyOpen, allowed: Result<()>) {
+    match allowed {
+        Ok(()) => reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH),
         Err(error) => reply.error(errno(error)),
     }
 }
