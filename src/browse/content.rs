@@ -92,6 +92,22 @@ pub(super) async fn read(chunks: &Arc<Chunks>, content: &Content, offset: u64, l
     Ok(out.into())
 }
 
+/// True if all of it is in memory. Stops at the first piece that is not.
+pub(super) fn is_at_hand(chunks: &Chunks, content: &Content) -> bool {
+    if matches!(content, Content::Empty | Content::Inline(_)) {
+        return true;
+    }
+    let mut at_hand = true;
+    let seen = pieces(chunks, content, 0..content.len(), &mut |piece| {
+        at_hand = match &piece.extent {
+            Extent::Data(chunk) => chunks.is_at_hand(chunk),
+            Extent::Hole(_) => true,
+        };
+        at_hand
+    });
+    seen.is_ok() && at_hand
+}
+
 /// The same without waiting: `None` if something is not in memory, as `chunk_now` sees it.
 pub(super) fn read_now(
     chunks: &Chunks,

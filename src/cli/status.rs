@@ -105,7 +105,7 @@ pub(super) struct Served {
     pub(super) requests: u64,
     /// Reads that failed.
     pub(super) failed: u64,
-    /// Openings and reads refused to makers of previews.
+    /// Openings refused to makers of previews.
     pub(super) refused: u64,
 }
 
@@ -266,7 +266,7 @@ impl Status {
             match self.served.refused {
                 0 => self.previews.clone(),
                 refused => {
-                    format!("{}, {}", self.previews, human::plural(refused, "request refused", "requests refused"))
+                    format!("{}, {}", self.previews, human::plural(refused, "opening refused", "openings refused"))
                 }
             },
         );

@@ -1,8 +1,8 @@
 //! Which programs make previews or build search indexes, and what they get: a folder of photos that is opened in a file
 //! manager must not be fetched as a whole.
 //!
-//! A program is known by the name of the thread that asks or by the file name of its program; never by what it does.
-//! Whoever is not known is an ordinary program.
+//! Who opens a file decides; reading is never refused. A program is known by the name of the thread that asks or by the
+//! file name of its program; never by what it does. Whoever is not known is an ordinary program.
 
 use crate::drive::process::Process;
 use crate::drive::process::Thread;
@@ -10,12 +10,12 @@ use crate::drive::process::Thread;
 /// What programs that make previews get from a drive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Previews {
-    /// Everything, like all programs.
+    /// Everything, like all programs. The system then opens files without asking.
     #[default]
     On,
-    /// What is in memory, the system's or the drive's; reading all else is refused.
+    /// Files that are in memory as a whole; their opening of others is refused.
     Cached,
-    /// Nothing: their opening of a file is refused. Every program then asks when it opens one, which costs time.
+    /// Nothing: their opening of a file is refused.
     Off,
 }
 
@@ -26,9 +26,8 @@ const MAKERS: &[&str] = &[
     "*-thumbnailer",
     "ffmpegthumbnailer",
     "ffmpegthumbs",
-    // GNOME: the loaders of pictures run in a sandbox of their own
+    // GNOME; not the loaders of glycin: they decode for viewers too, from files that those have opened
     "gnome-thumbnail*",
-    "glycin-*",
     // KDE: the name of the worker's thread; the one that copies is `KIO::WorkerThre`
     "kioslave5",
     "kioworker",
@@ -95,7 +94,7 @@ mod tests {
             ("tumblerd", "python3.11"),
             ("gdk-pixbuf-thum", "gdk-pixbuf-thumbnailer"),
             ("evince-thumbnai", "evince-thumbnailer"),
-            ("gly-loader", "glycin-image-rs"),
+            ("tokio-runtime-w", "glycin-thumbnailer"),
             ("kioslave5", "kioslave5"),
             ("baloo_file_extr", "baloo_file_extractor"),
             ("pool-spawner", "tracker-extract-3"),
@@ -113,6 +112,7 @@ mod tests {
             ("cp", "cp"),
             ("rsync", "rsync"),
             ("loader", "pcmanfm"),
+            ("gly-loader", "glycin-image-rs"),
             ("", ""),
             ("thumbnailer-x", "my-thumbnailers"),
         ] {

@@ -212,8 +212,8 @@ impl Drive for RepositoryDrive {
         self.watch.asks_open()
     }
 
-    fn open(&self, _ino: Ino, caller: Caller) -> Answer<()> {
-        self.watch.open(caller)
+    fn open(&self, ino: Ino, caller: Caller) -> Answer<()> {
+        self.watch.open(caller, || self.shown(ino).is_some_and(|shown| shown.is_at_hand(ino)))
     }
 
     fn read(&self, ino: Ino, offset: u64, len: u32, caller: Caller) -> Answer<Bytes> {

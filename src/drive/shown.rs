@@ -259,7 +259,13 @@ impl Shown {
         })
     }
 
-    /// The same out of memory alone: fetches nothing, not even ahead. `None` if something would have to be fetched.
+    /// True if reading this file needs nothing fetched.
+    pub(super) fn is_at_hand(&self, ino: Ino) -> bool {
+        let found = self.node(self.browse.tree(), &**self.browse.chunks(), ino);
+        matches!(found, Ok(Ok(found)) if self.browse.is_at_hand(&found.node().content))
+    }
+
+    /// Reads out of memory alone: fetches nothing, not even ahead. `None` if something would have to be fetched.
     pub(super) fn read_at_hand(self: &Arc<Self>, ino: Ino, offset: u64, len: u32) -> Option<Asked<Bytes>> {
         let found = match self.node(self.browse.tree(), &**self.browse.chunks(), ino).ok()? {
             Ok(found) if found.node().is_folder() => return Some(Err(DriveError::IsAFolder)),

@@ -98,7 +98,7 @@ impl Drive for SnapshotDrive {
         if ino == VOLUME_INFO_INO {
             return Answer::Now(Ok(()));
         }
-        self.watch.open(caller)
+        self.watch.open(caller, || self.shown.is_at_hand(ino))
     }
 
     fn read(&self, ino: Ino, offset: u64, len: u32, caller: Caller) -> Answer<Bytes> {

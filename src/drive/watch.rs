@@ -38,7 +38,7 @@ pub struct Reader {
     pub pid: u32,
     /// Content it was given, bytes.
     pub bytes: u64,
-    /// Openings and reads it was refused because it makes previews.
+    /// Openings it was refused because it makes previews.
     pub refused: u64,
 }
 
@@ -47,13 +47,13 @@ pub struct Reader {
 pub struct Seen {
     /// Content, bytes.
     pub bytes: u64,
-    /// Reads, refused ones left out.
+    /// Reads.
     pub reads: u64,
     /// Reads that were answered at once, from memory.
     pub reads_at_once: u64,
     /// Reads that failed.
     pub reads_failed: u64,
-    /// Openings and reads refused to makers of previews.
+    /// Openings refused to makers of previews.
     pub refused: u64,
     /// The programs, those who got most first.
     pub readers: Vec<Reader>,
@@ -118,20 +118,22 @@ impl Watch {
         self.previews
     }
 
-    /// True if what the system has in memory is kept from some programs: it gives that to whoever has opened the file.
+    /// Without a rule nobody need be asked.
     pub(super) fn asks_open(&self) -> bool {
-        self.previews == Previews::Off
+        self.previews != Previews::On
     }
 
-    /// May this program open a file?
-    pub(super) fn open(&self, caller: Caller) -> Answer<()> {
-        match self.who(caller) {
-            Some(who) if who.makes_previews && self.previews == Previews::Off => self.refused(&who),
+    /// May this program open a file? `is_at_hand` says whether all of the file is in memory.
+    pub(super) fn open(&self, caller: Caller, is_at_hand: impl FnOnce() -> bool) -> Answer<()> {
+        match self.who(caller).filter(|who| who.makes_previews) {
+            Some(who) if self.previews == Previews::Off => self.refused(&who),
+            Some(who) if self.previews == Previews::Cached && !is_at_hand() => self.refused(&who),
             _ => Answer::Now(Ok(())),
         }
     }
 
-    /// A read by a program: `any` may fetch what it needs, `at_hand` must not.
+    /// A read by a program. For makers of previews nothing is fetched ahead: first `at_hand` is tried, which must not
+    /// set anything off, then `any`, which may fetch what it needs.
     pub(super) fn read(
         self: &Arc<Self>,
         caller: Caller,
@@ -139,14 +141,9 @@ impl Watch {
         at_hand: impl FnOnce() -> Option<Result<Bytes>>,
     ) -> Answer<Bytes> {
         let who = self.who(caller);
-        let answer = match (&who, self.previews) {
-            (Some(who), Previews::Off) if who.makes_previews => return self.refused(who),
-            (Some(who), Previews::Cached) if who.makes_previews => match at_hand() {
-                Some(read) => Answer::Now(read),
-                None => return self.refused(who),
-            },
-            _ => any(),
-        };
+        let is_quiet = self.asks_open() && who.as_ref().is_some_and(|who| who.makes_previews);
+        let read = if is_quiet { at_hand() } else { None };
+        let answer = read.map_or_else(any, Answer::Now);
         match answer {
             Answer::Now(read) => {
                 self.note(who.as_ref(), &read, true);
@@ -294,24 +291,27 @@ mod tests {
     }
 
     #[test]
-    fn makers_of_previews_get_what_the_rule_says() {
-        let also = [our_name()];
-        let watch = Watch::new(Previews::Off, &also);
-        assert!(watch.asks_open());
-        assert_eq!(now(watch.open(me())), Err(DriveError::Denied));
-        assert_eq!(now(watch.read(me(), content, || None)), Err(DriveError::Denied));
-        assert_eq!((watch.seen().refused, watch.seen().bytes), (2, 0));
+    fn makers_of_previews_open_what_the_rule_says() {
+        for (previews, there, elsewhere) in [
+            (Previews::On, Ok(()), Ok(())),
+            (Previews::Cached, Ok(()), Err(DriveError::Denied)),
+            (Previews::Off, Err(DriveError::Denied), Err(DriveError::Denied)),
+        ] {
+            let watch = Watch::new(previews, &[our_name()]);
+            assert_eq!(watch.asks_open(), previews != Previews::On);
+            assert_eq!((now(watch.open(me(), || true)), now(watch.open(me(), || false))), (there, elsewhere));
+            let refused = u64::from(there.is_err()) + u64::from(elsewhere.is_err());
+            assert_eq!(watch.seen().refused, refused);
+        }
+    }
 
-        let watch = Watch::new(Previews::Cached, &also);
-        assert!(!watch.asks_open());
+    #[test]
+    fn makers_of_previews_set_nothing_off_and_are_not_refused_any_more() {
+        let watch = Watch::new(Previews::Cached, &[our_name()]);
         let fetched = || -> Answer<Bytes> { panic!("it must not fetch") };
-        assert_eq!(now(watch.read(me(), fetched, || None)), Err(DriveError::Denied));
         assert_eq!(now(watch.read(me(), fetched, || Some(now(content())))).unwrap(), CONTENT);
-        assert_eq!((watch.seen().refused, watch.seen().bytes), (1, 7));
-
-        let watch = Watch::new(Previews::On, &also);
-        assert_eq!(now(watch.open(me())), Ok(()));
         assert_eq!(now(watch.read(me(), content, || None)).unwrap(), CONTENT);
+        assert_eq!((watch.seen().refused, watch.seen().bytes), (0, 14));
     }
 
     #[test]
@@ -319,8 +319,9 @@ mod tests {
         for previews in [Previews::On, Previews::Cached, Previews::Off] {
             let watch = Watch::new(previews, &["tumblerd".to_owned()]);
             for caller in [me(), Caller::default(), Caller { pid: u32::MAX, uid: 0 }] {
-                assert_eq!(now(watch.open(caller)), Ok(()));
-                assert_eq!(now(watch.read(caller, content, || None)).unwrap(), CONTENT);
+                assert_eq!(now(watch.open(caller, || false)), Ok(()));
+                let at_hand = || panic!("it is asked like all others");
+                assert_eq!(now(watch.read(caller, content, at_hand)).unwrap(), CONTENT);
             }
             assert_eq!(watch.seen().refused, 0);
         }

@@ -98,7 +98,12 @@ impl Chunks {
         Some(bytes)
     }
 
-    /// The same for a reader that must not set anything off: nothing is fetched ahead.
+    /// True if a data chunk needs nothing fetched.
+    pub fn is_at_hand(&self, wanted: &ChunkRef) -> bool {
+        self.data.get(&wanted.id).is_some() || self.fetch.at_hand(span(ChunkKind::Data, wanted.hint)).is_some()
+    }
+
+    /// The bytes of a data chunk for a reader that must not set anything off: nothing is fetched, not even ahead.
     pub fn data_at_hand(&self, wanted: &ChunkRef) -> Option<Bytes> {
         if let Some(bytes) = self.data.get(&wanted.id) {
             return Some(bytes);

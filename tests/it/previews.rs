@@ -105,14 +105,27 @@ fn cached_gives_them_what_is_there() {
     let before = photos.status();
     photos.is_refused("tumblerd", 1);
     let refused = photos.status();
-    assert!(number(&refused, "served", "refused") > 0, "{refused}");
+    assert_eq!((number(&refused, "served", "bytes"), number(&refused, "served", "refused")), (0, 1));
     assert_eq!(number(&refused, "store", "bytes"), number(&before, "store", "bytes"), "nothing was fetched for it");
     photos.is_whole("my-own-picture-indexer", 0);
     photos.is_whole("tumblerd", 0);
-    // Others get all of a photo that was refused; from then on the system has it, and shows it to everybody.
+    // Others get all of a photo that was refused; from then on it is there for everybody.
     photos.is_whole("cat", 1);
     photos.is_whole("tumblerd", 1);
     drive.umount();
+}
+
+#[test]
+fn who_opened_a_file_may_have_it_read_by_a_maker_of_previews() {
+    // As a viewer of pictures does that has a helper decode them: what people open is shown, whatever the rule.
+    let photos = Photos::new();
+    for rule in ["--previews=cached", "--previews=off"] {
+        let drive = photos.mount(&[rule]);
+        let opened = fs::File::open(photos.at.join("2.jpg")).unwrap();
+        let output = Command::new(photos.program.scratch().join("tumblerd")).stdin(opened).output().unwrap();
+        assert!(output.stdout == noise(2, PHOTO_BYTES), "{rule}");
+        drive.umount();
+    }
 }
 
 #[test]
