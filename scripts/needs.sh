@@ -1,7 +1,7 @@
 #!/bin/bash
 # Makes sure that this machine has what a task needs: installs it where apt and root (or sudo) are at hand, and otherwise
 # says exactly what is missing and who has to do what. Does nothing, and needs no network, when all is there.
-# usage: needs.sh [build|mount|test|bench|cloud|acceptance]...
+# usage: needs.sh [build|mount|test|bench|cloud|previews|acceptance]...
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -69,6 +69,20 @@ need_cloud() {
     need rclone rclone
 }
 
+# A desktop that nobody sees, with a file manager and a maker of previews.
+need_previews() {
+    need_build
+    need_mount
+    need python3 python3
+    need Xvfb xvfb
+    need dbus-daemon dbus-daemon
+    need gdbus libglib2.0-bin
+    need thunar thunar
+    [ -e /usr/share/dbus-1/services/org.xfce.Tumbler.Thumbnailer1.service ] || packages+=(tumbler)
+    need convert imagemagick
+    need setpriv util-linux
+}
+
 need_acceptance() {
     need_test
     [ -x /usr/bin/time ] || packages+=(time)
@@ -124,18 +138,18 @@ In a container it also has to be started with: --device /dev/fuse --cap-add SYS_
 
 for task in "$@"; do
     case $task in
-        build | mount | test | bench | cloud | acceptance) "need_$task" ;;
-        *) echo "usage: needs.sh [build|mount|test|bench|cloud|acceptance]..." >&2; exit 2 ;;
+        build | mount | test | bench | cloud | previews | acceptance) "need_$task" ;;
+        *) echo "usage: needs.sh [build|mount|test|bench|cloud|previews|acceptance]..." >&2; exit 2 ;;
     esac
 done
 if [ ${#packages[@]} -gt 0 ]; then
     install
 fi
 case " $* " in
-    *" mount "* | *" test "* | *" bench "* | *" acceptance "*) check_device ;;
+    *" mount "* | *" test "* | *" bench "* | *" previews "* | *" acceptance "*) check_device ;;
 esac
 case " $* " in
-    *" build "* | *" test "* | *" bench "* | *" acceptance "*)
+    *" build "* | *" test "* | *" bench "* | *" previews "* | *" acceptance "*)
         # Apart from those who have to install packages first.
         [ ${#troubles[@]} -gt 0 ] || has_rust || troubles+=("Rust $(rust_wanted) or newer is needed; found: cargo $(rust_found cargo), rustc $(rust_found rustc).
     Debian 12: apt-get install rustc-web cargo-web      elsewhere: https://rustup.rs")

@@ -8,7 +8,8 @@
 //!
 //! - A walk asks [`Drive::list`] twice per folder and buffer-full, never [`Drive::lookup`] or [`Drive::attr`] per file.
 //! - A name, found or missing, is looked up once.
-//! - Content is read once as long as the system has memory; nothing is asked when a file is opened or closed.
+//! - Content is read once as long as the system has memory; nothing is asked when a file is opened or closed, unless
+//!   the drive wants to judge who opens it ([`Drive::asks_open`]).
 //! - Extended attributes are not remembered; ACLs are where the kernel judges by them.
 //!
 //! A drive answers [`Answer::Now`] from memory and [`Answer::Later`] when it must wait; whoever shows it sets a

@@ -1,5 +1,6 @@
 //! Bytes of files out of their chunks.
 
+use crate::extent::ChunkRef;
 use crate::extent::Extent;
 use crate::format::FormatError;
 use crate::meta::Content;
@@ -91,17 +92,39 @@ pub(super) async fn read(chunks: &Arc<Chunks>, content: &Content, offset: u64, l
     Ok(out.into())
 }
 
-/// The same without waiting: `None` if something is not in memory.
-pub(super) fn read_now(chunks: &Arc<Chunks>, content: &Content, offset: u64, len: usize) -> Option<Result<Bytes>> {
+/// True if all of it is in memory. Stops at the first piece that is not.
+pub(super) fn is_at_hand(chunks: &Chunks, content: &Content) -> bool {
+    if matches!(content, Content::Empty | Content::Inline(_)) {
+        return true;
+    }
+    let mut at_hand = true;
+    let seen = pieces(chunks, content, 0..content.len(), &mut |piece| {
+        at_hand = match &piece.extent {
+            Extent::Data(chunk) => chunks.is_at_hand(chunk),
+            Extent::Hole(_) => true,
+        };
+        at_hand
+    });
+    seen.is_ok() && at_hand
+}
+
+/// The same without waiting: `None` if something is not in memory, as `chunk_now` sees it.
+pub(super) fn read_now(
+    chunks: &Chunks,
+    content: &Content,
+    offset: u64,
+    len: usize,
+    chunk_now: impl Fn(&ChunkRef) -> Option<Bytes>,
+) -> Option<Result<Bytes>> {
     let range = clip(content, offset, len);
     if let Some(bytes) = inline(content, &range) {
         return Some(Ok(bytes));
     }
-    let found = find_pieces(&**chunks, content, &range).ok()?;
+    let found = find_pieces(chunks, content, &range).ok()?;
     let mut parts = Vec::with_capacity(found.len());
     for piece in &found {
         parts.push(match &piece.extent {
-            Extent::Data(chunk) => Some(chunks.data_now(chunk)?),
+            Extent::Data(chunk) => Some(chunk_now(chunk)?),
             Extent::Hole(_) => None,
         });
     }

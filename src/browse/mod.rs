@@ -141,7 +141,17 @@ impl Browse {
 
     /// [`Browse::read`], if it needs no waiting.
     pub fn read_now(&self, content: &Content, offset: u64, len: usize) -> Option<Result<Bytes>> {
-        content::read_now(&self.chunks, content, offset, len)
+        content::read_now(&self.chunks, content, offset, len, |chunk| self.chunks.data_now(chunk))
+    }
+
+    /// True if reading all of it needs nothing fetched.
+    pub fn is_at_hand(&self, content: &Content) -> bool {
+        content::is_at_hand(&self.chunks, content)
+    }
+
+    /// Up to `len` bytes from `offset` for a reader that must not set anything off: nothing is fetched, not even ahead.
+    pub fn read_at_hand(&self, content: &Content, offset: u64, len: usize) -> Option<Result<Bytes>> {
+        content::read_now(&self.chunks, content, offset, len, |chunk| self.chunks.data_at_hand(chunk))
     }
 }
 

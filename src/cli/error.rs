@@ -61,6 +61,8 @@ pub(super) enum Fault {
     DriveFailed(#[source] io::Error),
     #[error("cannot read the table of mounts")]
     Mounts(#[source] io::Error),
+    #[error("no drive is mounted at '{}'", path.display())]
+    NoDrive { path: PathBuf },
     #[error("nothing was restored: it was not confirmed")]
     NotConfirmed,
     #[error("cannot use the current folder")]

@@ -8,6 +8,7 @@
 //! | `open` `password` `place` | from options to an open repository |
 //! | `exit` `error` `hints` | how a command ends, and what is said about it |
 //! | `background` `point` | a drive that outlives its command, and where it is shown |
+//! | `status` `socket` | what a drive tells about itself, and how it is asked |
 //! | `out` `json` `human` `table` | how results are written |
 //! | `progress` `interrupt` `telling` | what is told meanwhile |
 //!
@@ -41,6 +42,8 @@ mod progress;
 mod restore;
 mod select;
 mod snapshots;
+mod socket;
+mod status;
 mod table;
 mod telling;
 mod umount;

@@ -3,6 +3,7 @@
 use crate::browse::Browse;
 use crate::browse::SnapshotPath;
 use crate::cli::background;
+use crate::cli::drives;
 use crate::cli::error::CommandError;
 use crate::cli::error::Fault;
 use crate::cli::error::Result;
@@ -20,7 +21,12 @@ use crate::cli::password;
 use crate::cli::point;
 use crate::cli::select;
 use crate::cli::snapshots::short;
+use crate::cli::socket::Listening;
+use crate::cli::status;
+use crate::cli::status::Gauges;
 use crate::drive::DriveOptions;
+use crate::drive::Previews;
+use crate::drive::Watch;
 use crate::drive::repository_drive;
 use crate::drive::snapshot_drive;
 use crate::repo::ChunksOptions;
@@ -42,6 +48,7 @@ const EXAMPLES: &str = "Examples:
   bygone mount ~/Backups                        all snapshots, by time and by host
   bygone mount latest ~/Yesterday               the newest one
   bygone mount latest:/home/ada/Pictures ~/Old --host laptop
+  bygone mount --status ~/Old                   how it is doing
   bygone umount ~/Old
 
 The drive is read-only and private to you. It stays until 'bygone umount', eject in the file manager, or shutdown.";
@@ -85,8 +92,39 @@ pub(super) struct MountArgs {
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = human::parse_duration)]
     deadline: Duration,
 
+    /// What programs that make previews or search indexes get: all ('on'), only what is in memory ('cached') or nothing
+    /// ('off'). Unless given, 'on' for a repository in a folder, 'cached' for a cloud
+    #[arg(long, value_name = "RULE", value_enum, hide_possible_values = true)]
+    previews: Option<PreviewsRule>,
+
+    /// Another program (or thread) that makes previews, by its name; '*' at an end stands for anything (repeatable)
+    #[arg(long, value_name = "NAME")]
+    previews_also: Vec<String>,
+
+    /// Tell how the drive that is mounted at DIR is doing, like 'bygone drives DIR'
+    #[arg(long, conflicts_with_all = ["at", "foreground", "previews", "previews_also"])]
+    status: bool,
+
     #[command(flatten)]
     filter: FilterArgs,
+}
+
+/// What programs that make previews get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum PreviewsRule {
+    On,
+    Cached,
+    Off,
+}
+
+impl From<PreviewsRule> for Previews {
+    fn from(rule: PreviewsRule) -> Previews {
+        match rule {
+            PreviewsRule::On => Previews::On,
+            PreviewsRule::Cached => Previews::Cached,
+            PreviewsRule::Off => Previews::Off,
+        }
+    }
 }
 
 /// Who seems to own the files.
@@ -121,6 +159,9 @@ impl FromStr for Owner {
 impl MountArgs {
     /// `serves` in the process that `mount` started to serve a drive in the background.
     pub(super) fn run(self, global: &Global, serves: bool) -> Result<Exit> {
+        if self.status {
+            return drives::show_one(global, &self.point);
+        }
         if self.at.is_none() && !self.filter.is_empty() {
             return Err(usage("--host, --tag and --path choose a snapshot: name one, as in 'mount latest DIR'"));
         }
@@ -145,7 +186,8 @@ impl MountArgs {
         in_background: bool,
     ) -> Result<Exit> {
         let opened = Opened::with(global, password)?;
-        let shown = self.drive(&opened)?;
+        let watch = Watch::new(self.previews(&opened.location), &self.previews_also);
+        let shown = self.drive(&opened, watch.clone())?;
         // Before the session, so that the folder is taken away after the drive.
         let _made = point::make(&self.point, self.create)?;
         let options = MountOptions {
@@ -156,7 +198,15 @@ impl MountArgs {
         };
         let session =
             Arc::new(fuse::mount(shown.drive.clone(), &self.point, &options, opened.runtime.handle().clone())?);
-        let ended = watch(&session, &opened)?;
+        let ended = end_of(&session, &opened)?;
+        let gauges = Gauges {
+            watch,
+            counted: opened.counted.clone(),
+            snapshot: shown.snapshot.clone(),
+            since: human::now(),
+            session: Arc::downgrade(&session),
+        };
+        let _listening = listen(gauges, &session);
         let place = session.mount_point().display().to_string();
         if in_background {
             background::ready()?;
@@ -174,7 +224,15 @@ impl MountArgs {
         }
     }
 
-    fn drive(&self, opened: &Opened) -> Result<Shown> {
+    fn previews(&self, location: &Location) -> Previews {
+        match (self.previews, location) {
+            (Some(rule), _) => rule.into(),
+            (None, Location::Folder(_)) => Previews::On,
+            (None, _) => Previews::Cached,
+        }
+    }
+
+    fn drive(&self, opened: &Opened, watch: Arc<Watch>) -> Result<Shown> {
         let mut chunks = ChunksOptions::default();
         if let Some(bytes) = self.memory {
             chunks.memory_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
@@ -187,7 +245,7 @@ impl MountArgs {
         };
         let location = &opened.location;
         let Some(at) = &self.at else {
-            let options = DriveOptions { owner, name: "Backups".to_owned(), time_zone: TimeZone::system() };
+            let options = DriveOptions { owner, name: "Backups".to_owned(), time_zone: TimeZone::system(), watch };
             let _within = opened.runtime.enter();
             return Ok(Shown {
                 drive: repository_drive(&chunks, &opened.log, options),
@@ -202,7 +260,7 @@ impl MountArgs {
         let name = format!("{} {}", snapshot.host, human::time_for_name(snapshot.time));
         let drive = opened.runtime.block_on(async {
             select::node(&browse, &at.path).await?;
-            let options = DriveOptions { owner, name, time_zone: TimeZone::system() };
+            let options = DriveOptions { owner, name, time_zone: TimeZone::system(), watch };
             let drive = snapshot_drive(browse, &at.path, options).await?;
             drive.ok_or_else(|| CommandError::from(Fault::NotAFolder { path: at.path.clone() }))
         })?;
@@ -211,7 +269,7 @@ impl MountArgs {
             drive,
             source: format!("bygone:{location} {id}{path}"),
             what: format!("Snapshot {id}{path} of {}, {}", snapshot.host, human::time(snapshot.time)),
-            snapshot: Some(snapshot.id.to_string()),
+            snapshot: Some(snapshot.into()),
         })
     }
 }
@@ -223,7 +281,7 @@ struct Shown {
     source: String,
     /// For people.
     what: String,
-    snapshot: Option<String>,
+    snapshot: Option<status::Shown>,
 }
 
 impl Shown {
@@ -232,7 +290,7 @@ impl Shown {
             let body = json!({
                 "mount_point": place,
                 "what": self.what,
-                "snapshot": self.snapshot,
+                "snapshot": self.snapshot.as_ref().map(|snapshot| &snapshot.id),
                 "pid": std::process::id(),
             });
             return out::line(json::line("mounted", &body));
@@ -248,8 +306,14 @@ impl Shown {
     }
 }
 
+/// Lets others ask how the drive is doing. One that cannot be asked is a drive all the same.
+fn listen(gauges: Gauges, session: &Session) -> Option<Listening> {
+    let listening = gauges.listen(session.device()?);
+    listening.inspect_err(|error| tracing::warn!(%error, "This drive cannot be asked for its status")).ok()
+}
+
 /// Unmounts on a signal, and tells when the drive has ended, by whatever cause. A second signal ends the program.
-fn watch(session: &Arc<Session>, opened: &Opened) -> Result<oneshot::Receiver<std::io::Result<()>>> {
+fn end_of(session: &Arc<Session>, opened: &Opened) -> Result<oneshot::Receiver<std::io::Result<()>>> {
     let _within = opened.runtime.enter();
     if let Some(mut signals) = Signals::new() {
         let session = session.clone();

@@ -2,12 +2,30 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 /// The folder for local state; `None` if nothing says where it could be.
 pub(super) fn state_folder() -> Option<PathBuf> {
     let folder = choose(|name| env::var_os(name), rustix::process::geteuid().is_root())?;
     std::path::absolute(folder).ok()
+}
+
+/// The folders where drives may be asked for their status: the first one is for this process, drives that were mounted
+/// in another session may be in the others.
+pub(super) fn drive_folders() -> Vec<PathBuf> {
+    let user = rustix::process::geteuid().as_raw();
+    let runtime = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let usual = PathBuf::from(format!("/run/user/{user}"));
+    // After `su` the variable may still name another user's folder, where nothing of ours may be put.
+    let is_ours = |folder: &PathBuf| std::fs::metadata(folder).is_ok_and(|meta| meta.uid() == user);
+    let runtime = runtime.filter(|folder| folder.is_absolute() && is_ours(folder));
+    let mut folders: Vec<PathBuf> = runtime.iter().map(|folder| folder.join("bygone")).collect();
+    folders.extend(state_folder().map(|folder| folder.join("drives")));
+    if runtime.as_ref() != Some(&usual) && is_ours(&usual) {
+        folders.push(usual.join("bygone"));
+    }
+    folders
 }
 
 fn choose(variable: impl Fn(&str) -> Option<OsString>, is_root: bool) -> Option<PathBuf> {

@@ -5,16 +5,25 @@
 //! are remembered, because they share one number.
 
 mod attr;
+mod previews;
+mod process;
 mod repository;
 mod shown;
 mod snapshot;
+mod watch;
 
+pub use previews::Previews;
+pub use process::memory;
 pub use repository::repository_drive;
 pub use snapshot::snapshot_drive;
+pub use watch::Reader;
+pub use watch::Seen;
+pub use watch::Watch;
 
 use crate::repo::Error;
 use bygone_mount::Answer;
 use bygone_mount::DriveError;
+use std::sync::Arc;
 
 /// How a drive shows what it has.
 #[derive(Debug, Clone)]
@@ -25,11 +34,18 @@ pub struct DriveOptions {
     pub name: String,
     /// For the names of snapshots.
     pub time_zone: jiff::tz::TimeZone,
+    /// Judges and counts who reads.
+    pub watch: Arc<Watch>,
 }
 
 impl Default for DriveOptions {
     fn default() -> DriveOptions {
-        DriveOptions { owner: None, name: "Backup".to_owned(), time_zone: jiff::tz::TimeZone::UTC }
+        DriveOptions {
+            owner: None,
+            name: "Backup".to_owned(),
+            time_zone: jiff::tz::TimeZone::UTC,
+            watch: Arc::default(),
+        }
     }
 }
 

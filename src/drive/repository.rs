@@ -11,6 +11,7 @@ use crate::drive::shown::Place;
 use crate::drive::shown::Shown;
 use crate::drive::shown::slot_of;
 use crate::drive::shown::slot_root;
+use crate::drive::watch::Watch;
 use crate::format::record::Snapshot;
 use crate::meta::Time;
 use crate::path;
@@ -49,6 +50,7 @@ struct RepositoryDrive {
     snapshots: Vec<Arc<Shown>>,
     volume: Volume,
     has_xattrs: bool,
+    watch: Arc<Watch>,
 }
 
 /// All snapshots as one drive.
@@ -60,6 +62,7 @@ pub fn repository_drive(chunks: &Arc<Chunks>, log: &Log, options: DriveOptions) 
         snapshots: Vec::new(),
         volume: Volume { bytes: found.iter().map(|s| s.bytes).max().unwrap_or(0), nodes: found.len() as u64 },
         has_xattrs: found.iter().any(|s| s.with_xattrs > 0),
+        watch: options.watch.clone(),
     };
     let mut maker = Maker { drive: &mut drive, owner: options.owner, newest };
     let root = maker.folder(ROOT, b"");
@@ -205,8 +208,17 @@ impl Drive for RepositoryDrive {
         })
     }
 
-    fn read(&self, ino: Ino, offset: u64, len: u32, _caller: Caller) -> Answer<Bytes> {
-        self.ask(ino, |shown| shown.read(ino, offset, len))
+    fn asks_open(&self) -> bool {
+        self.watch.asks_open()
+    }
+
+    fn open(&self, ino: Ino, caller: Caller) -> Answer<()> {
+        self.watch.open(caller, || self.shown(ino).is_some_and(|shown| shown.is_at_hand(ino)))
+    }
+
+    fn read(&self, ino: Ino, offset: u64, len: u32, caller: Caller) -> Answer<Bytes> {
+        let any = || self.ask(ino, |shown| shown.read(ino, offset, len));
+        self.watch.read(caller, any, || self.shown(ino)?.read_at_hand(ino, offset, len))
     }
 
     fn read_link(&self, ino: Ino) -> Answer<Bytes> {

@@ -259,6 +259,23 @@ impl Shown {
         })
     }
 
+    /// True if reading this file needs nothing fetched.
+    pub(super) fn is_at_hand(&self, ino: Ino) -> bool {
+        let found = self.node(self.browse.tree(), &**self.browse.chunks(), ino);
+        matches!(found, Ok(Ok(found)) if self.browse.is_at_hand(&found.node().content))
+    }
+
+    /// Reads out of memory alone: fetches nothing, not even ahead. `None` if something would have to be fetched.
+    pub(super) fn read_at_hand(self: &Arc<Self>, ino: Ino, offset: u64, len: u32) -> Option<Asked<Bytes>> {
+        let found = match self.node(self.browse.tree(), &**self.browse.chunks(), ino).ok()? {
+            Ok(found) if found.node().is_folder() => return Some(Err(DriveError::IsAFolder)),
+            Ok(found) => found,
+            Err(error) => return Some(Err(error)),
+        };
+        let read = self.browse.read_at_hand(&found.node().content, offset, len as usize)?;
+        Some(read.map_err(|error| drive_error(&error)))
+    }
+
     fn read_content(self: &Arc<Self>, ino: Ino, found: &Found, offset: u64, len: usize) -> Answer<Bytes> {
         let told = |result: repo::Result<Bytes>| result.map_err(|error| drive_error(&error));
         let content = &found.node().content;

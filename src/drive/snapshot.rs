@@ -8,6 +8,7 @@ use crate::drive::refuse;
 use crate::drive::shown::Place;
 use crate::drive::shown::Shown;
 use crate::drive::volume_info;
+use crate::drive::watch::Watch;
 use crate::repo::Error;
 use bygone_mount::Answer;
 use bygone_mount::Attr;
@@ -30,6 +31,7 @@ struct SnapshotDrive {
     shown: Arc<Shown>,
     volume: Volume,
     has_xattrs: bool,
+    watch: Arc<Watch>,
     info: Bytes,
     info_attr: Attr,
 }
@@ -51,6 +53,7 @@ pub async fn snapshot_drive(
         shown: Shown::new(browse, place, &options),
         volume: Volume { bytes: sums.bytes, nodes: sums.nodes },
         has_xattrs,
+        watch: options.watch,
         info,
         info_attr,
     })))
@@ -87,13 +90,25 @@ impl Drive for SnapshotDrive {
         self.shown.list(folder, cursor, entries_max)
     }
 
-    fn read(&self, ino: Ino, offset: u64, len: u32, _caller: Caller) -> Answer<Bytes> {
+    fn asks_open(&self) -> bool {
+        self.watch.asks_open()
+    }
+
+    fn open(&self, ino: Ino, caller: Caller) -> Answer<()> {
+        if ino == VOLUME_INFO_INO {
+            return Answer::Now(Ok(()));
+        }
+        self.watch.open(caller, || self.shown.is_at_hand(ino))
+    }
+
+    fn read(&self, ino: Ino, offset: u64, len: u32, caller: Caller) -> Answer<Bytes> {
         if ino == VOLUME_INFO_INO {
             let start = usize::try_from(offset).unwrap_or(usize::MAX).min(self.info.len());
             let end = start.saturating_add(len as usize).min(self.info.len());
             return Answer::Now(Ok(self.info.slice(start..end)));
         }
-        self.shown.read(ino, offset, len)
+        let any = || self.shown.read(ino, offset, len);
+        self.watch.read(caller, any, || self.shown.read_at_hand(ino, offset, len))
     }
 
     fn read_link(&self, ino: Ino) -> Answer<Bytes> {

@@ -98,12 +98,31 @@ impl Chunks {
         Some(bytes)
     }
 
+    /// True if a data chunk needs nothing fetched.
+    pub fn is_at_hand(&self, wanted: &ChunkRef) -> bool {
+        self.data.get(&wanted.id).is_some() || self.fetch.at_hand(span(ChunkKind::Data, wanted.hint)).is_some()
+    }
+
+    /// The bytes of a data chunk for a reader that must not set anything off: nothing is fetched, not even ahead.
+    pub fn data_at_hand(&self, wanted: &ChunkRef) -> Option<Bytes> {
+        if let Some(bytes) = self.data.get(&wanted.id) {
+            return Some(bytes);
+        }
+        let encoded = self.fetch.at_hand(span(ChunkKind::Data, wanted.hint))?;
+        let bytes = self.decode(ChunkKind::Data, wanted, &encoded)?;
+        self.data.put(wanted.id, bytes.clone(), bytes.len());
+        Some(bytes)
+    }
+
     fn decode_now(&self, kind: ChunkKind, wanted: &ChunkRef) -> Option<Bytes> {
         if wanted.len > DECODE_NOW_BYTES_MAX {
             return None;
         }
-        let encoded = self.fetch.now(span(kind, wanted.hint))?;
-        chunk::open(self.repo.keys(), kind, wanted.id, wanted.len, &encoded).ok().map(Bytes::from)
+        self.decode(kind, wanted, &self.fetch.now(span(kind, wanted.hint))?)
+    }
+
+    fn decode(&self, kind: ChunkKind, wanted: &ChunkRef, encoded: &Bytes) -> Option<Bytes> {
+        chunk::open(self.repo.keys(), kind, wanted.id, wanted.len, encoded).ok().map(Bytes::from)
     }
 
     /// The bytes of a data chunk.

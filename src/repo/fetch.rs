@@ -118,9 +118,16 @@ impl Fetch {
 
     /// The bytes, if all their segments are in memory.
     pub(crate) fn now(self: &Arc<Self>, span: Span) -> Option<Bytes> {
-        let range = span.segments();
-        let parts = range.clone().map(|s| self.segments.get(&(span.pack, s))).collect::<Option<Vec<_>>>()?;
-        self.read_ahead(&span, range);
+        let bytes = self.at_hand(span);
+        if bytes.is_some() {
+            self.read_ahead(&span, span.segments());
+        }
+        bytes
+    }
+
+    /// The same for a reader that must not set anything off: nothing is read ahead.
+    pub(crate) fn at_hand(&self, span: Span) -> Option<Bytes> {
+        let parts = span.segments().map(|s| self.segments.get(&(span.pack, s))).collect::<Option<Vec<_>>>()?;
         cut(&parts, &span)
     }
 

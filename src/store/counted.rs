@@ -2,15 +2,19 @@
 //! them lie one after another.
 
 use crate::store::AnyStore;
+use crate::store::Error;
 use crate::store::Result;
 use crate::store::Store;
 use crate::store::Stored;
 use async_trait::async_trait;
 use bytes::Bytes;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::time::Duration;
+use std::time::Instant;
 
 /// What a request does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -67,6 +71,19 @@ pub struct Totals {
     pub bytes_written: u64,
 }
 
+/// How a store has been doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// Requests that failed, after all trying again.
+    pub failed: u64,
+    /// The last failure with its causes, and how long ago it was.
+    pub last_error: Option<(String, Duration)>,
+    /// False if the last request that ended found nobody.
+    pub reachable: bool,
+    /// How long the oldest request under way has been waiting, trying again included.
+    pub waiting: Option<Duration>,
+}
+
 /// A store that counts.
 #[derive(Debug)]
 pub struct Counted {
@@ -79,6 +96,23 @@ struct State {
     clock: u64,
     totals: Totals,
     log: Option<Vec<Request>>,
+    failed: u64,
+    last_error: Option<(String, Instant)>,
+    unreachable: bool,
+    /// When each request under way began, by its number.
+    under_way: BTreeMap<u64, Instant>,
+}
+
+/// A request under way. One that is given up counts as ended.
+struct UnderWay<'a> {
+    counted: &'a Counted,
+    began: u64,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.counted.state().under_way.remove(&self.began);
+    }
 }
 
 impl Counted {
@@ -101,6 +135,17 @@ impl Counted {
     /// The requests that have ended so far, in the order of their ends; empty without a log.
     pub fn log(&self) -> Vec<Request> {
         self.state().log.clone().unwrap_or_default()
+    }
+
+    /// How the store has been doing.
+    pub fn health(&self) -> Health {
+        let state = self.state();
+        Health {
+            failed: state.failed,
+            last_error: state.last_error.as_ref().map(|(text, when)| (text.clone(), when.elapsed())),
+            reachable: !state.unreachable,
+            waiting: state.under_way.values().next().map(Instant::elapsed),
+        }
     }
 
     /// Begins again from nothing. Requests under way are counted when they end.
@@ -127,10 +172,18 @@ impl Counted {
         request: impl Future<Output = Result<T>>,
     ) -> Result<T> {
         let began = self.tick();
+        self.state().under_way.insert(began, Instant::now());
+        let under_way = UnderWay { counted: self, began };
         let result = request.await;
+        drop(under_way);
         let ended = self.tick();
         let bytes = result.as_ref().map_or(0, bytes_of);
         let mut state = self.state();
+        state.unreachable = result.as_ref().is_err_and(Error::is_transient);
+        if let Err(error) = &result {
+            state.failed += 1;
+            state.last_error = Some((crate::monitor::chain(error), Instant::now()));
+        }
         let totals = &mut state.totals;
         totals.requests += 1;
         match verb {
@@ -200,13 +253,48 @@ impl Store for Counted {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
+    use crate::store::AnyStore;
+    use crate::store::Asked;
+    use crate::store::Counted;
+    use crate::store::ErrorKind;
+    use crate::store::Fault;
+    use crate::store::Faulty;
     use crate::store::Request;
+    use crate::store::Store;
     use crate::store::Verb;
     use crate::store::depth;
 
     fn request(began: u64, ended: u64) -> Request {
         Request { verb: Verb::Get, name: String::new(), range: None, bytes: 0, is_ok: true, began, ended }
+    }
+
+    #[tokio::test]
+    async fn health_is_that_of_the_last_request() {
+        let location = "memory://health".parse().unwrap();
+        let inner: AnyStore = crate::store::open(&location, &crate::store::StoreOptions::default()).unwrap();
+        let plan = |asked: &Asked<'_>| match asked.number {
+            2 => Fault::Before(ErrorKind::Unreachable),
+            4 => Fault::Before(ErrorKind::Denied),
+            _ => Fault::None,
+        };
+        let counted = Counted::new(Faulty::new(inner, plan));
+        let mut seen = Vec::new();
+        for _ in 0..5 {
+            let _may_fail = counted.list("").await;
+            let health = counted.health();
+            assert_eq!(health.waiting, None);
+            seen.push((health.failed, health.reachable));
+        }
+        assert_eq!(seen, [(0, true), (1, false), (1, true), (2, true), (2, true)]);
+        let (error, _) = counted.health().last_error.unwrap();
+        assert!(error.contains("access denied"), "{error}");
+        // One that is given up waits no longer.
+        let mut request = Box::pin(counted.list(""));
+        assert!(futures::poll!(&mut request).is_ready() || counted.health().waiting.is_some());
+        drop(request);
+        assert_eq!(counted.health().waiting, None);
     }
 
     #[test]

@@ -43,6 +43,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 pub use counted::Counted;
+pub use counted::Health;
 pub use counted::Request;
 pub use counted::Totals;
 pub use counted::Verb;

@@ -417,14 +417,15 @@ impl Drop for SmallDisk {
 }
 
 /// A mounted drive; taken away when the test ends, however it ends.
-struct Drive<'a> {
+pub(crate) struct Drive<'a> {
     program: &'a Program,
     at: PathBuf,
-    told: Value,
+    /// What `mount --json` told.
+    pub(crate) told: Value,
 }
 
 impl<'a> Drive<'a> {
-    fn mount(program: &'a Program, arguments: &[&str]) -> Drive<'a> {
+    pub(crate) fn mount(program: &'a Program, arguments: &[&str]) -> Drive<'a> {
         let at = PathBuf::from(arguments.last().unwrap());
         let told = json_lines(&program.run(&[&["--json", "mount"], arguments].concat()).ok().stdout);
         Drive { program, at, told: told[0].clone() }
@@ -435,7 +436,7 @@ impl<'a> Drive<'a> {
     }
 
     /// Unmounts, and waits until the process that served the drive has ended.
-    fn umount(&self) {
+    pub(crate) fn umount(&self) {
         self.program.run(&["umount", self.at.to_str().unwrap()]).ok();
         let pid = format!("--pid={}", self.told["pid"]);
         assert!(Command::new("tail").args(["-f", "/dev/null", &pid, "-s", "0.02"]).status().unwrap().success());

@@ -82,6 +82,8 @@ pub(crate) struct Adapter {
     fitting: Arc<AtomicUsize>,
     /// False: the kernel is told that there are no extended attributes at all, and never asks again.
     xattrs: bool,
+    /// True: every opening of a file is asked for.
+    asks_open: bool,
     no_open: bool,
     no_opendir: bool,
 }
@@ -96,6 +98,7 @@ impl Adapter {
     ) -> Adapter {
         Adapter {
             xattrs: drive.has_xattrs(),
+            asks_open: drive.asks_open(),
             drive,
             runtime,
             deadline,
@@ -204,11 +207,12 @@ impl Filesystem for Adapter {
         let offered = config.capabilities();
         let mut wanted = WANTED;
         wanted.set(InitFlags::FUSE_POSIX_ACL, self.acl);
+        wanted.set(InitFlags::FUSE_NO_OPEN_SUPPORT, !self.asks_open);
         let refused = |what| io::Error::other(format!("kernel refused {what}"));
         config.add_capabilities(wanted & offered).map_err(|_| refused("its own capabilities"))?;
         config.set_max_background(BACKGROUND_MAX).map_err(|_| refused("background requests"))?;
         config.set_max_write(TRANSFER_BYTES_MAX).map_err(|_| refused("the transfer size"))?;
-        self.no_open = offered.contains(InitFlags::FUSE_NO_OPEN_SUPPORT);
+        self.no_open = !self.asks_open && offered.contains(InitFlags::FUSE_NO_OPEN_SUPPORT);
         self.no_opendir = offered.contains(InitFlags::FUSE_NO_OPENDIR_SUPPORT);
         tracing::debug!(?offered, "FUSE connected");
         Ok(())
@@ -229,13 +233,16 @@ impl Filesystem for Adapter {
         self.answer(reply, |drive| drive.read_link(ino.0), reply::data);
     }
 
-    fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+    fn open(&self, request: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
         self.counters.open.add();
-        if self.no_open {
+        if self.asks_open {
+            let caller = caller(request);
+            self.answer(reply, |drive| drive.open(ino.0, caller), reply::opened);
+        } else if self.no_open {
             // "Not implemented": the kernel opens by itself from now on and keeps the page cache.
             reply.error(Errno::ENOSYS);
         } else {
-            reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH);
+            reply::opened(reply, Ok(()));
         }
     }
 

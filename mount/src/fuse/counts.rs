@@ -45,7 +45,7 @@ counts! {
     lookup: "A name in a folder.",
     getattr: "Attributes of a node.",
     readlink: "Target of a link.",
-    open: "Opening a file; one per mount where the kernel can do without.",
+    open: "Opening a file; one per mount where neither kernel nor drive wants to be asked.",
     opendir: "Opening a folder; one per mount where the kernel can do without.",
     read: "Content.",
     readdir: "Names of a folder.",

@@ -35,7 +35,9 @@ pub use session::Session;
 pub use session::Unmounted;
 pub use session::mount;
 pub use table::MountInfo;
+pub use table::Pulse;
 pub use table::mounts;
+pub use table::pulses;
 pub use table::unmount;
 
 /// Marks our mounts in the system's table.

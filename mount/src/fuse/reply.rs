@@ -9,13 +9,16 @@ use crate::drive::Volume;
 use bytes::Bytes;
 use fuser::Errno;
 use fuser::FileAttr;
+use fuser::FileHandle;
 use fuser::FileType;
+use fuser::FopenFlags;
 use fuser::Generation;
 use fuser::INodeNo;
 use fuser::ReplyAttr;
 use fuser::ReplyData;
 use fuser::ReplyEntry;
 use fuser::ReplyLseek;
+use fuser::ReplyOpen;
 use fuser::ReplyStatfs;
 use fuser::ReplyXattr;
 use std::time::Duration;
@@ -126,6 +129,14 @@ pub(crate) fn entry(reply: ReplyEntry, found: Result<Attr>) {
 pub(crate) fn attr(reply: ReplyAttr, attr: Result<Attr>) {
     match attr {
         Ok(attr) => reply.attr(&FOR_EVER, &file_attr(&attr)),
+        Err(error) => reply.error(errno(error)),
+    }
+}
+
+/// Whoever opens it, what the kernel has of a file stays good.
+pub(crate) fn opened(reply: ReplyOpen, allowed: Result<()>) {
+    match allowed {
+        Ok(()) => reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH),
         Err(error) => reply.error(errno(error)),
     }
 }

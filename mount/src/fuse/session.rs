@@ -29,6 +29,9 @@ use std::time::Instant;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+#[cfg(doc)]
+use crate::fuse::MountInfo;
+
 const DEADLINE_TYPICAL: Duration = Duration::from_secs(60);
 const THREADS_MIN: usize = 2;
 const THREADS_MAX: usize = 4;
@@ -145,6 +148,12 @@ impl Session {
     #[must_use]
     pub fn mount_point(&self) -> &Path {
         &self.point
+    }
+
+    /// Major and minor number of the file system, as in [`MountInfo::device`]; `None` if it was gone at once.
+    #[must_use]
+    pub fn device(&self) -> Option<(u32, u32)> {
+        self.device
     }
 
     /// Requests served so far.

@@ -17,6 +17,10 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 use std::process::Stdio;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
 
 const TABLE: &str = "/proc/self/mountinfo";
 const HELPERS: [&str; 2] = ["fusermount3", "fusermount"];
@@ -32,11 +36,45 @@ pub struct MountInfo {
     pub source: String,
     /// Kind of FUSE file system, empty if the system did not keep it.
     pub subtype: String,
-    /// True if nobody serves it any more. A drive of another user cannot be asked and counts as alive.
-    pub dead: bool,
+    /// Major and minor number of the file system: no other one that is mounted has them.
+    pub device: (u32, u32),
 }
 
-/// The mounted drives of ours, in the order they were mounted.
+/// Whether somebody serves a drive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pulse {
+    /// It answers. A drive of another user cannot be asked and counts as alive.
+    Alive,
+    /// Its process is gone.
+    Dead,
+    /// No answer in time: its process is stopped, or badly busy.
+    Silent,
+}
+
+/// Asks each of these drives whether it is served, all at once, and waits no longer than `patience`.
+#[must_use]
+pub fn pulses(drives: &[MountInfo], patience: Duration) -> Vec<Pulse> {
+    let until = Instant::now() + patience;
+    let (tell, told) = mpsc::channel();
+    for (number, drive) in drives.iter().enumerate() {
+        let (tell, point) = (tell.clone(), drive.mount_point.clone());
+        // The thread of a silent drive waits in the system for as long as this program runs.
+        let ask = move || {
+            let pulse = if is_dead(&point) { Pulse::Dead } else { Pulse::Alive };
+            // Too late is as good as never.
+            let _nobody_waits = tell.send((number, pulse));
+        };
+        let _counts_as_silent = thread::Builder::new().name("bygone-pulse".to_owned()).spawn(ask);
+    }
+    drop(tell);
+    let mut pulses = vec![Pulse::Silent; drives.len()];
+    while let Ok((number, pulse)) = told.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        pulses[number] = pulse;
+    }
+    pulses
+}
+
+/// The mounted drives of ours, in the order they were mounted. Touches none of them.
 ///
 /// # Errors
 /// If the system's table cannot be read.
@@ -44,7 +82,7 @@ pub fn mounts() -> io::Result<Vec<MountInfo>> {
     let ours = rows()?.into_iter().filter(|row| row.is_ours() && row.whole);
     Ok(ours
         .map(|row| MountInfo {
-            dead: is_dead(&row.point),
+            device: row.device,
             subtype: row.kind.strip_prefix("fuse.").unwrap_or_default().to_owned(),
             source: row.source,
             mount_point: row.point,

@@ -11,6 +11,10 @@ use bygone_mount::fuse::UnmountError;
 use bygone_mount::fuse::Unmounted;
 use bygone_mount::memory::MemoryBuilder;
 use bygone_mount::memory::pattern;
+use rustix::process::Pid;
+use rustix::process::Signal;
+use rustix::process::WaitOptions;
+use rustix::process::kill_process;
 use std::fs;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -18,7 +22,11 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 use tokio::runtime::Runtime;
+
+/// Longer than any drive that lives needs to answer, however busy the machine.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn small() -> MemoryBuilder {
     let mut builder = MemoryBuilder::new();
@@ -97,7 +105,8 @@ fn drives_are_listed_and_unmounted_by_path() {
     let options = MountOptions { fs_name: "bygone:a,b".to_owned(), ..MountOptions::default() };
     let session = fuse::mount(Arc::new(small().build()), &at, &options, runtime.handle().clone()).unwrap();
     let listed = fuse::mounts().unwrap().into_iter().find(|mount| mount.mount_point == at).unwrap();
-    assert_eq!((listed.source.as_str(), listed.subtype.as_str(), listed.dead), ("bygone:a_b", "bygone", false));
+    assert_eq!((listed.source.as_str(), listed.subtype.as_str()), ("bygone:a_b", "bygone"));
+    assert_eq!(fuse::pulses(&[listed], PATIENCE), [fuse::Pulse::Alive]);
     let link = parent.path().join("link");
     std::os::unix::fs::symlink(&at, &link).unwrap();
     fuse::unmount(&link, false).unwrap();
@@ -139,13 +148,31 @@ fn a_dead_drive_is_told_and_replaced() {
     child.wait().unwrap();
     let path = dir.path().canonicalize().unwrap();
     let dead = fuse::mounts().unwrap().into_iter().find(|mount| mount.mount_point == path).unwrap();
-    assert!(dead.dead && dead.source == "bygone-show", "{dead:?}");
+    assert!(dead.source == "bygone-show", "{dead:?}");
+    assert_eq!(fuse::pulses(&[dead], PATIENCE), [fuse::Pulse::Dead]);
     let runtime = Runtime::new().unwrap();
     let options = MountOptions::default();
     let session = fuse::mount(Arc::new(small().build()), dir.path(), &options, runtime.handle().clone()).unwrap();
     assert_eq!(fs::read(dir.path().join("f")).unwrap(), b"content");
     session.unmount().unwrap();
     assert!(!is_mounted(&path), "the dead drive is still there");
+}
+
+#[test]
+fn a_stopped_drive_is_silent() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = start_show(dir.path(), None);
+    let pid = Pid::from_child(&child);
+    kill_process(pid, Signal::STOP).unwrap();
+    rustix::process::waitpid(Some(pid), WaitOptions::UNTRACED).unwrap();
+    let drives: Vec<_> = fuse::mounts().unwrap().into_iter().filter(|d| d.source == "bygone-show").collect();
+    let at = dir.path().canonicalize().unwrap();
+    let ours = drives.iter().position(|drive| drive.mount_point == at).unwrap();
+    assert_eq!(fuse::pulses(&drives, Duration::from_millis(50))[ours], fuse::Pulse::Silent);
+    kill_process(pid, Signal::CONT).unwrap();
+    assert_eq!(fuse::pulses(&drives, PATIENCE)[ours], fuse::Pulse::Alive);
+    fuse::unmount(dir.path(), false).unwrap();
+    child.wait().unwrap();
 }
 
 #[test]

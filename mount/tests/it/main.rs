@@ -5,6 +5,7 @@ mod caching;
 mod content;
 mod life;
 mod listing;
+mod opening;
 mod shown;
 mod strangers;
 mod waiting;
