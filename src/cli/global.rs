@@ -3,8 +3,17 @@
 use crate::cli::error::Fault;
 use crate::cli::error::Result;
 use crate::store::Location;
+use crate::store::Moved;
 use crate::store::StoreOptions;
+use crate::store::Traffic;
+use crate::store::parse_rate;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+/// Everything this process moves; its limits hold for all stores together.
+static TRAFFIC: LazyLock<Arc<Traffic>> = LazyLock::new(Traffic::new);
 
 /// Options that every command takes.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -29,6 +38,14 @@ pub(super) struct Global {
     /// How long to keep asking a cloud that answered before
     #[arg(long, global = true, value_name = "SECONDS")]
     pub(super) retry_for: Option<u64>,
+
+    /// Send or write at most so many bytes per second, like 500K or 2M; 0 = no limit
+    #[arg(long, global = true, value_name = "RATE", value_parser = rate)]
+    pub(super) limit_upload: Option<u64>,
+
+    /// Receive or read at most so many bytes per second
+    #[arg(long, global = true, value_name = "RATE", value_parser = rate)]
+    pub(super) limit_download: Option<u64>,
 
     /// Print one JSON document per line, for programs
     #[arg(long, global = true)]
@@ -59,12 +76,34 @@ impl Global {
 
     /// How to open its store.
     pub(super) fn store_options(&self) -> Result<StoreOptions> {
-        let mut options = StoreOptions::default();
+        let mut options = StoreOptions { traffic: TRAFFIC.clone(), ..StoreOptions::default() };
         for text in &self.options {
             options.set(text)?;
         }
         if let Some(secs) = self.retry_for {
             options.retry_secs_max = secs;
+        }
+        options.limit_upload = self.limit_upload.unwrap_or(options.limit_upload);
+        options.limit_download = self.limit_download.unwrap_or(options.limit_download);
+        Ok(options)
+    }
+
+    /// The same for somebody who waits no longer than this for one answer: whatever was not set is such that a request
+    /// is tried several times until then, and not much longer.
+    pub(super) fn store_options_within(&self, deadline: Duration) -> Result<StoreOptions> {
+        const TRIES_MIN: u64 = 4;
+        let is_set =
+            |key: &str| self.options.iter().any(|text| text.split('=').next().is_some_and(|k| k.trim() == key));
+        let mut options = self.store_options()?;
+        let secs = deadline.as_secs().max(1);
+        if !is_set("stall_secs_max") {
+            options.stall_secs_max = options.stall_secs_max.min((secs / TRIES_MIN).max(1));
+        }
+        if !is_set("connect_secs_max") {
+            options.connect_secs_max = options.connect_secs_max.min((secs / TRIES_MIN).max(1));
+        }
+        if !is_set("retry_secs_max") && self.retry_for.is_none() {
+            options.retry_secs_max = options.retry_secs_max.min(secs);
         }
         Ok(options)
     }
@@ -74,4 +113,13 @@ impl Global {
         let keys = self.options.iter().filter_map(|text| text.split_once('=')).map(|(key, _)| key.trim());
         keys.filter(|key| ["secret", "token", "sas", "password", "account_key"].iter().any(|word| key.contains(word)))
     }
+}
+
+fn rate(text: &str) -> std::result::Result<u64, String> {
+    parse_rate(text).ok_or_else(|| format!("'{text}' is not a rate: write bytes per second, or 500K, 2M, 1.5MiB"))
+}
+
+/// What has moved between this process and its stores.
+pub(super) fn moved() -> Moved {
+    TRAFFIC.moved()
 }

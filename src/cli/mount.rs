@@ -144,7 +144,7 @@ impl MountArgs {
         password: impl FnOnce(&Global) -> Result<password::Given>,
         in_background: bool,
     ) -> Result<Exit> {
-        let opened = Opened::with(global, password)?;
+        let opened = Opened::with(global, &global.store_options_within(self.deadline)?, password)?;
         let shown = self.drive(&opened)?;
         // Before the session, so that the folder is taken away after the drive.
         let _made = point::make(&self.point, self.create)?;

@@ -7,6 +7,7 @@ use crate::cli::error::CommandError;
 use crate::cli::error::Fault;
 use crate::cli::error::Result;
 use crate::cli::global::Global;
+use crate::cli::global::moved;
 use crate::cli::human;
 use crate::cli::json;
 use crate::cli::out;
@@ -25,6 +26,7 @@ use crate::store;
 use crate::store::Counted;
 use crate::store::Location;
 use crate::store::StoreOptions;
+use crate::store::Totals;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::runtime::Runtime;
@@ -61,14 +63,18 @@ pub(super) struct Opened {
 impl Opened {
     /// Opens the repository that was named, with the password from wherever it is.
     pub(super) fn new(global: &Global) -> Result<Opened> {
-        Opened::with(global, password::read)
+        Opened::with(global, &global.store_options()?, password::read)
     }
 
-    /// The same with a password from elsewhere. The store is opened first: a mistyped folder is told before anybody
+    /// The same with a store opened in another way, and a password from elsewhere. The store is opened first: a mistyped folder is told before anybody
     /// is asked for a password.
-    pub(super) fn with(global: &Global, password: impl FnOnce(&Global) -> Result<Given>) -> Result<Opened> {
+    pub(super) fn with(
+        global: &Global,
+        options: &StoreOptions,
+        password: impl FnOnce(&Global) -> Result<Given>,
+    ) -> Result<Opened> {
         let location = global.location()?;
-        let counted = counted(global, &location, &global.store_options()?)?;
+        let counted = counted(global, &location, options)?;
         let given = password(global)?;
         let runtime = runtime()?;
         let opened = runtime.block_on(Repo::open_with_log(counted.clone(), &given.password()));
@@ -106,23 +112,36 @@ impl Opened {
         repository.into_iter().chain(place::state_folder()).collect()
     }
 
-    /// With `-v`: what was asked of the store.
+    /// What was asked of the store, at the end of every command.
     pub(super) fn tell_requests(&self, global: &Global) {
-        if global.verbose == 0 {
-            return;
-        }
-        let totals = self.counted.totals();
-        if global.json {
-            out::note(json::line("requests", &json::totals(&totals)));
-        } else {
-            out::note(format_args!(
-                "{} to the repository, {} read, {} written",
-                human::plural(totals.requests, "request", "requests"),
-                human::size(totals.bytes_read),
-                human::size(totals.bytes_written),
-            ));
-        }
+        tell_requests(global, &self.location, &self.counted.totals());
     }
+}
+
+/// Programs are always told; people if the store is far away, or with `-v`.
+pub(super) fn tell_requests(global: &Global, location: &Location, totals: &Totals) {
+    let moved = moved();
+    if global.json {
+        out::note(json::line("requests", &json::totals(totals, &moved)));
+        return;
+    }
+    let is_near = matches!(location, Location::Folder(_) | Location::Memory(_));
+    if global.quiet || (is_near && global.verbose == 0) {
+        return;
+    }
+    let mut text = format!(
+        "{} to the repository, {} down, {} up",
+        human::plural(totals.requests, "request", "requests"),
+        human::size(moved.bytes_down),
+        human::size(moved.bytes_up),
+    );
+    if moved.retries > 0 {
+        text += &format!(", {} tried again", human::count(moved.retries));
+    }
+    if moved.throttled > 0 {
+        text += &format!(", {} times asked to slow down", human::count(moved.throttled));
+    }
+    out::note(text);
 }
 
 fn wrong_password(error: crate::repo::Error, given: &Given) -> CommandError {

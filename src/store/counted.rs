@@ -1,18 +1,21 @@
 //! Counts requests and, if asked, remembers each: so a test can say how many requests a deed makes, and how many of
-//! them lie one after another.
+//! them lie one after another. Counting alone takes a few atomic additions, and no more memory for more requests.
 
 use crate::store::AnyStore;
 use crate::store::Result;
 use crate::store::Store;
 use crate::store::Stored;
+use crate::store::traffic::Sum;
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::future::Future;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
 
-/// What a request does.
+/// What a request does. Counters stand in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verb {
     /// `get` and `get_range`.
@@ -71,53 +74,72 @@ pub struct Totals {
 #[derive(Debug)]
 pub struct Counted {
     inner: AnyStore,
-    state: Mutex<State>,
+    /// Requests, in the order of [`Verb`].
+    requests: [Sum; 5],
+    bytes_read: Sum,
+    bytes_written: Sum,
+    log: Option<Mutex<Log>>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Log {
     clock: u64,
-    totals: Totals,
-    log: Option<Vec<Request>>,
+    requests: Vec<Request>,
+}
+
+impl Log {
+    fn tick(&mut self) -> u64 {
+        self.clock += 1;
+        self.clock
+    }
 }
 
 impl Counted {
     /// Counts only.
     pub fn new(inner: AnyStore) -> Arc<Counted> {
-        Arc::new(Counted { inner, state: Mutex::default() })
+        Counted::of(inner, None)
     }
 
     /// Counts and remembers every request: memory grows with each.
     pub fn with_log(inner: AnyStore) -> Arc<Counted> {
-        let state = State { log: Some(Vec::new()), ..State::default() };
-        Arc::new(Counted { inner, state: Mutex::new(state) })
+        Counted::of(inner, Some(Mutex::default()))
+    }
+
+    fn of(inner: AnyStore, log: Option<Mutex<Log>>) -> Arc<Counted> {
+        let (bytes_read, bytes_written) = Default::default();
+        Arc::new(Counted { inner, requests: Default::default(), bytes_read, bytes_written, log })
     }
 
     /// The sums so far.
     pub fn totals(&self) -> Totals {
-        self.state().totals
+        let [gets, puts, lists, heads, deletes] = self.requests.each_ref().map(Sum::get);
+        Totals {
+            requests: gets + puts + lists + heads + deletes,
+            gets,
+            puts,
+            lists,
+            deletes,
+            heads,
+            bytes_read: self.bytes_read.get(),
+            bytes_written: self.bytes_written.get(),
+        }
     }
 
     /// The requests that have ended so far, in the order of their ends; empty without a log.
     pub fn log(&self) -> Vec<Request> {
-        self.state().log.clone().unwrap_or_default()
+        self.locked().map(|log| log.requests.clone()).unwrap_or_default()
     }
 
     /// Begins again from nothing. Requests under way are counted when they end.
     pub fn reset(&self) {
-        let mut state = self.state();
-        state.totals = Totals::default();
-        state.log.iter_mut().for_each(Vec::clear);
+        self.requests.iter().for_each(Sum::reset);
+        self.bytes_read.reset();
+        self.bytes_written.reset();
+        self.locked().into_iter().for_each(|mut log| log.requests.clear());
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().expect("no panic while holding the lock")
-    }
-
-    fn tick(&self) -> u64 {
-        let mut state = self.state();
-        state.clock += 1;
-        state.clock
+    fn locked(&self) -> Option<MutexGuard<'_, Log>> {
+        Some(self.log.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     async fn count<T>(
@@ -126,26 +148,16 @@ impl Counted {
         bytes_of: impl Fn(&T) -> u64,
         request: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        let began = self.tick();
+        let began = self.locked().map_or(0, |mut log| log.tick());
         let result = request.await;
-        let ended = self.tick();
         let bytes = result.as_ref().map_or(0, bytes_of);
-        let mut state = self.state();
-        let totals = &mut state.totals;
-        totals.requests += 1;
-        match verb {
-            Verb::Get => totals.gets += 1,
-            Verb::Put => totals.puts += 1,
-            Verb::List => totals.lists += 1,
-            Verb::Head => totals.heads += 1,
-            Verb::Delete => totals.deletes += 1,
-        }
-        match verb {
-            Verb::Put => totals.bytes_written += bytes,
-            _ => totals.bytes_read += bytes,
-        }
-        if let Some(log) = &mut state.log {
-            log.push(Request { verb, name: name.to_owned(), range, bytes, is_ok: result.is_ok(), began, ended });
+        self.requests[verb as usize].add(1);
+        let sum = if verb == Verb::Put { &self.bytes_written } else { &self.bytes_read };
+        sum.add(bytes);
+        if let Some(mut log) = self.locked() {
+            let ended = log.tick();
+            let name = name.to_owned();
+            log.requests.push(Request { verb, name, range, bytes, is_ok: result.is_ok(), began, ended });
         }
         result
     }
