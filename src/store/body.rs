@@ -25,8 +25,11 @@ use tokio::time::Sleep;
 
 /// What the system may have taken from us and not sent yet, at the most.
 const UNSENT_BYTES_MAX: u64 = 4 << 20;
-/// The slowest link on which a backup still makes sense. Only what lies in the system's buffers is judged by it.
+/// The slowest link on which a backup still makes sense. Only what lies in the system's buffers is judged by it, and
+/// only as long as nothing is known of the link.
 const BYTES_PER_SEC_MIN: u64 = 32 << 10;
+/// A link may become so many times slower than it was without being taken for dead.
+const SLOWER_MAX: u64 = 4;
 
 /// Nothing moved for too long.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +46,10 @@ pub(crate) enum Stalled {
 #[derive(Debug)]
 pub(crate) struct Progress {
     stall: Duration,
+    began: Instant,
+    body_bytes: u64,
+    /// What earlier requests have got through, bytes per second; 0 = not known.
+    rate: u64,
     state: Mutex<State>,
 }
 
@@ -50,15 +57,32 @@ pub(crate) struct Progress {
 struct State {
     last: Instant,
     is_sent: bool,
-    unsent_max: u64,
 }
 
 impl Progress {
-    /// A request with a body of this length begins.
-    pub(crate) fn new(stall: Duration, body_bytes: u64) -> Progress {
-        let state =
-            State { last: Instant::now(), is_sent: body_bytes == 0, unsent_max: body_bytes.min(UNSENT_BYTES_MAX) };
-        Progress { stall, state: Mutex::new(state) }
+    /// A request with a body of this length begins; earlier ones got through at this rate (bytes per second, 0 = not
+    /// known).
+    pub(crate) fn new(stall: Duration, body_bytes: u64, rate: u64) -> Progress {
+        let now = Instant::now();
+        let state = State { last: now, is_sent: body_bytes == 0 };
+        Progress { stall, began: now, body_bytes, rate, state: Mutex::new(state) }
+    }
+
+    /// The rate of a request that was answered, if it says something about the link.
+    pub(crate) fn rate(&self) -> Option<u64> {
+        const TELLING_BYTES_MIN: u64 = 256 << 10;
+        (self.body_bytes >= TELLING_BYTES_MIN).then(|| per_sec(self.body_bytes, self.began.elapsed()))
+    }
+
+    /// How long the system may need for what it has taken from us and not sent yet.
+    fn tail(&self, state: &State) -> Duration {
+        if !state.is_sent {
+            return Duration::ZERO;
+        }
+        let unsent = self.body_bytes.min(UNSENT_BYTES_MAX);
+        let seen = per_sec(self.body_bytes - unsent, state.last.saturating_duration_since(self.began));
+        let rate = (self.rate.max(seen) / SLOWER_MAX).max(BYTES_PER_SEC_MIN);
+        Duration::from_secs_f64(unsent as f64 / rate as f64)
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -75,9 +99,7 @@ impl Progress {
     /// When the other side has been silent for too long.
     fn until(&self) -> Instant {
         let state = self.state();
-        let tail =
-            if state.is_sent { Duration::from_secs(state.unsent_max / BYTES_PER_SEC_MIN) } else { Duration::ZERO };
-        state.last + self.stall + tail
+        state.last + self.stall + self.tail(&state)
     }
 
     /// Ends when the request stalls.
@@ -91,6 +113,10 @@ impl Progress {
             }
         }
     }
+}
+
+fn per_sec(bytes: u64, time: Duration) -> u64 {
+    (bytes as f64 / time.as_secs_f64().max(0.001)) as u64
 }
 
 /// The body of a request.
@@ -222,5 +248,55 @@ impl Body for Received {
     fn size_hint(&self) -> SizeHint {
         // The length of an answer is in its head; nobody needs it here.
         SizeHint::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::store::body::Progress;
+    use crate::store::body::Stalled;
+    use std::time::Duration;
+    use tokio::time::Instant;
+
+    async fn silence_after(progress: Progress) -> (u64, Stalled) {
+        let began = Instant::now();
+        let stalled = progress.stalled().await;
+        (began.elapsed().as_secs(), stalled)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_measured_from_the_last_byte() {
+        let stall = Duration::from_secs(10);
+        let (secs, why) = silence_after(Progress::new(stall, 0, 0)).await;
+        assert!(secs == 10 && matches!(why, Stalled::Waiting { secs: 10 }));
+        let (secs, why) = silence_after(Progress::new(stall, 1 << 30, 0)).await;
+        assert!(secs == 10 && matches!(why, Stalled::Sending { secs: 10 }));
+        // A rest of our own is no silence.
+        let resting = Progress::new(stall, 1 << 30, 0);
+        resting.moved(Duration::from_secs(7), false);
+        assert_eq!(silence_after(resting).await.0, 17);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_system_has_taken_is_given_time() {
+        let stall = Duration::from_secs(10);
+        for (body, rate, expected) in [
+            (9, 0, 10),
+            (4 << 20, 0, 10 + 128),
+            (1 << 30, 0, 10 + 128),
+            (4 << 20, 4 << 20, 10 + 4),
+            // Slower than any link we wait for.
+            (4 << 20, 1000, 10 + 128),
+        ] {
+            let progress = Progress::new(stall, body, rate);
+            tokio::time::advance(Duration::from_secs(1 << 20)).await;
+            progress.moved(Duration::ZERO, true);
+            assert_eq!(silence_after(progress).await.0, expected, "{body} {rate}");
+        }
+        // Its own speed tells, too: 36 MiB that cannot lie in any buffer went in 9 seconds.
+        let progress = Progress::new(stall, 40 << 20, 0);
+        tokio::time::advance(Duration::from_secs(9)).await;
+        progress.moved(Duration::ZERO, true);
+        assert_eq!(silence_after(progress).await.0, 10 + 4);
     }
 }

@@ -32,6 +32,8 @@ use reqwest::header::HeaderMap;
 use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// The server asked for a longer pause than we may make.
@@ -113,7 +115,7 @@ impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
         let client = self.client(options);
         let client = client.map_err(|source| object_store::Error::Generic { store: "HTTP", source })?;
-        Ok(HttpClient::new(Service { client, link: self.clone() }))
+        Ok(HttpClient::new(Service { client, link: self.clone(), rate: AtomicU64::new(0) }))
     }
 }
 
@@ -121,6 +123,8 @@ impl HttpConnector for Connector {
 struct Service {
     client: reqwest::Client,
     link: Connector,
+    /// What the last upload of some size got through, bytes per second; 0 = none yet.
+    rate: AtomicU64,
 }
 
 #[async_trait]
@@ -136,7 +140,7 @@ impl HttpService for Service {
         traffic.bytes_up.add(head_bytes(&parts.headers) + url.len() as u64);
         let host = parts.uri.host().unwrap_or_default().to_owned();
         let length = body.content_length() as u64;
-        let progress = Arc::new(Progress::new(*stall, length));
+        let progress = Arc::new(Progress::new(*stall, length, self.rate.load(Ordering::Relaxed)));
         let body = match length {
             0 => reqwest::Body::from(""),
             _ => reqwest::Body::wrap(Sent::new(body, traffic.clone(), progress.clone())),
@@ -150,6 +154,9 @@ impl HttpService for Service {
         };
         let answer = answer.inspect_err(|_| traffic.retries.add(1))?;
         let (status, headers) = (answer.status(), answer.headers().clone());
+        if let Some(rate) = progress.rate().filter(|_| status.is_success()) {
+            self.rate.store(rate, Ordering::Relaxed);
+        }
         traffic.bytes_down.add(head_bytes(&headers));
         self.link.judge(status, &headers);
         let body = Received::new(answer.into(), traffic.clone(), *stall);

@@ -514,8 +514,7 @@ impl Queue {
     fn pop(&self, connection: &Connection) -> Option<(Instant, Option<Vec<u8>>)> {
         let is_waiting = |travelling: &mut (u64, VecDeque<_>)| travelling.1.is_empty() && !connection.is_reset();
         let travelling = lock(&self.travelling);
-        let mut travelling =
-            self.changed.wait_while(travelling, is_waiting).unwrap_or_else(PoisonError::into_inner);
+        let mut travelling = self.changed.wait_while(travelling, is_waiting).unwrap_or_else(PoisonError::into_inner);
         let next = travelling.1.pop_front()?;
         travelling.0 -= next.1.as_ref().map_or(0, Vec::len) as u64;
         self.changed.notify_all();
