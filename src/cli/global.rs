@@ -123,3 +123,38 @@ fn rate(text: &str) -> std::result::Result<u64, String> {
 pub(super) fn moved() -> Moved {
     TRAFFIC.moved()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_waits_for_a_drive_has_little_patience() {
+        let times = |options: &[&str], retry_for, deadline| {
+            let options = options.iter().map(|&text| text.to_owned()).collect();
+            let global = Global { options, retry_for, ..Global::default() };
+            let options = global.store_options_within(Duration::from_secs(deadline)).unwrap();
+            (options.stall_secs_max, options.connect_secs_max, options.retry_secs_max)
+        };
+        assert_eq!(times(&[], None, 60), (15, 10, 60));
+        assert_eq!(times(&[], None, 4), (1, 1, 4));
+        assert_eq!(times(&[], None, 0), (1, 1, 1));
+        assert_eq!(times(&[], None, 86_400), (60, 10, 300));
+        assert_eq!(times(&["stall_secs_max=50", "connect_secs_max = 40"], Some(500), 60), (50, 40, 500));
+        assert_eq!(times(&["retry_secs_max=7"], None, 60), (15, 10, 7));
+    }
+
+    #[test]
+    fn limits_are_read() {
+        let global = Global {
+            options: vec!["limit_upload=1K".to_owned(), "limit_download=3K".to_owned()],
+            limit_upload: Some(5),
+            ..Global::default()
+        };
+        let options = global.store_options().unwrap();
+        assert_eq!((options.limit_upload, options.limit_download), (5, 3 << 10));
+        assert_eq!(rate("1.5 MiB/s"), Ok(3 << 19));
+        assert!(rate("fast").is_err_and(|told| told.contains("500K")));
+    }
+}

@@ -87,6 +87,11 @@ impl Connector {
             .https_only(!is_set(ClientConfigKey::AllowHttp))
             .tls_danger_accept_invalid_certs(is_set(ClientConfigKey::AllowInvalidCertificates))
             .dns_resolver(Arc::new(AnyAddress));
+        // The system sees what we cannot: that nobody acknowledges what it sends.
+        #[cfg(target_os = "linux")]
+        {
+            builder = builder.tcp_user_timeout(self.stall);
+        }
         if let Some(url) = value(ClientConfigKey::ProxyUrl) {
             let excluded = value(ClientConfigKey::ProxyExcludes).unwrap_or_default();
             builder = builder.proxy(reqwest::Proxy::all(url)?.no_proxy(reqwest::NoProxy::from_string(&excluded)));

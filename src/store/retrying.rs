@@ -114,3 +114,83 @@ impl Store for Retrying {
         self.patiently(|| self.inner.delete(name)).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::store::Error;
+    use crate::store::ErrorKind;
+    use crate::store::Result;
+    use crate::store::Retrying;
+    use crate::store::Store;
+    use crate::store::Stored;
+    use crate::store::UnknownHost;
+    use async_trait::async_trait;
+    use bytes::Bytes;
+    use std::ops::Range;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::Ordering;
+    use tokio::time::Instant;
+
+    /// A store whose name is known only sometimes.
+    #[derive(Debug, Default)]
+    struct Somewhere {
+        is_known: AtomicBool,
+    }
+
+    impl Somewhere {
+        fn answer<T>(&self, answer: T) -> Result<T> {
+            if self.is_known.load(Ordering::Relaxed) {
+                return Ok(answer);
+            }
+            let cause = UnknownHost { host: "host".to_owned(), said: "no such name".to_owned() };
+            Err(Error::new(ErrorKind::Unreachable, "read", "", "there").because(cause))
+        }
+    }
+
+    #[async_trait]
+    impl Store for Somewhere {
+        fn location(&self) -> String {
+            "there".to_owned()
+        }
+
+        async fn get(&self, _: &str) -> Result<Bytes> {
+            self.answer(Bytes::new())
+        }
+
+        async fn get_range(&self, _: &str, _: Range<u64>) -> Result<Bytes> {
+            self.answer(Bytes::new())
+        }
+
+        async fn put_new(&self, _: &str, _: Bytes) -> Result<()> {
+            self.answer(())
+        }
+
+        async fn list(&self, _: &str) -> Result<Vec<Stored>> {
+            self.answer(Vec::new())
+        }
+
+        async fn head(&self, name: &str) -> Result<Stored> {
+            self.answer(Stored { name: name.to_owned(), len: 0, modified_secs: 0 })
+        }
+
+        async fn delete(&self, _: &str) -> Result<()> {
+            self.answer(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unknown_name_is_given_up_at_once_unless_it_was_known_before() {
+        let somewhere = Arc::<Somewhere>::default();
+        let patient = Retrying::new(somewhere.clone(), 300);
+        let began = Instant::now();
+        assert!(patient.get("x").await.is_err_and(|error| error.is_unknown_host()));
+        assert!(began.elapsed().as_secs() <= 2, "{:?}", began.elapsed());
+        somewhere.is_known.store(true, Ordering::Relaxed);
+        assert!(patient.get("x").await.is_ok());
+        somewhere.is_known.store(false, Ordering::Relaxed);
+        let began = Instant::now();
+        assert!(patient.get("x").await.is_err());
+        assert_eq!(began.elapsed().as_secs(), 300, "the last attempt is made when the time is up");
+    }
+}

@@ -483,12 +483,19 @@ impl Connection {
     }
 }
 
-/// What is under way in one direction of a connection, with the time of its arrival; `None` is the end.
+/// What is under way in one direction of a connection.
 #[derive(Debug)]
 struct Queue {
     bytes_max: u64,
-    travelling: Mutex<(u64, VecDeque<(Instant, Option<Vec<u8>>)>)>,
+    travelling: Mutex<Travelling>,
     changed: Condvar,
+}
+
+/// Pieces with the time of their arrival; `None` is the end.
+#[derive(Debug, Default)]
+struct Travelling {
+    bytes: u64,
+    pieces: VecDeque<(Instant, Option<Vec<u8>>)>,
 }
 
 impl Queue {
@@ -502,21 +509,21 @@ impl Queue {
     }
 
     fn push(&self, connection: &Connection, at: Instant, bytes: Option<Vec<u8>>) {
-        let is_full = |travelling: &mut (u64, VecDeque<_>)| travelling.0 > self.bytes_max && !connection.is_reset();
+        let is_full = |travelling: &mut Travelling| travelling.bytes > self.bytes_max && !connection.is_reset();
         let travelling = lock(&self.travelling);
         let mut travelling = self.changed.wait_while(travelling, is_full).unwrap_or_else(PoisonError::into_inner);
-        travelling.0 += bytes.as_ref().map_or(0, Vec::len) as u64;
-        travelling.1.push_back((at, bytes));
+        travelling.bytes += bytes.as_ref().map_or(0, Vec::len) as u64;
+        travelling.pieces.push_back((at, bytes));
         self.changed.notify_all();
     }
 
     /// The next to arrive; `None` after a reset.
     fn pop(&self, connection: &Connection) -> Option<(Instant, Option<Vec<u8>>)> {
-        let is_waiting = |travelling: &mut (u64, VecDeque<_>)| travelling.1.is_empty() && !connection.is_reset();
+        let is_waiting = |travelling: &mut Travelling| travelling.pieces.is_empty() && !connection.is_reset();
         let travelling = lock(&self.travelling);
         let mut travelling = self.changed.wait_while(travelling, is_waiting).unwrap_or_else(PoisonError::into_inner);
-        let next = travelling.1.pop_front()?;
-        travelling.0 -= next.1.as_ref().map_or(0, Vec::len) as u64;
+        let next = travelling.pieces.pop_front()?;
+        travelling.bytes -= next.1.as_ref().map_or(0, Vec::len) as u64;
         self.changed.notify_all();
         Some(next)
     }

@@ -18,7 +18,6 @@ use bygone::store::AnyStore;
 use bygone::store::ErrorKind;
 use bygone::store::Moved;
 use bygone::store::StoreOptions;
-use bytes::Bytes;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -241,7 +240,7 @@ async fn limits_hold_inside_a_request_and_over_all_of_them() {
     })
     .await;
     assert!(began.elapsed() >= Duration::from_millis(2800), "{:?}", began.elapsed());
-    assert!(Bytes::from([first.unwrap(), second.unwrap()].concat()) == content(12 * MIB, 1));
+    assert!([first.unwrap(), second.unwrap()].concat() == content(12 * MIB, 1));
     let moved = moved();
     for bytes in [moved.bytes_up, moved.bytes_down] {
         assert!((12 * MIB as u64..12 * MIB as u64 + 10_000).contains(&bytes), "{moved:?}");
@@ -352,7 +351,7 @@ fn a_backup_outlives_an_outage() {
     thread::scope(|scope| {
         let backup =
             scope.spawn(|| far.run(&program, &["-o", "stall_secs_max=1", "--limit-upload", "20M", "backup", path]));
-        // Nobody listens for a while; then everything leads nowhere.
+        // Nobody listens for three seconds; then everything leads nowhere for as long.
         far.link.until("it is under way", |counts| counts.bytes_up > begun);
         far.link.refuse();
         far.link.reset();
