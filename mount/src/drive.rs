@@ -145,6 +145,9 @@ pub enum DriveError {
     /// The data is damaged or could not be fetched.
     #[error("input/output error")]
     Io,
+    /// The data is elsewhere, and nobody may go there now.
+    #[error("the storage is not asked")]
+    Offline,
     /// Not answered before the deadline.
     #[error("timed out")]
     TimedOut,

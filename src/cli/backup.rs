@@ -12,6 +12,7 @@ use crate::cli::error::Result;
 use crate::cli::error::usage;
 use crate::cli::exit::Exit;
 use crate::cli::global::Global;
+use crate::cli::global::moved;
 use crate::cli::human;
 use crate::cli::json;
 use crate::cli::open::Opened;
@@ -266,7 +267,7 @@ fn summary_json(summary: &Summary, problems: u64, dry_run: bool, opened: &Opened
         "millis": figures.millis,
         "resumed": summary.resumed,
         "found_losses": summary.found_losses,
-        "store": json::totals(&opened.counted.totals()),
+        "store": json::totals(&opened.counted.totals(), &moved()),
     })
 }
 

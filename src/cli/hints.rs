@@ -133,10 +133,17 @@ fn of_repo(error: &repo::Error) -> Hints {
 }
 
 fn of_store(error: &store::Error) -> Hints {
+    let says = |words: &[&str]| {
+        let said = error.source.as_ref().map(ToString::to_string).unwrap_or_default();
+        words.iter().any(|word| said.contains(word))
+    };
     Some(match error.kind {
         ErrorKind::NotFound if error.name.is_empty() || error.verb == "write" => &[
             "check the location, and that the disk is plugged in and mounted",
             "buckets and containers are made with the tools of the cloud; folders by 'bygone init'",
+        ],
+        ErrorKind::Unreachable if error.is_unknown_host() => &[
+            "check the address (the settings endpoint and region), and whether this machine is connected to the network",
         ],
         ErrorKind::Unreachable => &[
             "check the network, the address and whether the disk is plugged in; nothing is lost, try again later",
@@ -144,6 +151,12 @@ fn of_store(error: &store::Error) -> Hints {
         ],
         ErrorKind::Full => {
             &["make space at the destination and run the command again; snapshots that exist already are not affected"]
+        }
+        ErrorKind::Denied if says(&["RequestTimeTooSkewed", "RequestExpired"]) => {
+            &["the clock of this machine is wrong: set it, then run the command again"]
+        }
+        ErrorKind::Denied if says(&["ExpiredToken", "TokenRefreshRequired"]) => {
+            &["the session token has expired: log in to the cloud again, then run the command again"]
         }
         ErrorKind::Denied => &["check the credentials, and who may read and write there"],
         _ => return None,

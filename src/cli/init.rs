@@ -70,6 +70,7 @@ impl InitArgs {
             out::line("Keep the password safe: a lost password is a lost backup.")?;
             out::line(format_args!("Next: bygone -r {} backup PATH", human::shell(&location.to_string())))?;
         }
+        open::tell_requests(global, &location, &counted.totals());
         Ok(Exit::Done)
     }
 

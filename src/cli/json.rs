@@ -5,6 +5,7 @@
 
 use crate::format::record::Snapshot;
 use crate::meta::Time;
+use crate::store::Moved;
 use crate::store::Totals;
 use serde::Serialize;
 use serde_json::Map;
@@ -79,8 +80,8 @@ pub(super) fn snapshot(snapshot: &Snapshot) -> Value {
     })
 }
 
-/// What was asked of the store.
-pub(super) fn totals(totals: &Totals) -> Value {
+/// What was asked of the store, and what moved because of it.
+pub(super) fn totals(totals: &Totals, moved: &Moved) -> Value {
     json!({
         "requests": totals.requests,
         "gets": totals.gets,
@@ -90,6 +91,11 @@ pub(super) fn totals(totals: &Totals) -> Value {
         "heads": totals.heads,
         "bytes_read": totals.bytes_read,
         "bytes_written": totals.bytes_written,
+        "http_requests": moved.requests,
+        "retries": moved.retries,
+        "throttled": moved.throttled,
+        "bytes_up": moved.bytes_up,
+        "bytes_down": moved.bytes_down,
     })
 }
 

@@ -1,6 +1,7 @@
 //! `bygone mount`: a snapshot, or all of them, as a drive.
 
 use crate::browse::Browse;
+use crate::browse::Selector;
 use crate::browse::SnapshotPath;
 use crate::cli::background;
 use crate::cli::drives;
@@ -29,7 +30,7 @@ use crate::drive::Previews;
 use crate::drive::Watch;
 use crate::drive::repository_drive;
 use crate::drive::snapshot_drive;
-use crate::repo::ChunksOptions;
+use crate::repo::Freshness;
 use crate::store::Location;
 use bygone_mount::Drive;
 use bygone_mount::fuse;
@@ -185,7 +186,7 @@ impl MountArgs {
         password: impl FnOnce(&Global) -> Result<password::Given>,
         in_background: bool,
     ) -> Result<Exit> {
-        let opened = Opened::with(global, password)?;
+        let opened = self.open(global, password)?;
         let watch = Watch::new(self.previews(&opened.location), &self.previews_also);
         let shown = self.drive(&opened, watch.clone())?;
         // Before the session, so that the folder is taken away after the drive.
@@ -202,6 +203,7 @@ impl MountArgs {
         let gauges = Gauges {
             watch,
             counted: opened.counted.clone(),
+            cache: opened.repo.cache().cloned(),
             snapshot: shown.snapshot.clone(),
             since: human::now(),
             session: Arc::downgrade(&session),
@@ -224,6 +226,20 @@ impl MountArgs {
         }
     }
 
+    /// Opens the repository. A snapshot that is named by its id and known needs no asking which others there are.
+    fn open(&self, global: &Global, password: impl FnOnce(&Global) -> Result<password::Given>) -> Result<Opened> {
+        let named = self.at.as_ref().filter(|at| matches!(at.snapshot, Selector::Id(_)));
+        let freshness = if named.is_some() { Freshness::Known } else { Freshness::Newest };
+        let mut opened = Opened::with(global, &global.store_options_within(self.deadline)?, freshness, password)?;
+        if let Some(at) = named
+            && !global.offline
+            && opened.select(at, &self.filter.filter()?).is_err()
+        {
+            opened.read_log(global)?;
+        }
+        Ok(opened)
+    }
+
     fn previews(&self, location: &Location) -> Previews {
         match (self.previews, location) {
             (Some(rule), _) => rule.into(),
@@ -233,7 +249,7 @@ impl MountArgs {
     }
 
     fn drive(&self, opened: &Opened, watch: Arc<Watch>) -> Result<Shown> {
-        let mut chunks = ChunksOptions::default();
+        let mut chunks = opened.chunks_options();
         if let Some(bytes) = self.memory {
             chunks.memory_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         }

@@ -6,7 +6,9 @@ use crate::browse::SnapshotPath;
 use crate::cli::error::CommandError;
 use crate::cli::error::Fault;
 use crate::cli::error::Result;
+use crate::cli::error::usage;
 use crate::cli::global::Global;
+use crate::cli::global::moved;
 use crate::cli::human;
 use crate::cli::json;
 use crate::cli::out;
@@ -17,20 +19,25 @@ use crate::format::record::Snapshot;
 use crate::monitor::chain;
 use crate::repo::Chunks;
 use crate::repo::ChunksOptions;
+use crate::repo::Freshness;
 use crate::repo::Log;
 use crate::repo::LogProblem;
+use crate::repo::Memory;
 use crate::repo::Repo;
 use crate::state::State;
 use crate::store;
 use crate::store::Counted;
 use crate::store::Location;
 use crate::store::StoreOptions;
+use crate::store::Totals;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::runtime::Runtime;
 
 /// Fewest threads of the runtime: decoding must not keep requests from being sent.
 const WORKERS_MIN: usize = 2;
+/// Memory for what is read from a store that is far away: three eighths of it hold what was read ahead.
+const FAR_MEMORY_BYTES: usize = 224 << 20;
 
 /// The one runtime of the program.
 pub(super) fn runtime() -> Result<Runtime> {
@@ -48,6 +55,17 @@ pub(super) fn counted(global: &Global, location: &Location, options: &StoreOptio
     Ok(Counted::new(store::open(location, options)?))
 }
 
+/// What is remembered of a repository: kept for clouds, and for a folder if the size of the cache is given.
+fn memory(global: &Global, location: &Location, freshness: Freshness) -> Result<Option<Memory>> {
+    let is_far = matches!(location, Location::Bucket { .. });
+    let cache = if is_far || global.cache_size.is_some() || global.offline { global.cache()? } else { None };
+    if global.offline && cache.is_none() {
+        return Err(usage("--offline needs the cache, and it cannot be opened"));
+    }
+    let freshness = if global.offline { Freshness::Offline } else { freshness };
+    Ok(cache.map(|cache| Memory { cache, freshness }))
+}
+
 /// An open repository and its log.
 pub(super) struct Opened {
     pub(super) runtime: Runtime,
@@ -61,29 +79,64 @@ pub(super) struct Opened {
 impl Opened {
     /// Opens the repository that was named, with the password from wherever it is.
     pub(super) fn new(global: &Global) -> Result<Opened> {
-        Opened::with(global, password::read)
+        Opened::with(global, &global.store_options()?, Freshness::Newest, password::read)
     }
 
-    /// The same with a password from elsewhere. The store is opened first: a mistyped folder is told before anybody
-    /// is asked for a password.
-    pub(super) fn with(global: &Global, password: impl FnOnce(&Global) -> Result<Given>) -> Result<Opened> {
+    /// The same with a store opened in another way, and a password from elsewhere. The store is opened first: a
+    /// mistyped folder is told before anybody is asked for a password.
+    pub(super) fn with(
+        global: &Global,
+        options: &StoreOptions,
+        freshness: Freshness,
+        password: impl FnOnce(&Global) -> Result<Given>,
+    ) -> Result<Opened> {
         let location = global.location()?;
-        let counted = counted(global, &location, &global.store_options()?)?;
+        let memory = memory(global, &location, freshness)?;
+        let counted = counted(global, &location, options)?;
         let given = password(global)?;
         let runtime = runtime()?;
-        let opened = runtime.block_on(Repo::open_with_log(counted.clone(), &given.password()));
-        let (repo, mut log) = opened.map_err(|error| wrong_password(error, &given))?;
+        let opened = runtime.block_on(async {
+            match &memory {
+                Some(memory) => Repo::open_remembered(counted.clone(), memory, &given.password()).await,
+                None => Repo::open_with_log(counted.clone(), &given.password()).await,
+            }
+        });
+        let (repo, log) = opened.map_err(|error| wrong_password(error, &given))?;
         let state = open_state(global, &repo)?;
-        if let Err(error) = log.check_heads(&state) {
+        let mut opened = Opened { runtime, counted, location, repo, state, log };
+        // An old answer is older than what this machine has seen since, and no rollback.
+        if memory.is_none_or(|memory| memory.freshness == Freshness::Newest) {
+            opened.check_heads(global);
+        }
+        tell_problems(global, &opened.log.problems);
+        Ok(opened)
+    }
+
+    /// Asks which snapshots there are by now.
+    pub(super) fn read_log(&mut self, global: &Global) -> Result<()> {
+        self.log = self.runtime.block_on(Log::read(&self.repo))?;
+        self.check_heads(global);
+        tell_problems(global, &self.log.problems);
+        Ok(())
+    }
+
+    fn check_heads(&mut self, global: &Global) {
+        if let Err(error) = self.log.check_heads(&self.state) {
             out::warning(global.json, format_args!("rollback cannot be noticed: {}", chain(&error)));
         }
-        tell_problems(global, &log.problems);
-        Ok(Opened { runtime, counted, location, repo, state, log })
     }
 
     /// The snapshot that was meant.
     pub(super) fn select(&self, wanted: &SnapshotPath, filter: &Filter) -> Result<&Snapshot> {
         Ok(wanted.snapshot.choose(&self.log.snapshots(), filter)?)
+    }
+
+    /// Bounds of memory that fit the place: for a store that is far away, much is read ahead.
+    pub(super) fn chunks_options(&self) -> ChunksOptions {
+        match self.location {
+            Location::Folder(_) if self.repo.cache().is_none() => ChunksOptions::default(),
+            _ => ChunksOptions { memory_bytes: FAR_MEMORY_BYTES },
+        }
     }
 
     /// A reader of chunks within these bounds.
@@ -94,7 +147,7 @@ impl Opened {
 
     /// A snapshot as a tree.
     pub(super) fn browse(&self, snapshot: &Snapshot) -> Browse {
-        Browse::open(&self.chunks(&ChunksOptions::default()), &self.log, snapshot)
+        Browse::open(&self.chunks(&self.chunks_options()), &self.log, snapshot)
     }
 
     /// The local folders that a backup never contains.
@@ -106,23 +159,36 @@ impl Opened {
         repository.into_iter().chain(place::state_folder()).chain(global.cache_folder()).collect()
     }
 
-    /// With `-v`: what was asked of the store.
+    /// What was asked of the store, at the end of every command.
     pub(super) fn tell_requests(&self, global: &Global) {
-        if global.verbose == 0 {
-            return;
-        }
-        let totals = self.counted.totals();
-        if global.json {
-            out::note(json::line("requests", &json::totals(&totals)));
-        } else {
-            out::note(format_args!(
-                "{} to the repository, {} read, {} written",
-                human::plural(totals.requests, "request", "requests"),
-                human::size(totals.bytes_read),
-                human::size(totals.bytes_written),
-            ));
-        }
+        tell_requests(global, &self.location, &self.counted.totals());
     }
+}
+
+/// Programs are always told; people if the store is far away, or with `-v`.
+pub(super) fn tell_requests(global: &Global, location: &Location, totals: &Totals) {
+    let moved = moved();
+    if global.json {
+        out::note(json::line("requests", &json::totals(totals, &moved)));
+        return;
+    }
+    let is_near = matches!(location, Location::Folder(_) | Location::Memory(_));
+    if global.quiet || (is_near && global.verbose == 0) {
+        return;
+    }
+    let mut text = format!(
+        "{} to the repository, {} down, {} up",
+        human::plural(totals.requests, "request", "requests"),
+        human::size(moved.bytes_down),
+        human::size(moved.bytes_up),
+    );
+    if moved.retries > 0 {
+        text += &format!(", {} tried again", human::count(moved.retries));
+    }
+    if moved.throttled > 0 {
+        text += &format!(", {} times asked to slow down", human::count(moved.throttled));
+    }
+    out::note(text);
 }
 
 fn wrong_password(error: crate::repo::Error, given: &Given) -> CommandError {

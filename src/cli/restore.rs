@@ -9,6 +9,7 @@ use crate::cli::error::usage;
 use crate::cli::exit::Exit;
 use crate::cli::filter::FilterArgs;
 use crate::cli::global::Global;
+use crate::cli::global::moved;
 use crate::cli::human;
 use crate::cli::json;
 use crate::cli::open::Opened;
@@ -286,7 +287,7 @@ fn summary_json(
         "verified": summary.verified,
         "problems": problems,
         "millis": u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-        "store": json::totals(&opened.counted.totals()),
+        "store": json::totals(&opened.counted.totals(), &moved()),
     })
 }
 

@@ -1,5 +1,6 @@
 //! What a drive has to tell about itself: gathered by the process that serves it, shown by `drives`.
 
+use crate::cache::Cache;
 use crate::cli::human;
 use crate::cli::json;
 use crate::cli::socket;
@@ -178,6 +179,7 @@ pub(super) fn previews_name(previews: Previews) -> &'static str {
 pub(super) struct Gauges {
     pub(super) watch: Arc<Watch>,
     pub(super) counted: Arc<Counted>,
+    pub(super) cache: Option<Arc<Cache>>,
     pub(super) snapshot: Option<Shown>,
     pub(super) since: Time,
     /// Not kept alive by those who want to know about it.
@@ -221,12 +223,21 @@ impl Gauges {
             cache: CacheFigures {
                 memory_hits: seen.reads_at_once,
                 memory_misses: seen.reads.saturating_sub(seen.reads_at_once),
-                disk: None,
+                disk: self.disk(),
             },
             readers: seen.readers.into_iter().take(READERS_MAX).map(ReaderFigures::from).collect(),
             memory_bytes,
             memory_bytes_peak,
         }
+    }
+}
+
+impl Gauges {
+    /// How the cache on disk serves this drive; its size is that of all drives.
+    fn disk(&self) -> Option<DiskFigures> {
+        let cache = self.cache.as_ref()?;
+        let (stats, status) = (cache.stats(), cache.status().ok()?);
+        Some(DiskFigures { hits: stats.hits, misses: stats.misses, bytes: status.disk_bytes, bytes_max: status.limit })
     }
 }
 

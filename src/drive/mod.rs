@@ -21,6 +21,7 @@ pub use watch::Seen;
 pub use watch::Watch;
 
 use crate::repo::Error;
+use crate::store::ErrorKind;
 use bygone_mount::Answer;
 use bygone_mount::DriveError;
 use std::sync::Arc;
@@ -51,6 +52,9 @@ impl Default for DriveOptions {
 
 /// What the system is told about a failure; the log has the whole of it.
 fn drive_error(error: &Error) -> DriveError {
+    if matches!(error.inner(), Error::Store(error) if error.kind == ErrorKind::Offline) {
+        return DriveError::Offline;
+    }
     tracing::warn!(error = %crate::monitor::chain(error), "A request to the drive failed");
     DriveError::Io
 }

@@ -8,6 +8,7 @@ use crate::store::Error;
 use crate::store::ErrorKind;
 use crate::store::Result;
 use crate::store::StoreOptions;
+use crate::store::http::Connector;
 use crate::store::options::bad_option;
 use object_store::BackoffConfig;
 use object_store::ClientOptions;
@@ -38,12 +39,16 @@ pub(crate) fn bucket(
     bucket: &str,
     location: &str,
     options: &StoreOptions,
+    connector: Connector,
 ) -> Result<Arc<dyn ObjectStore>> {
     let environment = if options.use_environment { environment() } else { Environment::new() };
     let made = match cloud {
-        Cloud::S3 => s3(bucket, location, options, s3_given(&environment, options)?)?,
-        Cloud::Gs => gs(bucket, location, options, Given::collect(&environment, "GOOGLE_", "gs.", options)?)?,
-        Cloud::Az => az(bucket, location, options, Given::collect(&environment, "AZURE_", "az.", options)?)?,
+        Cloud::S3 => s3(bucket, location, connector, s3_given(&environment, options)?)?,
+        Cloud::Gs => {
+            let given = Given::collect(&environment, "GOOGLE_", "gs.", options)?;
+            gs(bucket, location, options.use_environment, connector, given)?
+        }
+        Cloud::Az => az(bucket, location, connector, Given::collect(&environment, "AZURE_", "az.", options)?)?,
     };
     made.map_err(|error| Error::new(ErrorKind::BadLocation, "open", "", location).because(error.to_string()))
 }
@@ -73,7 +78,7 @@ fn s3_given(environment: &Environment, options: &StoreOptions) -> Result<Given<A
     Given::collect(&environment, "AWS_", "s3.", options)
 }
 
-fn s3(bucket: &str, location: &str, options: &StoreOptions, given: Given<AmazonS3ConfigKey>) -> Result<Made> {
+fn s3(bucket: &str, location: &str, connector: Connector, given: Given<AmazonS3ConfigKey>) -> Result<Made> {
     given.require(
         location,
         &[
@@ -90,7 +95,8 @@ fn s3(bucket: &str, location: &str, options: &StoreOptions, given: Given<AmazonS
     )?;
     let endpoint = given.value("aws_endpoint_url_s3").or_else(|| given.value("aws_endpoint"));
     let mut builder = AmazonS3Builder::new()
-        .with_client_options(client_options(options, endpoint.as_deref()))
+        .with_client_options(client_options(endpoint.as_deref()))
+        .with_http_connector(connector)
         .with_retry(quick_retries())
         // We delete one object at a time, and not every server knows the request for many.
         .with_disable_bulk_delete(true);
@@ -100,8 +106,14 @@ fn s3(bucket: &str, location: &str, options: &StoreOptions, given: Given<AmazonS
     Ok(builder.with_bucket_name(bucket).build().map(|store| Arc::new(store) as _))
 }
 
-fn gs(bucket: &str, location: &str, options: &StoreOptions, given: Given<GoogleConfigKey>) -> Result<Made> {
-    if !(options.use_environment && has_google_login()) {
+fn gs(
+    bucket: &str,
+    location: &str,
+    use_environment: bool,
+    connector: Connector,
+    given: Given<GoogleConfigKey>,
+) -> Result<Made> {
+    if !(use_environment && has_google_login()) {
         given.require(
             location,
             &[
@@ -117,7 +129,8 @@ fn gs(bucket: &str, location: &str, options: &StoreOptions, given: Given<GoogleC
     }
     let endpoint = given.value("google_base_url");
     let mut builder = GoogleCloudStorageBuilder::new()
-        .with_client_options(client_options(options, endpoint.as_deref()))
+        .with_client_options(client_options(endpoint.as_deref()))
+        .with_http_connector(connector)
         .with_retry(quick_retries());
     for (key, value) in given.pairs {
         builder = builder.with_config(key, value);
@@ -133,7 +146,7 @@ fn has_google_login() -> bool {
         .is_some_and(|home| PathBuf::from(home).join(below).join("application_default_credentials.json").exists())
 }
 
-fn az(container: &str, location: &str, options: &StoreOptions, given: Given<AzureConfigKey>) -> Result<Made> {
+fn az(container: &str, location: &str, connector: Connector, given: Given<AzureConfigKey>) -> Result<Made> {
     given.require(
         location,
         &[
@@ -155,7 +168,8 @@ fn az(container: &str, location: &str, options: &StoreOptions, given: Given<Azur
     )?;
     let endpoint = given.value("azure_storage_endpoint");
     let mut builder = MicrosoftAzureBuilder::new()
-        .with_client_options(client_options(options, endpoint.as_deref()))
+        .with_client_options(client_options(endpoint.as_deref()))
+        .with_http_connector(connector)
         .with_retry(quick_retries());
     for (key, value) in given.pairs {
         builder = builder.with_config(key, value);
@@ -199,14 +213,10 @@ impl<Key: FromStr + AsRef<str>> Given<Key> {
     }
 }
 
-/// Unencrypted HTTP only where the endpoint asks for it. The time of a whole request is not bounded here but where
-/// its size is known.
-fn client_options(options: &StoreOptions, endpoint: Option<&str>) -> ClientOptions {
+/// Unencrypted HTTP only where the endpoint asks for it. How long things may take is the connector's business.
+fn client_options(endpoint: Option<&str>) -> ClientOptions {
     let is_plain = endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
-    ClientOptions::new()
-        .with_connect_timeout(Duration::from_secs(options.connect_secs_max))
-        .with_timeout_disabled()
-        .with_allow_http(is_plain)
+    ClientOptions::new().with_allow_http(is_plain)
 }
 
 /// A second and a third try at once, inside a listing of many pages or a download that broke off; patience is

@@ -1,11 +1,12 @@
 //! Counts requests and, if asked, remembers each: so a test can say how many requests a deed makes, and how many of
-//! them lie one after another.
+//! them lie one after another. Counting alone takes a few atomic additions, and no more memory for more requests.
 
 use crate::store::AnyStore;
 use crate::store::Error;
 use crate::store::Result;
 use crate::store::Store;
 use crate::store::Stored;
+use crate::store::traffic::Sum;
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -13,10 +14,12 @@ use std::future::Future;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
-/// What a request does.
+/// What a request does. Counters stand in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verb {
     /// `get` and `get_range`.
@@ -88,81 +91,129 @@ pub struct Health {
 #[derive(Debug)]
 pub struct Counted {
     inner: AnyStore,
-    state: Mutex<State>,
+    /// Requests, in the order of [`Verb`].
+    requests: [Sum; 5],
+    bytes_read: Sum,
+    bytes_written: Sum,
+    pulse: Mutex<Pulse>,
+    log: Option<Mutex<Log>>,
 }
 
+/// How the store is doing right now.
 #[derive(Debug, Default)]
-struct State {
-    clock: u64,
-    totals: Totals,
-    log: Option<Vec<Request>>,
+struct Pulse {
+    next: u64,
+    /// When each request under way began, the oldest first.
+    under_way: BTreeMap<u64, Instant>,
     failed: u64,
     last_error: Option<(String, Instant)>,
     unreachable: bool,
-    /// When each request under way began, by its number.
-    under_way: BTreeMap<u64, Instant>,
 }
 
 /// A request under way. One that is given up counts as ended.
 struct UnderWay<'a> {
     counted: &'a Counted,
-    began: u64,
+    number: u64,
 }
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        self.counted.state().under_way.remove(&self.began);
+        self.counted.pulse().under_way.remove(&self.number);
+    }
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    clock: u64,
+    requests: Vec<Request>,
+}
+
+impl Log {
+    fn tick(&mut self) -> u64 {
+        self.clock += 1;
+        self.clock
     }
 }
 
 impl Counted {
     /// Counts only.
     pub fn new(inner: AnyStore) -> Arc<Counted> {
-        Arc::new(Counted { inner, state: Mutex::default() })
+        Counted::of(inner, None)
     }
 
     /// Counts and remembers every request: memory grows with each.
     pub fn with_log(inner: AnyStore) -> Arc<Counted> {
-        let state = State { log: Some(Vec::new()), ..State::default() };
-        Arc::new(Counted { inner, state: Mutex::new(state) })
+        Counted::of(inner, Some(Mutex::default()))
+    }
+
+    fn of(inner: AnyStore, log: Option<Mutex<Log>>) -> Arc<Counted> {
+        let (bytes_read, bytes_written) = Default::default();
+        let (requests, pulse) = Default::default();
+        Arc::new(Counted { inner, requests, bytes_read, bytes_written, pulse, log })
     }
 
     /// The sums so far.
     pub fn totals(&self) -> Totals {
-        self.state().totals
+        let [gets, puts, lists, heads, deletes] = self.requests.each_ref().map(Sum::get);
+        Totals {
+            requests: gets + puts + lists + heads + deletes,
+            gets,
+            puts,
+            lists,
+            deletes,
+            heads,
+            bytes_read: self.bytes_read.get(),
+            bytes_written: self.bytes_written.get(),
+        }
     }
 
     /// The requests that have ended so far, in the order of their ends; empty without a log.
     pub fn log(&self) -> Vec<Request> {
-        self.state().log.clone().unwrap_or_default()
+        self.locked().map(|log| log.requests.clone()).unwrap_or_default()
     }
 
     /// How the store has been doing.
     pub fn health(&self) -> Health {
-        let state = self.state();
+        let pulse = self.pulse();
         Health {
-            failed: state.failed,
-            last_error: state.last_error.as_ref().map(|(text, when)| (text.clone(), when.elapsed())),
-            reachable: !state.unreachable,
-            waiting: state.under_way.values().next().map(Instant::elapsed),
+            failed: pulse.failed,
+            last_error: pulse.last_error.as_ref().map(|(text, when)| (text.clone(), when.elapsed())),
+            reachable: !pulse.unreachable,
+            waiting: pulse.under_way.values().next().map(Instant::elapsed),
         }
     }
 
     /// Begins again from nothing. Requests under way are counted when they end.
     pub fn reset(&self) {
-        let mut state = self.state();
-        state.totals = Totals::default();
-        state.log.iter_mut().for_each(Vec::clear);
+        self.requests.iter().for_each(Sum::reset);
+        self.bytes_read.reset();
+        self.bytes_written.reset();
+        self.locked().into_iter().for_each(|mut log| log.requests.clear());
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().expect("no panic while holding the lock")
+    fn locked(&self) -> Option<MutexGuard<'_, Log>> {
+        Some(self.log.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn tick(&self) -> u64 {
-        let mut state = self.state();
-        state.clock += 1;
-        state.clock
+    fn pulse(&self) -> MutexGuard<'_, Pulse> {
+        self.pulse.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self) -> UnderWay<'_> {
+        let mut pulse = self.pulse();
+        let number = pulse.next;
+        pulse.next += 1;
+        pulse.under_way.insert(number, Instant::now());
+        UnderWay { counted: self, number }
+    }
+
+    fn note(&self, error: Option<&Error>) {
+        let mut pulse = self.pulse();
+        pulse.unreachable = error.is_some_and(Error::is_transient);
+        if let Some(error) = error {
+            pulse.failed += 1;
+            pulse.last_error = Some((crate::monitor::chain(error), Instant::now()));
+        }
     }
 
     async fn count<T>(
@@ -171,34 +222,19 @@ impl Counted {
         bytes_of: impl Fn(&T) -> u64,
         request: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        let began = self.tick();
-        self.state().under_way.insert(began, Instant::now());
-        let under_way = UnderWay { counted: self, began };
+        let began = self.locked().map_or(0, |mut log| log.tick());
+        let under_way = self.begin();
         let result = request.await;
         drop(under_way);
-        let ended = self.tick();
+        self.note(result.as_ref().err());
         let bytes = result.as_ref().map_or(0, bytes_of);
-        let mut state = self.state();
-        state.unreachable = result.as_ref().is_err_and(Error::is_transient);
-        if let Err(error) = &result {
-            state.failed += 1;
-            state.last_error = Some((crate::monitor::chain(error), Instant::now()));
-        }
-        let totals = &mut state.totals;
-        totals.requests += 1;
-        match verb {
-            Verb::Get => totals.gets += 1,
-            Verb::Put => totals.puts += 1,
-            Verb::List => totals.lists += 1,
-            Verb::Head => totals.heads += 1,
-            Verb::Delete => totals.deletes += 1,
-        }
-        match verb {
-            Verb::Put => totals.bytes_written += bytes,
-            _ => totals.bytes_read += bytes,
-        }
-        if let Some(log) = &mut state.log {
-            log.push(Request { verb, name: name.to_owned(), range, bytes, is_ok: result.is_ok(), began, ended });
+        self.requests[verb as usize].add(1);
+        let sum = if verb == Verb::Put { &self.bytes_written } else { &self.bytes_read };
+        sum.add(bytes);
+        if let Some(mut log) = self.locked() {
+            let ended = log.tick();
+            let name = name.to_owned();
+            log.requests.push(Request { verb, name, range, bytes, is_ok: result.is_ok(), began, ended });
         }
         result
     }

@@ -5,6 +5,7 @@
 
 use crate::store::Error;
 use crate::store::ErrorKind;
+use crate::store::UnknownHost;
 use object_store::client::HttpError;
 use object_store::client::HttpErrorKind;
 use rustix::io::Errno;
@@ -62,6 +63,9 @@ impl From<io::Error> for Failure {
 
 impl From<object_store::Error> for Failure {
     fn from(error: object_store::Error) -> Failure {
+        if let Some(unknown) = layers(&error).find_map(|layer| layer.downcast_ref::<UnknownHost>()) {
+            return Failure::new(ErrorKind::Unreachable, unknown.clone());
+        }
         let text = text_of(&error);
         let kind = match status_in(&text) {
             Some(status) => kind_of_status(status, &text),
@@ -130,6 +134,10 @@ fn text_of(error: &object_store::Error) -> String {
     if let Some(root) = layers(error).last().map(ToString::to_string).filter(|root| !text.contains(root)) {
         text = format!("{text}: {root}");
     }
+    let text = match answer_in(&text) {
+        Some((begin, answer)) => format!("{}{answer}", &text[..begin]),
+        None => text,
+    };
     let mut text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if text.len() > TEXT_LEN_MAX {
         text = text.chars().take(TEXT_LEN_MAX).chain(" ...".chars()).collect();
@@ -137,10 +145,20 @@ fn text_of(error: &object_store::Error) -> String {
     text
 }
 
+/// Code and message out of the XML in which clouds explain themselves, and where it begins.
+fn answer_in(text: &str) -> Option<(usize, String)> {
+    let inner = |tag: &str| {
+        let (_, rest) = text.split_once(&format!("<{tag}>"))?;
+        Some(rest.split_once("</")?.0)
+    };
+    Some((text.find('<')?, format!("{}: {}", inner("Code")?, inner("Message")?)))
+}
+
 #[cfg(test)]
 mod tests {
     use crate::store::ErrorKind;
     use crate::store::failure::Failure;
+    use crate::store::failure::answer_in;
     use crate::store::failure::kind_of_status;
     use rustix::io::Errno;
     use std::io;
@@ -163,6 +181,16 @@ mod tests {
         ];
         for (errno, kind) in cases {
             assert_eq!(Failure::from(io::Error::from(errno)).kind, kind, "{errno:?}");
+        }
+    }
+
+    #[test]
+    fn servers_are_quoted_in_short() {
+        let text = "403: <?xml version=\"1.0\"?><Error><Code>A</Code><Message>B c.</Message><Host>x</Host></Error>";
+        let (begin, answer) = answer_in(text).unwrap_or_default();
+        assert_eq!(format!("{}{answer}", &text[..begin]), "403: A: B c.");
+        for text in ["", "403", "<Code>A</Code>", "<Code><Message>"] {
+            assert_eq!(answer_in(text), None, "{text}");
         }
     }
 

@@ -14,6 +14,7 @@ use crate::store::OBJECT_BYTES_MAX;
 use crate::store::Result;
 use crate::store::Store;
 use crate::store::Stored;
+use crate::store::Traffic;
 use crate::store::checked;
 use crate::store::failure::Failure;
 use crate::store::is_component;
@@ -27,7 +28,6 @@ use std::io;
 use std::io::Read;
 use std::io::Seek;
 use std::io::SeekFrom;
-use std::io::Write;
 use std::ops::Range;
 use std::path::Path;
 use std::path::PathBuf;
@@ -58,15 +58,17 @@ struct Disk {
     /// Kept open so that an automounter does not take the disk away between two requests.
     #[cfg(unix)]
     _root: File,
+    traffic: Arc<Traffic>,
     /// Folders whose own name is known to be on disk.
     durable: Mutex<HashSet<PathBuf>>,
 }
 
 impl Folder {
     /// Opens a folder that exists; with `create`, makes it first, durably.
-    pub(crate) fn open(path: &Path, create: bool) -> Result<Folder> {
+    pub(crate) fn open(path: &Path, create: bool, traffic: &Arc<Traffic>) -> Result<Folder> {
         let location = path.display().to_string();
-        let disk = Disk::open(path, create).map_err(|error| Failure::from(error).at("open", "", &location))?;
+        let disk = Disk::open(path, create, traffic.clone());
+        let disk = disk.map_err(|error| Failure::from(error).at("open", "", &location))?;
         Ok(Folder { location: disk.root.display().to_string(), disk: Arc::new(disk) })
     }
 
@@ -124,7 +126,7 @@ impl Store for Folder {
 }
 
 impl Disk {
-    fn open(path: &Path, create: bool) -> io::Result<Disk> {
+    fn open(path: &Path, create: bool, traffic: Arc<Traffic>) -> io::Result<Disk> {
         let path = std::path::absolute(path)?;
         if create {
             make_folders(&path)?;
@@ -137,6 +139,7 @@ impl Disk {
             device: device(&root)?,
             #[cfg(unix)]
             _root: File::open(&root)?,
+            traffic,
             durable: Mutex::new(HashSet::from([root.clone()])),
             root,
         };
@@ -179,7 +182,9 @@ impl Disk {
         }
         file.seek(SeekFrom::Start(range.start))?;
         let mut bytes = Vec::with_capacity(usize::try_from(len).unwrap_or(0));
-        if file.take(len).read_to_end(&mut bytes)? as u64 != len {
+        let got = self.traffic.down.read_to_end(file.take(len), &mut bytes)? as u64;
+        self.traffic.bytes_down.add(got);
+        if got != len {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
         Ok(bytes.into())
@@ -233,7 +238,8 @@ impl Disk {
             }
             opened => opened?,
         };
-        let written = file.write_all(bytes).and_then(|()| file.sync_all());
+        self.traffic.bytes_up.add(bytes.len() as u64);
+        let written = self.traffic.up.write_all(&mut file, bytes).and_then(|()| file.sync_all());
         if let Err(error) = written {
             let _ = fs::remove_file(&path);
             return Err(error);

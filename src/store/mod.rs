@@ -15,25 +15,32 @@
 //! |---|---|
 //! | `Folder` | a local or network folder: durable writes, notices a disk that went away |
 //! | `Remote` | clouds and memory through `object_store`: time-outs, errors sorted into [`ErrorKind`] |
+//! | `http`, `body` | the HTTP client below: paces, counts, notices silence and the wish of a server to be left alone |
+//! | [`Traffic`] | what moved, and how fast it may: one for all stores of a process |
 //! | [`Limited`], [`Retrying`] | bounds requests under way; tries again what may pass |
-//! | [`Counted`] | counts and remembers requests: the measure of every promise about round trips |
+//! | [`Counted`] | counts requests, for tests remembers them: the measure of every promise about round trips |
 //! | [`Faulty`], [`Latency`] | for tests: a store that fails by plan, a store that is far away |
 //!
 //! All of them pass the same contract test (`tests/it/contract.rs`).
 
+mod body;
 mod cloud;
 mod counted;
 mod failure;
 mod faulty;
 mod folder;
+mod http;
 mod latency;
 mod limited;
 mod location;
 mod open;
 mod options;
+mod pace;
 mod probe;
 mod remote;
 mod retrying;
+mod throttle;
+mod traffic;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -57,9 +64,12 @@ pub use location::Cloud;
 pub use location::Location;
 pub use open::open;
 pub use options::StoreOptions;
+pub use options::parse_rate;
 pub use probe::Probed;
 pub use probe::probe;
 pub use retrying::Retrying;
+pub use traffic::Moved;
+pub use traffic::Traffic;
 
 /// No object is larger, and none larger is read whole: a hostile server cannot make us take more memory.
 pub const OBJECT_BYTES_MAX: u64 = 1 << 30;
@@ -127,10 +137,24 @@ impl Error {
         self
     }
 
+    /// True if the name of the server is not known: most often the address is wrong, or there is no network at all.
+    pub fn is_unknown_host(&self) -> bool {
+        self.source.as_ref().is_some_and(|source| source.is::<UnknownHost>())
+    }
+
     /// True if the same request may succeed later with nobody doing anything about it.
     pub fn is_transient(&self) -> bool {
         self.kind == ErrorKind::Unreachable
     }
+}
+
+/// The cause of an error whose server has a name that nobody knows.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the name '{host}' is not known: {said}")]
+pub(crate) struct UnknownHost {
+    pub(crate) host: String,
+    /// The system's explanation.
+    pub(crate) said: String,
 }
 
 impl fmt::Display for Error {

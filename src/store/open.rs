@@ -8,7 +8,9 @@ use crate::store::Retrying;
 use crate::store::StoreOptions;
 use crate::store::cloud;
 use crate::store::folder::Folder;
+use crate::store::http::Connector;
 use crate::store::remote::Remote;
+use crate::store::throttle::Throttle;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -17,7 +19,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::LazyLock;
 use std::sync::Mutex;
-use std::time::Duration;
 
 /// The memories of this process, by name.
 static MEMORIES: LazyLock<Mutex<HashMap<String, Arc<InMemory>>>> = LazyLock::new(Mutex::default);
@@ -31,23 +32,25 @@ static MEMORIES: LazyLock<Mutex<HashMap<String, Arc<InMemory>>>> = LazyLock::new
 /// [`NotFound`]: crate::store::ErrorKind::NotFound
 /// [`Denied`]: crate::store::ErrorKind::Denied
 pub fn open(location: &Location, options: &StoreOptions) -> Result<AnyStore> {
-    let stall = Duration::from_secs(options.stall_secs_max);
+    options.traffic.limit(options.limit_upload, options.limit_download);
+    let throttle = Arc::<Throttle>::default();
     let store: AnyStore = match location {
-        Location::Folder(path) => Arc::new(Folder::open(path, options.create)?),
+        Location::Folder(path) => Arc::new(Folder::open(path, options.create, &options.traffic)?),
         Location::Memory(name) => {
             let mut memories = MEMORIES.lock().expect("no panic while holding the lock");
             let memory = memories.entry(name.clone()).or_default().clone();
-            Arc::new(Remote::new(location.to_string(), memory, stall))
+            Arc::new(Remote::new(location.to_string(), memory))
         }
         Location::Bucket { cloud, bucket, prefix } => {
-            let mut bucket = cloud::bucket(*cloud, bucket, &location.to_string(), options)?;
+            let connector = Connector::new(options, throttle.clone());
+            let mut bucket = cloud::bucket(*cloud, bucket, &location.to_string(), options, connector)?;
             if !prefix.is_empty() {
                 let prefix = Path::parse(prefix).expect("a location holds only prefixes that are paths");
                 bucket = Arc::new(PrefixStore::new(bucket, prefix)) as Arc<dyn ObjectStore>;
             }
-            let remote = Arc::new(Remote::new(location.to_string(), bucket, stall));
+            let remote = Arc::new(Remote::new(location.to_string(), bucket));
             Retrying::new(remote, options.retry_secs_max)
         }
     };
-    Ok(Limited::new(store, options.requests_max))
+    Ok(Limited::cautious(store, options.requests_max, throttle))
 }

@@ -2,8 +2,11 @@
 
 use crate::store::Error;
 use crate::store::ErrorKind;
+use crate::store::Traffic;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 /// How to open a store. `Default` is right for a backup.
 #[derive(Clone)]
@@ -18,6 +21,14 @@ pub struct StoreOptions {
     pub stall_secs_max: u64,
     /// How long making a connection may take.
     pub connect_secs_max: u64,
+    /// Most bytes sent or written in a second, over all requests; 0 = no limit.
+    pub limit_upload: u64,
+    /// Most bytes received or read in a second, over all requests; 0 = no limit.
+    pub limit_download: u64,
+    /// Where what moves is counted and limited: shared by all stores that are opened with a clone of these options.
+    pub traffic: Arc<Traffic>,
+    /// A file with further certificates to trust (PEM), besides those of the system.
+    pub ca_file: Option<PathBuf>,
     /// Whether `AWS_*`, `GOOGLE_*` and `AZURE_*` variables count. Tests say no.
     pub use_environment: bool,
     /// Settings of the kinds of storage, `s3.region` = `eu-west-1`; they win over the environment.
@@ -32,6 +43,10 @@ impl Default for StoreOptions {
             requests_max: 16,
             stall_secs_max: 60,
             connect_secs_max: 10,
+            limit_upload: 0,
+            limit_download: 0,
+            traffic: Traffic::new(),
+            ca_file: None,
             use_environment: true,
             settings: BTreeMap::new(),
         }
@@ -48,13 +63,16 @@ impl StoreOptions {
             "retry_secs_max" => self.retry_secs_max = number(key, value, 0)?,
             "stall_secs_max" => self.stall_secs_max = number(key, value, 1)?,
             "connect_secs_max" => self.connect_secs_max = number(key, value, 1)?,
+            "limit_upload" => self.limit_upload = rate(key, value)?,
+            "limit_download" => self.limit_download = rate(key, value)?,
+            "ca_file" if !value.is_empty() => self.ca_file = Some(value.into()),
             "requests_max" => self.requests_max = usize::try_from(number(key, value, 1)?).unwrap_or(usize::MAX),
             _ if ["s3.", "gs.", "az."].iter().any(|kind| key.starts_with(kind)) && !value.is_empty() => {
                 self.settings.insert(key.to_ascii_lowercase(), value.to_owned());
             }
             _ => {
-                let hint = "write a limit (retry_secs_max, requests_max, stall_secs_max, connect_secs_max) \
-                            or a setting like s3.region, then = and its value";
+                let hint = "write a limit (retry_secs_max, requests_max, stall_secs_max, connect_secs_max, \
+                            limit_upload, limit_download), ca_file, or a setting like s3.region, then = and its value";
                 return Err(bad_option(key, hint));
             }
         }
@@ -66,6 +84,32 @@ fn number(key: &str, value: &str, least: u64) -> Result<u64, Error> {
     let most = 86_400;
     let number = value.parse().ok().filter(|n| (least..=most).contains(n));
     number.ok_or_else(|| bad_option(key, format!("its value is a number from {least} to {most}")))
+}
+
+/// Reads bytes per second: `500000`, `500K`, `2M`, `1.5MiB`, also with `/s`. K and KiB are 1024, kB is 1000; 0 = no limit.
+pub fn parse_rate(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let text = text.strip_suffix("/s").unwrap_or(text).to_ascii_lowercase();
+    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let (power, base) = match &text[number.len()..] {
+        "" | "b" => (0, 1),
+        unit => {
+            let power = "kmgt".find(unit.get(..1)?)? as u32 + 1;
+            match unit.get(1..)? {
+                "" | "ib" => (power, 1024),
+                "b" => (power, 1000),
+                _ => return None,
+            }
+        }
+    };
+    let number = number.trim_end();
+    let is_decimal = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let value = number.parse::<f64>().ok().filter(|_| is_decimal)? * f64::from(base).powi(power.cast_signed());
+    (value < 1e18).then(|| value.round() as u64)
+}
+
+fn rate(key: &str, value: &str) -> Result<u64, Error> {
+    parse_rate(value).ok_or_else(|| bad_option(key, "its value is a number of bytes per second, like 500K or 2M"))
 }
 
 /// The refusal of one option. Names the key only: the value may be a secret.
@@ -81,6 +125,9 @@ impl fmt::Debug for StoreOptions {
             .field("requests_max", &self.requests_max)
             .field("stall_secs_max", &self.stall_secs_max)
             .field("connect_secs_max", &self.connect_secs_max)
+            .field("limit_upload", &self.limit_upload)
+            .field("limit_download", &self.limit_download)
+            .field("ca_file", &self.ca_file)
             .field("use_environment", &self.use_environment)
             .field("settings", &self.settings.keys())
             .finish()
@@ -99,10 +146,25 @@ mod tests {
         for text in ["retry_secs_max=7", "requests_max = 3", "s3.secret_access_key=hunter2=="] {
             options.set(text).unwrap();
         }
+        options.set("limit_upload=1.5M").unwrap();
+        options.set("limit_download=500kB/s").unwrap();
+        assert_eq!((options.limit_upload, options.limit_download), (3 << 19, 500_000));
         assert_eq!((options.retry_secs_max, options.requests_max), (7, 3));
         assert_eq!(options.settings["s3.secret_access_key"], "hunter2==");
         assert!(!format!("{options:?}").contains("hunter2"));
-        for bad in ["", "x=1", "retry_secs_max", "retry_secs_max=-1", "requests_max=0", "s3.region", "s4.key=hunter2"] {
+        for bad in [
+            "",
+            "x=1",
+            "retry_secs_max",
+            "retry_secs_max=-1",
+            "requests_max=0",
+            "limit_upload=",
+            "limit_upload=fast",
+            "limit_download=-1",
+            "ca_file=",
+            "s3.region",
+            "s4.key=hunter2",
+        ] {
             let error = options.set(bad).unwrap_err();
             assert!(!format!("{error:?}").contains("hunter2"));
         }

@@ -1,8 +1,8 @@
 //! Clouds and memory, through `object_store`.
 //!
 //! One call is one attempt (plus `object_store`'s own quick second and third try); patience is [`Retrying`]'s.
-//! An attempt ends when the server falls silent: a download when no byte comes for `stall`, an upload when even a very
-//! slow link would have finished. Every length is checked: no more is taken than was asked for.
+//! A server that falls silent is noticed below, where bytes move (`http`). Every length is checked: no more is taken
+//! than was asked for.
 //!
 //! [`Retrying`]: crate::store::Retrying
 
@@ -30,29 +30,23 @@ use object_store::PutMode;
 use object_store::PutOptions;
 use object_store::PutPayload;
 use object_store::path::Path;
-use std::future::Future;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
-
-/// The slowest link on which a backup still makes sense; an upload below this is taken for dead.
-const UPLOAD_BYTES_PER_SEC_MIN: u64 = 32 * 1024;
 
 /// A bucket, a container or memory.
 #[derive(Debug)]
 pub(crate) struct Remote {
     location: String,
     inner: Arc<dyn ObjectStore>,
-    stall: Duration,
     /// Set once the server has said that it does not know conditional puts.
     is_unconditional: AtomicBool,
 }
 
 impl Remote {
-    pub(crate) fn new(location: String, inner: Arc<dyn ObjectStore>, stall: Duration) -> Remote {
-        Remote { location, inner, stall, is_unconditional: AtomicBool::new(false) }
+    pub(crate) fn new(location: String, inner: Arc<dyn ObjectStore>) -> Remote {
+        Remote { location, inner, is_unconditional: AtomicBool::new(false) }
     }
 
     fn path(&self, name: &str, verb: &'static str) -> Result<Path> {
@@ -60,27 +54,12 @@ impl Remote {
         Path::parse(name).map_err(|error| Error::new(ErrorKind::Other, verb, name, &self.location).because(error))
     }
 
-    /// Waits for one step, but no longer than `limit`.
-    async fn within<T>(
-        &self,
-        limit: Duration,
-        step: impl Future<Output = object_store::Result<T>>,
-    ) -> std::result::Result<T, Failure> {
-        match tokio::time::timeout(limit, step).await {
-            Ok(result) => result.map_err(Failure::from),
-            Err(_) => {
-                let said = format!("no answer within {} seconds", limit.as_secs());
-                Err(Failure::new(ErrorKind::Unreachable, said))
-            }
-        }
-    }
-
     async fn fetch(&self, name: &str, range: Option<Range<u64>>) -> Result<Bytes> {
         let path = self.path(name, "read")?;
         let options = GetOptions::default().with_range(range.clone().map(GetRange::Bounded));
-        let fetched = match self.within(self.stall, self.inner.get_opts(&path, options)).await {
+        let fetched = match self.inner.get_opts(&path, options).await {
             Ok(result) => self.collect(result, range.as_ref()).await,
-            Err(failure) => Err(failure),
+            Err(error) => Err(Failure::from(error)),
         };
         match (fetched, range) {
             (Ok(bytes), _) => Ok(bytes),
@@ -108,9 +87,7 @@ impl Remote {
         let mut stream = result.into_stream();
         let mut pieces = Vec::new();
         let mut got = 0;
-        loop {
-            let next = async { stream.next().await.transpose() };
-            let Some(piece) = self.within(self.stall, next).await? else { break };
+        while let Some(piece) = stream.next().await.transpose()? {
             got += piece.len() as u64;
             if got > len {
                 return Err(Failure::new(ErrorKind::Other, "the server sent more than was asked for"));
@@ -129,17 +106,16 @@ impl Remote {
     }
 
     async fn put(&self, path: &Path, bytes: &Bytes) -> std::result::Result<(), Failure> {
-        let limit = self.stall + Duration::from_secs(bytes.len() as u64 / UPLOAD_BYTES_PER_SEC_MIN);
+        let put = |mode: PutMode| self.inner.put_opts(path, PutPayload::from(bytes.clone()), PutOptions::from(mode));
         if !self.is_unconditional.load(Ordering::Relaxed) {
-            let step = self.inner.put_opts(path, PutPayload::from(bytes.clone()), PutOptions::from(PutMode::Create));
-            match self.within(limit, step).await {
+            match put(PutMode::Create).await.map_err(Failure::from) {
                 Ok(_) => return Ok(()),
                 Err(failure) if failure.is_not_implemented() => self.is_unconditional.store(true, Ordering::Relaxed),
                 Err(failure) => return Err(failure),
             }
         }
-        let step = self.inner.put_opts(path, PutPayload::from(bytes.clone()), PutOptions::from(PutMode::Overwrite));
-        self.within(limit, step).await.map(|_| ())
+        put(PutMode::Overwrite).await?;
+        Ok(())
     }
 
     /// Whether the object that was in the way of our put holds what we wanted to put.
@@ -155,9 +131,7 @@ impl Remote {
     async fn listed(&self, prefix: &Path) -> std::result::Result<Vec<Stored>, Failure> {
         let mut stream = self.inner.list((!prefix.as_ref().is_empty()).then_some(prefix));
         let mut found = Vec::new();
-        loop {
-            let next = async { stream.next().await.transpose() };
-            let Some(meta) = self.within(self.stall, next).await? else { break };
+        while let Some(meta) = stream.next().await.transpose()? {
             if is_name(meta.location.as_ref()) {
                 found.push(self.stored(meta));
             }
@@ -205,13 +179,13 @@ impl Store for Remote {
 
     async fn head(&self, name: &str) -> Result<Stored> {
         let path = self.path(name, "read")?;
-        let meta = self.within(self.stall, self.inner.head(&path)).await;
+        let meta = self.inner.head(&path).await.map_err(Failure::from);
         meta.map(|meta| self.stored(meta)).map_err(|failure| failure.at("read", name, &self.location))
     }
 
     async fn delete(&self, name: &str) -> Result<()> {
         let path = self.path(name, "delete")?;
-        match self.within(self.stall, self.inner.delete(&path)).await {
+        match self.inner.delete(&path).await.map_err(Failure::from) {
             Err(failure) if failure.kind != ErrorKind::NotFound => Err(failure.at("delete", name, &self.location)),
             _ => Ok(()),
         }

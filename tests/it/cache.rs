@@ -675,7 +675,7 @@ enum Step {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
-        8 => (0..90u64).prop_map(|at| Step::Keep { metadata: at % 9 == 0, at }),
+        8 => (0..90u64).prop_map(|at| Step::Keep { metadata: at.is_multiple_of(9), at }),
         6 => (0..90u64).prop_map(|at| Step::Read { at }),
         1 => (0..90u64).prop_map(|at| Step::Forget { at }),
         1 => Just(Step::Reopen),
@@ -707,7 +707,7 @@ proptest! {
                     // At most a few at once, when the file of slots or the database has grown.
                     prop_assert!(lost.len() < 4, "{lost:?}");
                     for lost in lost {
-                        let class = |at: &u64| at % 9 == 0;
+                        let class = |at: &u64| at.is_multiple_of(9);
                         let metadata = model.iter().filter(|at| class(at)).count() as u64;
                         let older = model.iter().take_while(|at| **at != lost).filter(|at| class(at) == class(&lost));
                         prop_assert_eq!(older.count(), 0, "{} was not the oldest of its class", lost);

@@ -6,6 +6,8 @@ use crate::drive::expect_equal;
 use crate::house::House;
 use crate::house::noise;
 use crate::house::password;
+use crate::link::Line;
+use crate::link::Link;
 use crate::program::Program;
 use crate::servers::AZURITE_ACCOUNT;
 use crate::servers::AZURITE_KEY;
@@ -22,86 +24,8 @@ use bygone::store;
 use bygone::store::AnyStore;
 use bygone::store::StoreOptions;
 use std::fs;
-use std::io;
-use std::net::Ipv4Addr;
-use std::net::Shutdown;
-use std::net::SocketAddr;
-use std::net::TcpListener;
-use std::net::TcpStream;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::Condvar;
-use std::sync::Mutex;
 use std::thread;
-use std::time::Duration;
-
-/// A network between a client and a server, that can be cut. Its threads live as long as the test binary.
-struct Network {
-    address: SocketAddr,
-    state: Arc<(Mutex<State>, Condvar)>,
-}
-
-#[derive(Default)]
-struct State {
-    is_cut: bool,
-    /// Connections refused since the cut.
-    refused: usize,
-    open: Vec<TcpStream>,
-}
-
-impl Network {
-    fn to(server: SocketAddr) -> Network {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address = listener.local_addr().unwrap();
-        let state: Arc<(Mutex<State>, Condvar)> = Arc::default();
-        let shared = state.clone();
-        thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                let (state, changed) = &*shared;
-                let mut state = state.lock().unwrap();
-                if state.is_cut {
-                    state.refused += 1;
-                    changed.notify_all();
-                    continue;
-                }
-                let server = TcpStream::connect(server).unwrap();
-                let copies = [&client, &server].map(|stream| stream.try_clone().unwrap());
-                state.open.extend(copies);
-                drop(state);
-                let (to_client, to_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-                thread::spawn(move || pump(client, to_server));
-                thread::spawn(move || pump(server, to_client));
-            }
-        });
-        Network { address, state }
-    }
-
-    /// Ends all connections and accepts no more.
-    fn cut(&self) {
-        let mut state = self.state.0.lock().unwrap();
-        state.is_cut = true;
-        state.refused = 0;
-        for stream in state.open.drain(..) {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
-    }
-
-    /// Waits until so many connections were refused.
-    fn refused(&self, count: usize) {
-        let (state, changed) = &*self.state;
-        let wait = changed.wait_timeout_while(state.lock().unwrap(), Duration::from_secs(60), |s| s.refused < count);
-        assert!(!wait.unwrap().1.timed_out(), "nobody tries");
-    }
-
-    fn mend(&self) {
-        self.state.0.lock().unwrap().is_cut = false;
-    }
-}
-
-fn pump(mut from: TcpStream, mut to: TcpStream) {
-    let _ = io::copy(&mut from, &mut to);
-    let _ = to.shutdown(Shutdown::Both);
-}
 
 fn s3(url: &str, prefix: &str, retry_secs_max: u64) -> AnyStore {
     let mut options = StoreOptions { use_environment: false, retry_secs_max, ..StoreOptions::default() };
@@ -146,8 +70,8 @@ fn s3_backup_drive_and_a_network_that_breaks() {
     let said = house.runtime.block_on(listen(house.repo.store().clone())).unwrap();
     assert_eq!((said.snapshots.len(), said.complaints().len()), (2, 0));
 
-    let network = Network::to(server.url().strip_prefix("http://").unwrap().parse().unwrap());
-    let url = format!("http://{}", network.address);
+    let network = Link::to(server.address(), Line::default());
+    let url = network.url();
     // Without patience: errors while the network is cut, and everything right once it is mended.
     let mounted = mount(&house, s3(&url, "broken-network", 0));
     expect_equal(&house.source(), &mounted.at);
@@ -167,10 +91,11 @@ fn s3_backup_drive_and_a_network_that_breaks() {
     let mut head = vec![0; 1 << 20];
     let file = fs::File::open(mounted.at.join("large")).unwrap();
     std::os::unix::fs::FileExt::read_exact_at(&file, &mut head, 0).unwrap();
+    let before = network.counts().turned_away;
     network.cut();
     let read = thread::scope(|scope| {
         let reader = scope.spawn(|| fs::read(mounted.at.join("large")).unwrap());
-        network.refused(3);
+        network.until("the reader tries again", |counts| counts.turned_away >= before + 3);
         network.mend();
         reader.join().unwrap()
     });
@@ -181,8 +106,8 @@ fn s3_backup_drive_and_a_network_that_breaks() {
 #[test]
 fn s3_backup_over_a_network_that_breaks() {
     let server = moto();
-    let network = Network::to(server.url().strip_prefix("http://").unwrap().parse().unwrap());
-    let store = s3(&format!("http://{}", network.address), "broken-backup", 120);
+    let network = Link::to(server.address(), Line::default());
+    let store = s3(&network.url(), "broken-backup", 120);
     let house = House::with_store(tempfile::tempdir().unwrap(), store);
     fill(&house.source());
     for i in 0..6 {
@@ -192,8 +117,9 @@ fn s3_backup_over_a_network_that_breaks() {
         let network = &network;
         scope.spawn(move || {
             for _ in 0..3 {
+                let before = network.counts().turned_away;
                 network.cut();
-                network.refused(1);
+                network.until("the backup tries again", |counts| counts.turned_away > before);
                 network.mend();
             }
         });

@@ -49,6 +49,11 @@ impl Server {
         format!("http://{}", self.address)
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     fn start(tool: &str, program: &str, arguments: impl Fn(u16) -> Vec<String>) -> Server {
         let program = tools().join(program);
         assert!(program.exists(), "{tool} is not installed in {}: run scripts/servers.sh {tool}", program.display());

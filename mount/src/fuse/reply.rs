@@ -43,6 +43,8 @@ pub(crate) fn errno(error: DriveError) -> Errno {
         DriveError::NoAttribute => Errno::ENODATA,
         DriveError::BeyondEnd => Errno::ENXIO,
         DriveError::Denied => Errno::EACCES,
+        // People read "Network is unreachable".
+        DriveError::Offline => Errno::ENETUNREACH,
         // Programs know what to do about EIO; few expect ETIMEDOUT from a file.
         DriveError::Io | DriveError::TimedOut => Errno::EIO,
     }
