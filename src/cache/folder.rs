@@ -54,6 +54,14 @@ pub(super) struct Opened {
 pub(super) struct Inodes {
     slots: Inode,
     database: Inode,
+    log: Option<Inode>,
+}
+
+impl Inodes {
+    /// Only the log is another one: what it held is lost, and the database with it.
+    pub(super) fn lost_log(&self, now: &Inodes) -> bool {
+        self.slots == now.slots && self.database == now.database && self.log != now.log
+    }
 }
 
 impl Folder {
@@ -89,7 +97,8 @@ impl Folder {
 
     /// The files that have our names now.
     pub(super) fn inodes(&self) -> io::Result<Inodes> {
-        Ok(Inodes { slots: Inode::of(&self.slots())?, database: Inode::of(&self.database())? })
+        let (slots, database) = (Inode::of(&self.slots())?, Inode::of(&self.database())?);
+        Ok(Inodes { slots, database, log: Inode::of(&self.log()).ok() })
     }
 
     /// Opens the cache, makes it if it is not there, and empties it if it is damaged.
@@ -177,7 +186,7 @@ impl Folder {
         if slots.len()? < needed.saturating_mul(STRIDE) {
             return Err(Fault::Damaged("the slots end too early"));
         }
-        let inodes = Inodes { slots: slots.inode()?, database: Inode::of(&database)? };
+        let inodes = self.inodes()?;
         Ok(Opened { slots, writer, inodes })
     }
 

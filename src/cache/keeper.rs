@@ -92,8 +92,10 @@ impl Keeper {
         if self.is_damaged.swap(false, Ordering::Relaxed) {
             self.empty(&mut desk)?;
         }
-        let is_same = |desk: &Desk| self.folder.inodes().is_ok_and(|inodes| inodes == desk.inodes);
-        if !desk.as_ref().is_some_and(is_same) {
+        let (opened, now) = (desk.as_ref().map(|desk| desk.inodes), self.folder.inodes().ok());
+        if opened.zip(now).is_some_and(|(opened, now)| opened.lost_log(&now)) {
+            self.empty(&mut desk)?;
+        } else if opened.is_none() || opened != now {
             match self.reopen(&mut desk) {
                 Err(fault) if fault.is_damage() => self.empty(&mut desk)?,
                 other => other?,

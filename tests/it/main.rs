@@ -3,6 +3,7 @@
 
 mod backup;
 mod cache;
+mod cache_trouble;
 mod cli;
 mod cold;
 mod contract;
