@@ -3,7 +3,6 @@
 //! Only files with our names in a folder that is ours are ever written or removed; a folder that holds anything else
 //! without our tag is refused. Opening and emptying happen under a lock, so that no two processes do it at once.
 
-use crate::cache::budget::STRIDE;
 use crate::cache::fault::Fault;
 use crate::cache::schema;
 use crate::cache::slots::Inode;
@@ -179,13 +178,11 @@ impl Folder {
             self.remove_files()?;
         }
         let slots = Slots::open(&self.slots())?;
-        slots.probe()?;
-        let writer = schema::open(&database, &self.path)?;
-        let end: Option<i64> = writer.query_row("SELECT max(slot) + 1 FROM slot", [], |row| row.get(0))?;
-        let needed = u64::try_from(end.unwrap_or(0)).map_err(|_| Fault::Damaged("a slot lies nowhere"))?;
-        if slots.len()? < needed.saturating_mul(STRIDE) {
-            return Err(Fault::Damaged("the slots end too early"));
+        if !both {
+            // Only while nobody else can have it: others change its length.
+            slots.probe()?;
         }
+        let writer = schema::open(&database, &self.path)?;
         let inodes = self.inodes()?;
         Ok(Opened { slots, writer, inodes })
     }

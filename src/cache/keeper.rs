@@ -68,11 +68,7 @@ impl Keeper {
         let slots = Arc::new(opened.slots);
         let reader = Reader::new(slots.clone(), self.folder.clone());
         let mut writer = Writer::new(opened.writer, slots, self.folder.clone(), self.limit);
-        match writer.trim() {
-            // Somebody else is at it.
-            Ok(()) | Err(Fault::Busy) => {}
-            Err(fault) => return Err(fault),
-        }
+        writer.trim_now()?;
         *desk = Some(Desk { writer, inodes: opened.inodes });
         *self.reader.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(reader));
         Ok(())
