@@ -4,6 +4,7 @@
 mod ahead;
 mod backup;
 mod cache;
+mod cache_trouble;
 mod cli;
 mod cold;
 mod contract;
