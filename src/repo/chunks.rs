@@ -147,6 +147,12 @@ impl Chunks {
         self.fetch.ahead(spans.map(|chunk| span(ChunkKind::Data, chunk.hint)));
     }
 
+    /// Brings chunks or pages into the cache and keeps them there under a label, best given in the order of their
+    /// packs. Returns the bytes that were fetched.
+    pub async fn pin(&self, label: &str, now_secs: i64, kind: ChunkKind, wanted: &[ChunkRef]) -> Result<u64> {
+        self.fetch.pin(label, now_secs, wanted.iter().map(|chunk| span(kind, chunk.hint))).await
+    }
+
     /// Stored bytes that may be fetched ahead and not be read yet.
     pub fn ahead_bytes_max(&self) -> u64 {
         self.fetch.ahead_bytes_max()

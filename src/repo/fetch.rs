@@ -12,12 +12,15 @@ use crate::repo::Error;
 use crate::repo::Repo;
 use crate::repo::Result;
 use crate::repo::lru::ByteLru;
+use crate::repo::segments::Pin;
 use crate::repo::segments::SegmentSource;
 use crate::repo::segments::Segments;
 use crate::repo::segments::damaged;
 use crate::store::ErrorKind;
 use bytes::Bytes;
 use futures::FutureExt;
+use futures::StreamExt;
+use futures::TryStreamExt;
 use futures::future::BoxFuture;
 use futures::future::Shared;
 use std::collections::HashMap;
@@ -154,27 +157,23 @@ impl Fetch {
 
     /// Asks for bytes that will be wanted soon, given in the order they will be wanted in.
     pub(crate) fn ahead(self: &Arc<Self>, spans: impl Iterator<Item = Span>) {
-        let mut open: Option<(Span, Range<u64>)> = None;
-        for span in spans {
-            let range = span.segments();
-            match &mut open {
-                Some((first, whole))
-                    if first.pack == span.pack
-                        && range.start >= whole.start
-                        && range.start <= whole.end + GAP_SEGMENTS_MAX =>
-                {
-                    whole.end = whole.end.max(range.end);
-                }
-                _ => {
-                    if let Some((first, whole)) = open.replace((span, range)) {
-                        drop(self.request(&first, whole, Need::Soon));
-                    }
-                }
-            }
+        for (span, range) in merged(spans) {
+            drop(self.request(&span, range, Need::Soon));
         }
-        if let Some((first, whole)) = open {
-            drop(self.request(&first, whole, Need::Soon));
-        }
+    }
+
+    /// Brings bytes into the cache and keeps them there under a label. Returns how many were fetched.
+    pub(crate) async fn pin(&self, label: &str, now_secs: i64, spans: impl Iterator<Item = Span>) -> Result<u64> {
+        let pin = Pin { label, now_secs };
+        let pieces = merged(spans).into_iter().flat_map(|(span, range)| {
+            let starts = range.clone().step_by(REQUEST_SEGMENTS_MAX as usize);
+            starts.map(move |start| (span, start..range.end.min(start + REQUEST_SEGMENTS_MAX)))
+        });
+        let pins = pieces.map(|(span, range)| self.source.pin(pin, span.pack, span.object_type, range));
+        futures::stream::iter(pins)
+            .buffer_unordered(AHEAD_REQUESTS_MAX)
+            .try_fold(0, async |sum, more| Ok(sum + more))
+            .await
     }
 
     /// Half of the memory for segments: what was fetched ahead must not push itself out.
@@ -284,6 +283,25 @@ impl Fetch {
         streams.push_front(stream);
         ahead
     }
+}
+
+/// The segments of spans, neighbours in a pack joined and small gaps read through.
+fn merged(spans: impl Iterator<Item = Span>) -> Vec<(Span, Range<u64>)> {
+    let mut all: Vec<(Span, Range<u64>)> = Vec::new();
+    for span in spans {
+        let range = span.segments();
+        match all.last_mut() {
+            Some((first, whole))
+                if first.pack == span.pack
+                    && range.start >= whole.start
+                    && range.start <= whole.end + GAP_SEGMENTS_MAX =>
+            {
+                whole.end = whole.end.max(range.end);
+            }
+            _ => all.push((span, range)),
+        }
+    }
+    all
 }
 
 /// A segment that is here, or on its way.

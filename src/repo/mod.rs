@@ -104,6 +104,12 @@ pub enum Error {
         #[source]
         source: Box<Error>,
     },
+    /// The cache failed where it is what is wanted; elsewhere the store takes its place.
+    #[error(transparent)]
+    Cache(#[from] crate::cache::Error),
+    /// There is no cache where one is needed.
+    #[error("there is no cache to keep anything in")]
+    NoCache,
     /// A chunk is nowhere to be found whole.
     #[error("chunk {id} is lost: it is neither where its page says nor where the index says")]
     ChunkLost {

@@ -9,6 +9,8 @@ use bygone::cache;
 use bygone::cache::Cache;
 use bygone::drive::DriveOptions;
 use bygone::drive::snapshot_drive;
+use bygone::monitor::Collect;
+use bygone::pin::pin;
 use bygone::repo::Chunks;
 use bygone::repo::ChunksOptions;
 use bygone::repo::Error;
@@ -180,4 +182,49 @@ fn a_cache_that_lies_is_not_believed() {
     let lied_to = read(&open_cache(&folder));
     assert!(lied_to > 1 && lied_to <= cold, "{lied_to} of {cold}");
     assert_eq!(read(&open_cache(&folder)), 1, "what was bad was written anew");
+}
+
+#[test]
+fn what_is_pinned_stays_and_is_enough_to_be_read_offline() {
+    let house = House::new();
+    let source = house.source().canonicalize().unwrap();
+    let wanted = source.join("wanted");
+    fs::create_dir_all(wanted.join("below")).unwrap();
+    fs::create_dir(source.join("other")).unwrap();
+    let large = noise(1, 30 << 20);
+    fs::write(wanted.join("large"), &large).unwrap();
+    for i in 0..300 {
+        fs::write(wanted.join(format!("below/{i}")), noise(i, 3000)).unwrap();
+    }
+    fs::write(source.join("other/large"), noise(2, 40 << 20)).unwrap();
+    house.backup();
+    let cache_folder = tempfile::tempdir().unwrap();
+    let small = cache::Options { limit: Some(cache::LIMIT_BYTES_MIN), ..cache::Options::default() };
+    let path = |path: &Path| path.to_str().unwrap().trim_start_matches('/').as_bytes().to_vec();
+    house.runtime.block_on(async {
+        let cache = Cache::open(cache_folder.path(), &small).unwrap();
+        let opened = open(&house, &cache, Freshness::Newest).await.unwrap();
+        let pinned = pin(&opened.browse(), &path(&wanted), "mine", 1, &Collect::default()).await.unwrap();
+        assert_eq!(pinned.nodes, 303);
+        assert!(pinned.fetched > large.len() as u64);
+        // Everything else fights for the rest.
+        opened.read(&source.join("other/large")).await.unwrap();
+        settle(&cache);
+        let again = pin(&opened.browse(), &path(&wanted), "mine", 2, &Collect::default()).await.unwrap();
+        assert_eq!(again.fetched, 0);
+    });
+    house.runtime.block_on(async {
+        let cache = Cache::open(cache_folder.path(), &small).unwrap();
+        let offline = open(&house, &cache, Freshness::Offline).await.unwrap();
+        let drive = snapshot_drive(offline.browse(), &path(&wanted), DriveOptions::default()).await.unwrap().unwrap();
+        assert_eq!(drive.list(ROOT, 0, 100).wait().await.unwrap().entries.len(), 2);
+        assert!(offline.read(&wanted.join("large")).await.unwrap() == large);
+        for i in 0..300 {
+            assert!(offline.read(&wanted.join(format!("below/{i}"))).await.unwrap() == noise(i, 3000), "{i}");
+        }
+        assert!(offline.read(&source.join("other/large")).await.is_err());
+        assert_eq!(offline.requests(), 0);
+        cache.unpin("mine").unwrap();
+        assert!(cache.pins().unwrap().is_empty());
+    });
 }
