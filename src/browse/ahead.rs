@@ -5,7 +5,7 @@
 //! order of the tree, so what comes next in the tree is fetched by few wide requests, across files, folders and packs.
 //!
 //! - Nobody pays for one read: fetching ahead begins when a second read continues the first.
-//! - A window doubles when its reader had to wait, and halves when the windows of all readers together reach the
+//! - A window grows fourfold when its reader had to wait, and halves when the windows of all readers together reach the
 //!   budget; the smallest one is always granted, so every reader makes progress.
 //! - Only reads move a window: a reader that stops costs no more than what is on its way.
 
@@ -53,7 +53,7 @@ struct Reader {
     /// Stored bytes that lie between steps of the way to `until`.
     steps: VecDeque<(Place, u64)>,
     window: u64,
-    /// The window has doubled for waiting before this place.
+    /// The window has grown for waiting before this place.
     grown: Place,
     planning: bool,
 }
@@ -172,7 +172,7 @@ impl Ahead {
         let moved = end > reader.at;
         reader.advance(end);
         if moved && waited && reader.at >= reader.grown {
-            reader.window = (reader.window * 2).clamp(WINDOW_MIN, WINDOW_MAX);
+            reader.window = (reader.window * 4).clamp(WINDOW_MIN, WINDOW_MAX);
             reader.grown = reader.until;
         }
         if others + reader.window > self.budget && reader.window > WINDOW_MIN {
