@@ -242,6 +242,7 @@ fn distrust(error: &reqwest::Error) -> Option<String> {
         layers.filter_map(|layer| Some(layer.to_string().split_once("invalid peer certificate: ")?.1.to_owned()));
     said.last().map(|said| match said.as_str() {
         "UnknownIssuer" => "who issued it is not known here".to_owned(),
+        "BadSignature" => "its signature is not that of the issuer known here".to_owned(),
         _ => said,
     })
 }

@@ -3,8 +3,10 @@
 
 mod ahead;
 mod backup;
+mod bucket;
 mod cache;
 mod cli;
+mod clouds;
 mod cold;
 mod contract;
 mod damage;
