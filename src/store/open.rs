@@ -29,7 +29,7 @@ static MEMORIES: LazyLock<Mutex<HashMap<String, Arc<InMemory>>>> = LazyLock::new
 /// missing altogether are [`Denied`] at once.
 ///
 /// Clouds take endpoint and credentials from the standard variables of their environment (`AWS_*`, `GOOGLE_*`,
-/// `AZURE_*`) and from the settings of `options`, which win.
+/// `AZURE_*`) and from the settings of `options`, which win; S3 also from a profile of the AWS tools, which comes last.
 ///
 /// [`NotFound`]: crate::store::ErrorKind::NotFound
 /// [`Denied`]: crate::store::ErrorKind::Denied
