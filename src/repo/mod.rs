@@ -43,6 +43,7 @@ use crate::crypto::password::Password;
 use crate::crypto::random;
 use crate::format::FormatError;
 use crate::format::config::Config;
+use crate::format::sealed::ObjectType;
 use crate::format::slot;
 use crate::format::slot::Unlocked;
 use crate::id::ChunkId;
@@ -267,6 +268,17 @@ impl Repo {
             .map_err(|source| Error::Object { object: slot_name(slot), source })?;
         self.store.put_new(&slot_name(slot), object.into()).await?;
         Ok(slot)
+    }
+
+    /// Stores a sealed pack. Packs of files may go to a cheaper class of storage; pages are read to show anything at all,
+    /// so they never do.
+    pub async fn store_pack(&self, pack: ObjectId, object_type: ObjectType, object: Bytes) -> Result<()> {
+        let name = pack_name(pack);
+        match object_type {
+            ObjectType::DataPack => self.store.put_bulk(&name, object).await?,
+            _ => self.store.put_new(&name, object).await?,
+        }
+        Ok(())
     }
 
     /// Where its objects are.
