@@ -34,6 +34,7 @@ pub use remembered::Freshness;
 pub use remembered::Memory;
 
 use crate::cache::Cache;
+use crate::cache::Class;
 use crate::chunker::Chunker;
 use crate::chunker::Sizes;
 use crate::crypto::Keys;
@@ -43,6 +44,8 @@ use crate::crypto::password::Password;
 use crate::crypto::random;
 use crate::format::FormatError;
 use crate::format::config::Config;
+use crate::format::sealed::CHECKSUM_BYTES;
+use crate::format::sealed::HEADER_BYTES;
 use crate::format::sealed::ObjectType;
 use crate::format::slot;
 use crate::format::slot::Unlocked;
@@ -271,12 +274,16 @@ impl Repo {
     }
 
     /// Stores a sealed pack. Packs of files may go to a cheaper class of storage; pages are read to show anything at all,
-    /// so they never do.
+    /// so they never do, and the cache keeps them: the next backup compares with them, the next drive shows them.
     pub async fn store_pack(&self, pack: ObjectId, object_type: ObjectType, object: Bytes) -> Result<()> {
         let name = pack_name(pack);
-        match object_type {
-            ObjectType::DataPack => self.store.put_bulk(&name, object).await?,
-            _ => self.store.put_new(&name, object).await?,
+        if object_type == ObjectType::DataPack {
+            return Ok(self.store.put_bulk(&name, object).await?);
+        }
+        self.store.put_new(&name, object.clone()).await?;
+        if let Some(cache) = &self.cache {
+            cache.keep_object(&self.store.location(), &name, object.slice(..HEADER_BYTES));
+            cache.keep(pack, Class::Metadata, 0, object.slice(HEADER_BYTES..object.len() - CHECKSUM_BYTES));
         }
         Ok(())
     }

@@ -20,6 +20,7 @@ use bygone::repo::Memory;
 use bygone::repo::Repo;
 use bygone::store::Counted;
 use bygone::store::ErrorKind;
+use bygone::store::Verb;
 use bygone_mount::drive::ROOT;
 use std::fs;
 use std::path::Path;
@@ -227,4 +228,27 @@ fn what_is_pinned_stays_and_is_enough_to_be_read_offline() {
         cache.unpin("mine").unwrap();
         assert!(cache.pins().unwrap().is_empty());
     });
+}
+
+#[test]
+fn pages_of_a_backup_need_not_be_fetched_afterwards() {
+    let mut house = House::new();
+    for i in 0..2000 {
+        fs::write(house.source().join(format!("{i:04}")), noise(i, 300)).unwrap();
+    }
+    let folder = house.folder.path().join("cache");
+    let cache = open_cache(&folder);
+    house.backup();
+    let opened = house.runtime.block_on(open(&house, &cache, Freshness::Newest)).map(|o| (o.repo, o.counted)).unwrap();
+    let counted = opened.1;
+    house.repo = opened.0;
+    fs::write(house.source().join("new"), b"new").unwrap();
+    house.backup();
+    settle(&cache);
+    counted.reset();
+    fs::write(house.source().join("newer"), b"newer").unwrap();
+    house.backup();
+    let pages =
+        counted.log().into_iter().filter(|request| request.verb == Verb::Get && request.name.starts_with("packs/"));
+    assert_eq!(pages.count(), 0, "{:#?}", counted.log());
 }
