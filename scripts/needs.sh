@@ -52,6 +52,7 @@ need_test() {
     need strace strace
     need openssl openssl
     python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv)
+    need make make
     need node nodejs
     need npm npm
 }
