@@ -29,3 +29,4 @@ mod store;
 mod synth;
 mod truth;
 mod warm;
+mod weather;
