@@ -220,6 +220,13 @@ impl Ahead {
         self.readers.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
+    /// How many readers have not stopped.
+    pub fn active(&self) -> u64 {
+        let readers = self.lock();
+        let is_active = |reader: &&Reader| readers.reads - reader.read <= READS_MISSED_MAX;
+        readers.list.iter().filter(is_active).count() as u64
+    }
+
     fn carry_out(&self, id: u64, plan: Plan) {
         {
             let mut readers = self.lock();

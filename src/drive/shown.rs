@@ -41,8 +41,10 @@ const RANK_OFFSET: u64 = 2;
 const LINK_BIT: u64 = 1 << 63;
 /// Sequential readers that are remembered.
 const READERS_MAX: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not 0");
-/// How far ahead of a sequential reader chunks are decoded.
+/// How far ahead of a sequential reader chunks are decoded, if there is memory for it.
 const AHEAD_BYTES: u64 = 2 << 20;
+/// Less than that is not worth it.
+const AHEAD_BYTES_MIN: u64 = 256 << 10;
 
 /// A snapshot, shown under numbers of its own.
 pub(super) struct Shown {
@@ -329,7 +331,11 @@ impl Shown {
             return;
         }
         let chunks = self.browse.chunks();
-        let _pages_not_at_hand = pieces(&**chunks, content, end..end + AHEAD_BYTES, &mut |piece| {
+        let ahead = AHEAD_BYTES.min(chunks.decoded_bytes_max() / self.ahead.active().max(1));
+        if ahead < AHEAD_BYTES_MIN {
+            return;
+        }
+        let _pages_not_at_hand = pieces(&**chunks, content, end..end + ahead, &mut |piece| {
             if let Extent::Data(chunk) = &piece.extent {
                 chunks.prefetch(chunk);
             }

@@ -52,6 +52,7 @@ const DECODE_NOW_BYTES_MAX: u32 = 128 << 10;
 pub struct Chunks {
     repo: Repo,
     runtime: Handle,
+    data_bytes_max: usize,
     fetch: Arc<Fetch>,
     data: ByteLru<ChunkId, Bytes>,
     nodes: ByteLru<ChunkId, Arc<Loaded>>,
@@ -69,6 +70,7 @@ impl Chunks {
         Arc::new(Chunks {
             repo: repo.clone(),
             runtime,
+            data_bytes_max: part * 2,
             fetch,
             data: ByteLru::new(part * 2),
             nodes: ByteLru::new(part * 2),
@@ -170,6 +172,11 @@ impl Chunks {
     /// Stored bytes that may be fetched ahead and not be read yet.
     pub fn ahead_bytes_max(&self) -> u64 {
         self.fetch.ahead_bytes_max()
+    }
+
+    /// Bytes that may be decoded ahead and not be read yet.
+    pub fn decoded_bytes_max(&self) -> u64 {
+        self.data_bytes_max as u64 / 2
     }
 
     /// Brings a page into memory.

@@ -45,9 +45,9 @@ use std::thread;
 use std::time::Duration;
 
 const MIB: usize = 1 << 20;
-const CACHE_BYTES: u64 = 20 << 20;
+const CACHE_BYTES: u64 = 16 << 20;
 const READERS: u64 = 8;
-/// How often one read is tried: fewer than one in twenty requests fails, and a read needs a few.
+/// How often one read is tried: one request in eight fails, and a read needs a few.
 const TRIES: usize = 40;
 
 /// The same numbers for the same seed.
@@ -170,7 +170,7 @@ impl Twins<'_> {
 }
 
 /// Up to `len` bytes from an offset: fewer at the end of the file.
-fn read_part(file: &File, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+pub(crate) fn read_part(file: &File, offset: u64, len: usize) -> io::Result<Vec<u8>> {
     let (mut all, mut at) = (vec![0; len], 0);
     while at < len {
         match file.read_at(&mut all[at..], offset + at as u64)? {
@@ -193,10 +193,10 @@ fn every_byte_is_right_whatever_the_store_does() {
     let store = Faulty::new(house.repo.store().clone(), move |asked| {
         let fault = match Dice::of(asked.number).below(1000) {
             _ if fair.load(Ordering::Relaxed) => Fault::None,
-            0..20 => Fault::Before(ErrorKind::Unreachable),
-            20..30 => Fault::After(ErrorKind::Unreachable),
-            30..40 => Fault::Torn,
-            40..50 => Fault::Flipped,
+            0..40 => Fault::Before(ErrorKind::Unreachable),
+            40..60 => Fault::After(ErrorKind::Unreachable),
+            60..90 => Fault::Torn,
+            90..120 => Fault::Flipped,
             _ => Fault::None,
         };
         counted.fetch_add(u64::from(fault != Fault::None), Ordering::Relaxed);
@@ -210,7 +210,7 @@ fn every_byte_is_right_whatever_the_store_does() {
     let all = files(&source);
     thread::scope(|scope| {
         let all = &all;
-        (0..READERS).for_each(|seed| drop(scope.spawn(move || twins.roam(all, seed, 40))));
+        (0..READERS).for_each(|seed| drop(scope.spawn(move || twins.roam(all, seed, 80))));
         scope.spawn(move || {
             all.iter().filter(|path| path.ends_with("8 of 41943040")).for_each(|path| twins.stream(path))
         });
