@@ -6,7 +6,8 @@
 //!
 //! - Nobody pays for one read: fetching ahead begins when a second read continues the first.
 //! - A window grows fourfold when its reader had to wait, and halves when the windows of all readers together reach the
-//!   budget; the smallest one is always granted, so every reader makes progress.
+//!   budget; each reader has its part of the budget for certain, and none if that is too little to be of use.
+//! - A reader that has stopped takes nothing from the others.
 //! - Only reads move a window: a reader that stops costs no more than what is on its way.
 
 use crate::browse::Browse;
@@ -21,12 +22,16 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 
-/// Narrowest window, in stored bytes.
+/// Narrowest window, in stored bytes, if there is memory for it.
 const WINDOW_MIN: u64 = 1 << 20;
+/// Less than that is no window.
+const WINDOW_OF_USE: u64 = 256 << 10;
 /// Widest window: several times what is on its way at 1 Gbit/s and 50 ms.
 const WINDOW_MAX: u64 = 32 << 20;
 /// Readers that are told apart.
 const READERS_MAX: usize = 32;
+/// A reader has stopped if all others together made so many reads since its last.
+const READS_MISSED_MAX: u64 = 256;
 /// A jump within a file up to this length, or within the window, continues a reader: requests overtake each other.
 const JUMP_MAX: u64 = 512 << 10;
 /// A file so many nodes further continues a reader: folders, links and empty files lie between.
@@ -53,14 +58,16 @@ struct Reader {
     /// Stored bytes that lie between steps of the way to `until`.
     steps: VecDeque<(Place, u64)>,
     window: u64,
+    /// The number of its last read.
+    read: u64,
     /// The window has grown for waiting before this place.
     grown: Place,
     planning: bool,
 }
 
 impl Reader {
-    fn new(id: u64, at: Place) -> Reader {
-        Reader { id, at, until: at, steps: VecDeque::new(), window: 0, grown: at, planning: false }
+    fn new(id: u64, at: Place, read: u64) -> Reader {
+        Reader { id, at, until: at, steps: VecDeque::new(), window: 0, read, grown: at, planning: false }
     }
 
     /// True if a read at this place is this reader's next one (or one that was overtaken).
@@ -80,10 +87,34 @@ impl Reader {
         self.until = self.until.max(self.at);
     }
 
+    /// Fits the window to what this reader had to wait for and what the others leave of the budget.
+    fn fit_window(&mut self, has_waited: bool, others: &Others, budget: u64) {
+        let part = budget / (others.readers + 1);
+        if part < WINDOW_OF_USE {
+            self.window = 0;
+            return;
+        }
+        if has_waited && self.at >= self.grown {
+            self.window = (self.window * 4).clamp(WINDOW_MIN, WINDOW_MAX);
+            self.grown = self.until;
+        }
+        if others.windows + self.window > budget {
+            self.window /= 2;
+        }
+        self.window = self.window.clamp(WINDOW_MIN.min(part), budget);
+    }
+
     /// Stored bytes that were asked for and not read yet.
     fn ahead(&self) -> u64 {
         self.steps.iter().map(|(_, bytes)| bytes).sum()
     }
+}
+
+/// The other readers that have not stopped.
+#[derive(Debug, Clone, Copy, Default)]
+struct Others {
+    readers: u64,
+    windows: u64,
 }
 
 /// What a window will hold.
@@ -91,7 +122,7 @@ impl Reader {
 struct Plan {
     chunks: Vec<ChunkRef>,
     steps: Vec<(Place, u64)>,
-    /// Stored bytes of the chunks, and those of them since the last step.
+    /// What fetching the chunks moves, bytes, and the part of it since the last step.
     bytes: u64,
     open: u64,
     until: Option<Place>,
@@ -99,10 +130,10 @@ struct Plan {
 
 impl Plan {
     /// Adds a chunk that ends at a place in the tree.
-    fn add(&mut self, chunk: &ChunkRef, end: Place) {
+    fn add(&mut self, chunk: &ChunkRef, cost: u64, end: Place) {
         self.chunks.push(*chunk);
-        self.bytes += u64::from(chunk.hint.len);
-        self.open += u64::from(chunk.hint.len);
+        self.bytes += cost;
+        self.open += cost;
         self.until = Some(end);
         if self.open >= STEP_BYTES {
             self.close();
@@ -132,6 +163,37 @@ struct Readers {
     /// Most recent first.
     list: VecDeque<Reader>,
     next_id: u64,
+    /// Reads so far.
+    reads: u64,
+}
+
+impl Readers {
+    /// Moves a reader. Tells what to fetch now: for whom, from where, and how much.
+    fn step(&mut self, start: Place, end: Place, has_waited: bool, budget: u64) -> Option<(u64, Place, u64)> {
+        self.reads += 1;
+        let Some(at) = self.list.iter().position(|reader| reader.is_continued_by(start)) else {
+            self.list.push_front(Reader::new(self.next_id, end, self.reads));
+            self.next_id += 1;
+            self.list.truncate(READERS_MAX);
+            return None;
+        };
+        let mut reader = self.list.remove(at)?;
+        let has_moved = end > reader.at;
+        reader.advance(end);
+        reader.read = self.reads;
+        let mut others = Others::default();
+        for other in self.list.iter().filter(|other| self.reads - other.read <= READS_MISSED_MAX && other.window > 0) {
+            others.readers += 1;
+            others.windows += other.window;
+        }
+        reader.fit_window(has_moved && has_waited, &others, budget);
+        let ahead = reader.ahead();
+        let due = has_moved && !reader.planning && reader.window > 0 && ahead <= reader.window / 2;
+        let work = due.then(|| (reader.id, reader.until, reader.window - ahead));
+        reader.planning |= due;
+        self.list.push_front(reader);
+        work
+    }
 }
 
 impl Ahead {
@@ -144,10 +206,11 @@ impl Ahead {
     /// Tells of a read: which node, which bytes, and whether the reader had to wait for them.
     pub fn note(self: &Arc<Self>, rank: u64, offset: u64, len: u64, waited: bool) {
         let (start, end) = (Place { rank, offset }, Place { rank, offset: offset.saturating_add(len) });
-        let Some((id, from, bytes)) = self.step(start, end, waited) else { return };
+        let Some((id, from, bytes)) = self.lock().step(start, end, waited, self.budget) else { return };
         let this = self.clone();
         self.browse.chunks().runtime().spawn(async move {
-            let plan = this.browse.ask(|tree, pages| plan(tree, pages, from, bytes)).await;
+            let cost = |chunk: &ChunkRef, after: Option<&ChunkRef>| this.browse.chunks().ahead_cost(chunk, after);
+            let plan = this.browse.ask(|tree, pages| plan(tree, pages, from, bytes, &cost)).await;
             // A page that cannot be read will be named to whoever asks for it.
             this.carry_out(id, plan.unwrap_or_default());
         });
@@ -157,34 +220,11 @@ impl Ahead {
         self.readers.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Moves a reader. Tells what to fetch now: for whom, from where, and how much.
-    fn step(&self, start: Place, end: Place, waited: bool) -> Option<(u64, Place, u64)> {
-        let mut readers = self.lock();
-        let Some(at) = readers.list.iter().position(|reader| reader.is_continued_by(start)) else {
-            let id = readers.next_id;
-            readers.next_id += 1;
-            readers.list.push_front(Reader::new(id, end));
-            readers.list.truncate(READERS_MAX);
-            return None;
-        };
-        let mut reader = readers.list.remove(at)?;
-        let others: u64 = readers.list.iter().map(|reader| reader.window).sum();
-        let moved = end > reader.at;
-        reader.advance(end);
-        if moved && waited && reader.at >= reader.grown {
-            reader.window = (reader.window * 4).clamp(WINDOW_MIN, WINDOW_MAX);
-            reader.grown = reader.until;
-        }
-        if others + reader.window > self.budget && reader.window > WINDOW_MIN {
-            reader.window /= 2;
-        }
-        reader.window = reader.window.max(WINDOW_MIN);
-        let ahead = reader.ahead();
-        let due = moved && !reader.planning && ahead <= reader.window / 2;
-        let work = due.then(|| (reader.id, reader.until, reader.window - ahead));
-        reader.planning |= due;
-        readers.list.push_front(reader);
-        work
+    /// How many readers have not stopped.
+    pub fn active(&self) -> u64 {
+        let readers = self.lock();
+        let is_active = |reader: &&Reader| readers.reads - reader.read <= READS_MISSED_MAX;
+        readers.list.iter().filter(is_active).count() as u64
     }
 
     fn carry_out(&self, id: u64, plan: Plan) {
@@ -202,8 +242,14 @@ impl Ahead {
     }
 }
 
-/// The chunks from a place on, in the order of the tree, until they have so many stored bytes.
-fn plan<P: Pages + ?Sized>(tree: &NodeTree, pages: &P, from: Place, bytes: u64) -> Result<Plan, Stop> {
+/// The chunks from a place on, in the order of the tree, until they cost so many bytes.
+fn plan<P: Pages + ?Sized>(
+    tree: &NodeTree,
+    pages: &P,
+    from: Place,
+    bytes: u64,
+    cost: &impl Fn(&ChunkRef, Option<&ChunkRef>) -> u64,
+) -> Result<Plan, Stop> {
     let mut plan = Plan::default();
     let mut next = tree.at(pages, from.rank)?;
     while let Some(found) = next {
@@ -214,7 +260,8 @@ fn plan<P: Pages + ?Sized>(tree: &NodeTree, pages: &P, from: Place, bytes: u64) 
             if let Extent::Data(chunk) = &piece.extent
                 && piece.offset >= range.start
             {
-                plan.add(chunk, Place { rank, offset: piece.end() });
+                let cost = cost(chunk, plan.chunks.last());
+                plan.add(chunk, cost, Place { rank, offset: piece.end() });
             }
             plan.bytes < bytes
         })?;
@@ -239,7 +286,7 @@ mod tests {
 
     #[test]
     fn a_reader_is_known_by_where_it_reads() {
-        let mut reader = Reader::new(0, place(10, 1 << 20));
+        let mut reader = Reader::new(0, place(10, 1 << 20), 1);
         for (next, continues) in [
             (place(10, 1 << 20), true),
             (place(10, 512 << 10), true),
@@ -260,9 +307,102 @@ mod tests {
         assert!(reader.is_continued_by(place(10, 9 << 20)), "so is what the window covers");
     }
 
+    const READ: u64 = 128 << 10;
+
+    /// The next read of a reader, and that what it then asks for was fetched, in steps.
+    fn read(readers: &mut Readers, rank: u64, at: &mut u64, has_waited: bool, budget: u64) -> Option<u64> {
+        let (start, end) = (place(rank, *at), place(rank, *at + READ));
+        *at += READ;
+        let (id, from, bytes) = readers.step(start, end, has_waited, budget)?;
+        let reader = readers.list.iter_mut().find(|reader| reader.id == id).unwrap();
+        let until = place(rank, from.offset + bytes);
+        reader
+            .steps
+            .extend((from.offset..until.offset).step_by(READ as usize).map(|at| (place(rank, at + READ), READ)));
+        (reader.until, reader.planning) = (until, false);
+        Some(bytes)
+    }
+
+    fn ahead(readers: &Readers) -> u64 {
+        readers.list.iter().map(Reader::ahead).sum()
+    }
+
+    #[test]
+    fn a_window_doubles_for_who_waits_and_stays_for_who_does_not() {
+        let (mut readers, mut at) = (Readers::default(), 0);
+        for _ in 0..2000 {
+            read(&mut readers, 1, &mut at, true, 1 << 30);
+        }
+        assert_eq!(readers.list[0].window, WINDOW_MAX);
+        let (mut readers, mut at) = (Readers::default(), 0);
+        for i in 0..2000 {
+            read(&mut readers, 1, &mut at, i < 2, 1 << 30);
+        }
+        assert_eq!(readers.list[0].window, WINDOW_MIN);
+        assert!(readers.list[0].ahead() <= WINDOW_MIN);
+    }
+
+    #[test]
+    fn all_windows_together_keep_to_the_budget() {
+        for budget in [1 << 20, 3 << 20, 8 << 20, 42 << 20, 200 << 20] {
+            let mut readers = Readers::default();
+            let mut at = [0; READERS_MAX];
+            for round in 0..1000 {
+                for (rank, at) in at.iter_mut().enumerate() {
+                    // Far apart, so that none continues another.
+                    read(&mut readers, rank as u64 * 1000, at, true, budget);
+                }
+                let windows: u64 = readers.list.iter().map(|reader| reader.window).sum();
+                assert!(round < 100 || windows <= 2 * budget, "{windows} of {budget}");
+                assert!(ahead(&readers) <= 4 * budget, "{} of {budget}", ahead(&readers));
+            }
+        }
+    }
+
+    #[test]
+    fn windows_halve_when_others_come() {
+        let budget = 40 << 20;
+        let (mut readers, mut one, mut two) = (Readers::default(), 0, 0);
+        for _ in 0..1000 {
+            read(&mut readers, 1, &mut one, true, budget);
+        }
+        assert_eq!(readers.list[0].window, WINDOW_MAX);
+        for _ in 0..1000 {
+            read(&mut readers, 1, &mut one, false, budget);
+            read(&mut readers, 9000, &mut two, true, budget);
+        }
+        let windows: Vec<u64> = readers.list.iter().map(|reader| reader.window).collect();
+        assert!(
+            windows.iter().sum::<u64>() <= budget && windows.iter().all(|window| *window >= 4 << 20),
+            "{windows:?}"
+        );
+    }
+
+    #[test]
+    fn who_has_stopped_takes_nothing_from_the_others() {
+        let (budget, mut readers) = (40 << 20, Readers::default());
+        for rank in 1..20 {
+            let mut at = 0;
+            for _ in 0..1000 {
+                read(&mut readers, rank * 1000, &mut at, true, budget);
+            }
+            assert_eq!(readers.list[0].window, WINDOW_MAX, "reader {rank}");
+        }
+    }
+
+    #[test]
+    fn who_stops_leaves_a_window_at_most() {
+        let (mut readers, mut at) = (Readers::default(), 0);
+        for reads in 0..500 {
+            read(&mut readers, 1, &mut at, reads % 3 == 0, 64 << 20);
+            let reader = &readers.list[0];
+            assert!(reader.ahead() <= reader.window.max(WINDOW_MIN) && reader.until.offset - at <= WINDOW_MAX);
+        }
+    }
+
     #[test]
     fn progress_eats_what_was_asked_for() {
-        let mut reader = Reader::new(0, place(1, 0));
+        let mut reader = Reader::new(0, place(1, 0), 1);
         reader.until = place(4, 0);
         reader.steps.extend([(place(2, 0), 100), (place(3, 5), 200), (place(4, 0), 300)]);
         assert_eq!(reader.ahead(), 600);

@@ -6,6 +6,7 @@ use crate::format::FormatError;
 use crate::meta::Content;
 use crate::repo::Chunks;
 use crate::repo::Error;
+use crate::repo::KeptHere;
 use crate::repo::Result;
 use crate::tree::Pages;
 use crate::tree::Piece;
@@ -71,46 +72,48 @@ pub(super) async fn read(chunks: &Arc<Chunks>, content: &Content, offset: u64, l
         return Ok(bytes);
     }
     let found = pieces_of(chunks, content, range.clone()).await?;
-    for piece in &found {
-        if let Extent::Data(chunk) = &piece.extent {
-            chunks.prefetch(chunk);
-        }
-    }
     if let [piece @ Piece { extent: Extent::Data(chunk), .. }] = &found[..] {
         let bytes = chunks.data(chunk).await?;
         let part = overlap(piece, &range);
         return if part.end <= bytes.len() { Ok(bytes.slice(part)) } else { Err(too_short()) };
     }
+    let begin = |piece: &Piece| match &piece.extent {
+        Extent::Data(chunk) => Some(chunks.begin_data(chunk)),
+        Extent::Hole(_) => None,
+    };
+    let coming: Vec<_> = found.iter().map(begin).collect();
     let mut out = Vec::with_capacity((range.end - range.start) as usize);
-    for piece in &found {
-        let bytes = match &piece.extent {
-            Extent::Data(chunk) => Some(chunks.data(chunk).await?),
-            Extent::Hole(_) => None,
+    for (piece, coming) in found.iter().zip(coming) {
+        let bytes = match coming {
+            Some(coming) => Some(coming.await?),
+            None => None,
         };
         append(&mut out, piece, &range, bytes.as_ref())?;
     }
     Ok(out.into())
 }
 
-/// True if all of it is in memory. Stops at the first piece that is not.
-pub(super) fn is_at_hand(chunks: &Chunks, content: &Content) -> bool {
-    if matches!(content, Content::Empty | Content::Inline(_)) {
-        return true;
-    }
-    let mut at_hand = true;
-    let seen = pieces(chunks, content, 0..content.len(), &mut |piece| {
-        at_hand = match &piece.extent {
-            Extent::Data(chunk) => chunks.is_at_hand(chunk),
-            Extent::Hole(_) => true,
-        };
-        at_hand
+/// True if all of it is in memory or in the cache on disk. Looks at so many chunks at once, and stops at the first that
+/// are not.
+pub(super) fn is_kept(kept: &KeptHere<'_>, content: &Content) -> bool {
+    const AT_ONCE: usize = 128;
+    let (mut chunks, mut has_all) = (Vec::with_capacity(AT_ONCE), true);
+    let seen = pieces(kept, content, 0..content.len(), &mut |piece| {
+        if let Extent::Data(chunk) = piece.extent {
+            chunks.push(chunk);
+        }
+        if chunks.len() >= AT_ONCE {
+            has_all = kept.has(&chunks);
+            chunks.clear();
+        }
+        has_all
     });
-    seen.is_ok() && at_hand
+    seen.is_ok() && has_all && kept.has(&chunks)
 }
 
-/// The same without waiting: `None` if something is not in memory, as `chunk_now` sees it.
-pub(super) fn read_now(
-    chunks: &Chunks,
+/// The same without waiting: `None` if something is not here, as `pages` and `chunk_now` see it.
+pub(super) fn read_now<P: Pages>(
+    pages: &P,
     content: &Content,
     offset: u64,
     len: usize,
@@ -120,7 +123,7 @@ pub(super) fn read_now(
     if let Some(bytes) = inline(content, &range) {
         return Some(Ok(bytes));
     }
-    let found = find_pieces(chunks, content, &range).ok()?;
+    let found = find_pieces(pages, content, &range).ok()?;
     let mut parts = Vec::with_capacity(found.len());
     for piece in &found {
         parts.push(match &piece.extent {

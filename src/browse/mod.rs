@@ -141,17 +141,24 @@ impl Browse {
 
     /// [`Browse::read`], if it needs no waiting.
     pub fn read_now(&self, content: &Content, offset: u64, len: usize) -> Option<Result<Bytes>> {
-        content::read_now(&self.chunks, content, offset, len, |chunk| self.chunks.data_now(chunk))
+        content::read_now(&*self.chunks, content, offset, len, |chunk| self.chunks.data_now(chunk))
     }
 
-    /// True if reading all of it needs nothing fetched.
-    pub fn is_at_hand(&self, content: &Content) -> bool {
-        content::is_at_hand(&self.chunks, content)
-    }
-
-    /// Up to `len` bytes from `offset` for a reader that must not set anything off: nothing is fetched, not even ahead.
+    /// Up to `len` bytes from `offset` for a reader that must not set anything off, if they are in memory: nothing is
+    /// fetched, not even ahead.
     pub fn read_at_hand(&self, content: &Content, offset: u64, len: usize) -> Option<Result<Bytes>> {
-        content::read_now(&self.chunks, content, offset, len, |chunk| self.chunks.data_at_hand(chunk))
+        content::read_now(&*self.chunks, content, offset, len, |chunk| self.chunks.data_at_hand(chunk))
+    }
+
+    /// The same out of memory and the cache on disk. Blocks while the disk is read.
+    pub fn read_kept(&self, content: &Content, offset: u64, len: usize) -> Option<Result<Bytes>> {
+        let kept = self.chunks.kept();
+        content::read_now(&kept, content, offset, len, |chunk| kept.data(chunk))
+    }
+
+    /// True if all of it is in memory or in the cache on disk, in all likelihood. Blocks while the disk is asked.
+    pub fn is_kept(&self, content: &Content) -> bool {
+        content::is_kept(&self.chunks.kept(), content)
     }
 }
 

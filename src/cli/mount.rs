@@ -93,8 +93,8 @@ pub(super) struct MountArgs {
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = human::parse_duration)]
     deadline: Duration,
 
-    /// What programs that make previews or search indexes get: all ('on'), only what is in memory ('cached') or nothing
-    /// ('off'). Unless given, 'on' for a repository in a folder, 'cached' for a cloud
+    /// What programs that make previews or search indexes get: all ('on'), only what is in memory or in the cache
+    /// ('cached') or nothing ('off'). Unless given, 'on' for a repository in a folder, 'cached' for a cloud
     #[arg(long, value_name = "RULE", value_enum, hide_possible_values = true)]
     previews: Option<PreviewsRule>,
 

@@ -13,7 +13,7 @@ pub enum Previews {
     /// Everything, like all programs. The system then opens files without asking.
     #[default]
     On,
-    /// Files that are in memory as a whole; their opening of others is refused.
+    /// Files that are in memory or in the cache on disk as a whole; their opening of others is refused.
     Cached,
     /// Nothing: their opening of a file is refused.
     Off,

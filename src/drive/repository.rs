@@ -213,12 +213,18 @@ impl Drive for RepositoryDrive {
     }
 
     fn open(&self, ino: Ino, caller: Caller) -> Answer<()> {
-        self.watch.open(caller, || self.shown(ino).is_some_and(|shown| shown.is_at_hand(ino)))
+        self.watch.open(caller, || self.shown(ino).map_or(Answer::Now(Ok(false)), |shown| shown.is_kept(ino)))
     }
 
     fn read(&self, ino: Ino, offset: u64, len: u32, caller: Caller) -> Answer<Bytes> {
-        let any = || self.ask(ino, |shown| shown.read(ino, offset, len));
-        self.watch.read(caller, any, || self.shown(ino)?.read_at_hand(ino, offset, len))
+        let shown = self.shown(ino).cloned();
+        let any = {
+            let shown = shown.clone();
+            move || shown.map_or_else(|| refuse(DriveError::NotFound), |shown| shown.read(ino, offset, len))
+        };
+        self.watch.read(caller, any, || {
+            shown.as_ref().map_or(Answer::Now(Ok(None)), |shown| shown.read_kept(ino, offset, len))
+        })
     }
 
     fn read_link(&self, ino: Ino) -> Answer<Bytes> {

@@ -41,8 +41,10 @@ const RANK_OFFSET: u64 = 2;
 const LINK_BIT: u64 = 1 << 63;
 /// Sequential readers that are remembered.
 const READERS_MAX: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not 0");
-/// How far ahead of a sequential reader chunks are decoded.
+/// How far ahead of a sequential reader chunks are decoded, if there is memory for it.
 const AHEAD_BYTES: u64 = 2 << 20;
+/// Less than that is not worth it.
+const AHEAD_BYTES_MIN: u64 = 256 << 10;
 
 /// A snapshot, shown under numbers of its own.
 pub(super) struct Shown {
@@ -260,20 +262,44 @@ impl Shown {
     }
 
     /// True if reading this file needs nothing fetched.
-    pub(super) fn is_at_hand(&self, ino: Ino) -> bool {
-        let found = self.node(self.browse.tree(), &**self.browse.chunks(), ino);
-        matches!(found, Ok(Ok(found)) if self.browse.is_at_hand(&found.node().content))
+    pub(super) fn is_kept(self: &Arc<Self>, ino: Ino) -> Answer<bool> {
+        self.ask_disk(move |this| {
+            let found = this.node(this.browse.tree(), &this.browse.chunks().kept(), ino);
+            Ok(matches!(found, Ok(Ok(found)) if this.browse.is_kept(&found.node().content)))
+        })
     }
 
-    /// Reads out of memory alone: fetches nothing, not even ahead. `None` if something would have to be fetched.
-    pub(super) fn read_at_hand(self: &Arc<Self>, ino: Ino, offset: u64, len: u32) -> Option<Asked<Bytes>> {
-        let found = match self.node(self.browse.tree(), &**self.browse.chunks(), ino).ok()? {
-            Ok(found) if found.node().is_folder() => return Some(Err(DriveError::IsAFolder)),
-            Ok(found) => found,
-            Err(error) => return Some(Err(error)),
-        };
-        let read = self.browse.read_at_hand(&found.node().content, offset, len as usize)?;
-        Some(read.map_err(|error| drive_error(&error)))
+    /// Reads out of memory and the cache on disk alone: fetches nothing, not even ahead. `None` if something would have
+    /// to be fetched.
+    pub(super) fn read_kept(self: &Arc<Self>, ino: Ino, offset: u64, len: u32) -> Answer<Option<Bytes>> {
+        let told = |read: repo::Result<Bytes>| read.map(Some).map_err(|error| drive_error(&error));
+        match self.node(self.browse.tree(), &**self.browse.chunks(), ino) {
+            Ok(Ok(found)) if found.node().is_folder() => return refuse(DriveError::IsAFolder),
+            Ok(Err(error)) => return refuse(error),
+            Ok(Ok(found)) => {
+                if let Some(read) = self.browse.read_at_hand(&found.node().content, offset, len as usize) {
+                    return Answer::Now(told(read));
+                }
+            }
+            Err(_) => {}
+        }
+        self.ask_disk(move |this| match this.node(this.browse.tree(), &this.browse.chunks().kept(), ino) {
+            Ok(found) => {
+                let read = this.browse.read_kept(&found?.node().content, offset, len as usize);
+                read.map_or(Ok(None), told)
+            }
+            Err(_) => Ok(None),
+        })
+    }
+
+    /// Asks something that may have to wait for the disk.
+    fn ask_disk<T: Send + 'static>(
+        self: &Arc<Self>,
+        question: impl FnOnce(&Shown) -> Asked<T> + Send + 'static,
+    ) -> Answer<T> {
+        let this = self.clone();
+        let asked = self.browse.chunks().runtime().spawn_blocking(move || question(&this));
+        Answer::later(async move { asked.await.unwrap_or(Err(DriveError::Io)) })
     }
 
     fn read_content(self: &Arc<Self>, ino: Ino, found: &Found, offset: u64, len: usize) -> Answer<Bytes> {
@@ -305,7 +331,11 @@ impl Shown {
             return;
         }
         let chunks = self.browse.chunks();
-        let _pages_not_at_hand = pieces(&**chunks, content, end..end + AHEAD_BYTES, &mut |piece| {
+        let ahead = AHEAD_BYTES.min(chunks.decoded_bytes_max() / self.ahead.active().max(1));
+        if ahead < AHEAD_BYTES_MIN {
+            return;
+        }
+        let _pages_not_at_hand = pieces(&**chunks, content, end..end + ahead, &mut |piece| {
             if let Extent::Data(chunk) = &piece.extent {
                 chunks.prefetch(chunk);
             }

@@ -98,7 +98,7 @@ impl Drive for SnapshotDrive {
         if ino == VOLUME_INFO_INO {
             return Answer::Now(Ok(()));
         }
-        self.watch.open(caller, || self.shown.is_at_hand(ino))
+        self.watch.open(caller, || self.shown.is_kept(ino))
     }
 
     fn read(&self, ino: Ino, offset: u64, len: u32, caller: Caller) -> Answer<Bytes> {
@@ -107,8 +107,9 @@ impl Drive for SnapshotDrive {
             let end = start.saturating_add(len as usize).min(self.info.len());
             return Answer::Now(Ok(self.info.slice(start..end)));
         }
-        let any = || self.shown.read(ino, offset, len);
-        self.watch.read(caller, any, || self.shown.read_at_hand(ino, offset, len))
+        let shown = self.shown.clone();
+        let any = move || shown.read(ino, offset, len);
+        self.watch.read(caller, any, || self.shown.read_kept(ino, offset, len))
     }
 
     fn read_link(&self, ino: Ino) -> Answer<Bytes> {

@@ -7,7 +7,6 @@ use crate::drive::previews::Makers;
 use crate::drive::previews::Previews;
 use crate::drive::process;
 use crate::drive::process::Thread;
-use crate::drive::refuse;
 use bygone_mount::Answer;
 use bygone_mount::DriveError;
 use bygone_mount::drive::Caller;
@@ -123,27 +122,42 @@ impl Watch {
         self.previews != Previews::On
     }
 
-    /// May this program open a file? `is_at_hand` says whether all of the file is in memory.
-    pub(super) fn open(&self, caller: Caller, is_at_hand: impl FnOnce() -> bool) -> Answer<()> {
+    /// May this program open a file? `is_kept` says whether all of the file is in memory or in the cache on disk.
+    pub(super) fn open(self: &Arc<Self>, caller: Caller, is_kept: impl FnOnce() -> Answer<bool>) -> Answer<()> {
         match self.who(caller).filter(|who| who.makes_previews) {
-            Some(who) if self.previews == Previews::Off => self.refused(&who),
-            Some(who) if self.previews == Previews::Cached && !is_at_hand() => self.refused(&who),
+            Some(who) if self.previews == Previews::Off => Answer::Now(self.refused(&who)),
+            Some(who) if self.previews == Previews::Cached => {
+                let this = self.clone();
+                let judge = move |is_kept: Result<bool>| if is_kept? { Ok(()) } else { this.refused(&who) };
+                match is_kept() {
+                    Answer::Now(is_kept) => Answer::Now(judge(is_kept)),
+                    Answer::Later(is_kept) => Answer::later(async move { judge(is_kept.await) }),
+                }
+            }
             _ => Answer::Now(Ok(())),
         }
     }
 
-    /// A read by a program. For makers of previews nothing is fetched ahead: first `at_hand` is tried, which must not
+    /// A read by a program. For makers of previews nothing is fetched ahead: first `kept` is tried, which must not
     /// set anything off, then `any`, which may fetch what it needs.
     pub(super) fn read(
         self: &Arc<Self>,
         caller: Caller,
-        any: impl FnOnce() -> Answer<Bytes>,
-        at_hand: impl FnOnce() -> Option<Result<Bytes>>,
+        any: impl FnOnce() -> Answer<Bytes> + Send + 'static,
+        kept: impl FnOnce() -> Answer<Option<Bytes>>,
     ) -> Answer<Bytes> {
         let who = self.who(caller);
         let is_quiet = self.asks_open() && who.as_ref().is_some_and(|who| who.makes_previews);
-        let read = if is_quiet { at_hand() } else { None };
-        let answer = read.map_or_else(any, Answer::Now);
+        let answer = match if is_quiet { kept() } else { Answer::Now(Ok(None)) } {
+            Answer::Now(Ok(None)) => any(),
+            Answer::Now(read) => Answer::Now(read.map(Option::unwrap_or_default)),
+            Answer::Later(kept) => Answer::later(async move {
+                match kept.await? {
+                    Some(bytes) => Ok(bytes),
+                    None => any().wait().await,
+                }
+            }),
+        };
         match answer {
             Answer::Now(read) => {
                 self.note(who.as_ref(), &read, true);
@@ -182,11 +196,11 @@ impl Watch {
         Some(who)
     }
 
-    fn refused<T>(&self, who: &Who) -> Answer<T> {
+    fn refused(&self, who: &Who) -> Result<()> {
         let mut state = self.lock();
         state.seen.refused += 1;
         state.seen.reader(Some(who), |reader| reader.refused += 1);
-        refuse(DriveError::Denied)
+        Err(DriveError::Denied)
     }
 
     fn note(&self, who: Option<&Who>, read: &Result<Bytes>, at_once: bool) {
@@ -240,6 +254,7 @@ impl Seen {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::drive::refuse;
 
     fn me() -> Caller {
         let pid = rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs();
@@ -256,6 +271,14 @@ mod tests {
         Answer::Now(Ok(Bytes::from_static(CONTENT)))
     }
 
+    fn is(kept: bool) -> Answer<bool> {
+        Answer::Now(Ok(kept))
+    }
+
+    fn nothing() -> Answer<Option<Bytes>> {
+        Answer::Now(Ok(None))
+    }
+
     fn now<T>(answer: Answer<T>) -> Result<T> {
         match answer {
             Answer::Now(result) => result,
@@ -268,11 +291,11 @@ mod tests {
         let watch = Watch::new(Previews::On, &[]);
         assert!(!watch.asks_open());
         for _ in 0..3 {
-            now(watch.read(me(), content, || None)).unwrap();
+            now(watch.read(me(), content, nothing)).unwrap();
         }
         let stranger = Caller::default();
-        now(watch.read(stranger, content, || None)).unwrap();
-        now(watch.read(me(), || refuse(DriveError::Io), || None)).unwrap_err();
+        now(watch.read(stranger, content, nothing)).unwrap();
+        now(watch.read(me(), || refuse(DriveError::Io), nothing)).unwrap_err();
         let seen = watch.seen();
         assert_eq!((seen.bytes, seen.bytes_of_others), (28, 7));
         assert_eq!((seen.reads, seen.reads_at_once, seen.reads_failed), (5, 5, 1));
@@ -283,7 +306,7 @@ mod tests {
     #[tokio::test]
     async fn what_comes_later_is_counted_when_it_comes() {
         let watch = Watch::new(Previews::On, &[]);
-        let answer = watch.read(me(), || Answer::later(async { now(content()) }), || None);
+        let answer = watch.read(me(), || Answer::later(async { now(content()) }), nothing);
         assert_eq!(watch.seen().bytes, 0);
         assert_eq!(answer.wait().await.unwrap(), CONTENT);
         let seen = watch.seen();
@@ -299,7 +322,7 @@ mod tests {
         ] {
             let watch = Watch::new(previews, &[our_name()]);
             assert_eq!(watch.asks_open(), previews != Previews::On);
-            assert_eq!((now(watch.open(me(), || true)), now(watch.open(me(), || false))), (there, elsewhere));
+            assert_eq!((now(watch.open(me(), || is(true))), now(watch.open(me(), || is(false)))), (there, elsewhere));
             let refused = u64::from(there.is_err()) + u64::from(elsewhere.is_err());
             assert_eq!(watch.seen().refused, refused);
         }
@@ -309,9 +332,24 @@ mod tests {
     fn makers_of_previews_set_nothing_off_and_are_not_refused_any_more() {
         let watch = Watch::new(Previews::Cached, &[our_name()]);
         let fetched = || -> Answer<Bytes> { panic!("it must not fetch") };
-        assert_eq!(now(watch.read(me(), fetched, || Some(now(content())))).unwrap(), CONTENT);
-        assert_eq!(now(watch.read(me(), content, || None)).unwrap(), CONTENT);
+        let kept = || Answer::Now(now(content()).map(Some));
+        assert_eq!(now(watch.read(me(), fetched, kept)).unwrap(), CONTENT);
+        assert_eq!(now(watch.read(me(), content, nothing)).unwrap(), CONTENT);
         assert_eq!((watch.seen().refused, watch.seen().bytes), (0, 14));
+    }
+
+    #[tokio::test]
+    async fn what_the_disk_has_is_waited_for() {
+        let watch = Watch::new(Previews::Cached, &[our_name()]);
+        let kept = |is_kept| move || Answer::later(async move { Ok(is_kept) });
+        assert_eq!(watch.open(me(), kept(true)).wait().await, Ok(()));
+        assert_eq!(watch.open(me(), kept(false)).wait().await, Err(DriveError::Denied));
+        let fetched = || -> Answer<Bytes> { panic!("it must not fetch") };
+        let on_disk = || Answer::later(async { now(content()).map(Some) });
+        assert_eq!(watch.read(me(), fetched, on_disk).wait().await.unwrap(), CONTENT);
+        let lost = || Answer::later(async { Ok(None) });
+        assert_eq!(watch.read(me(), content, lost).wait().await.unwrap(), CONTENT);
+        assert_eq!((watch.seen().refused, watch.seen().bytes), (1, 14));
     }
 
     #[test]
@@ -319,8 +357,8 @@ mod tests {
         for previews in [Previews::On, Previews::Cached, Previews::Off] {
             let watch = Watch::new(previews, &["tumblerd".to_owned()]);
             for caller in [me(), Caller::default(), Caller { pid: u32::MAX, uid: 0 }] {
-                assert_eq!(now(watch.open(caller, || false)), Ok(()));
-                let at_hand = || panic!("it is asked like all others");
+                assert_eq!(now(watch.open(caller, || is(false))), Ok(()));
+                let at_hand = || -> Answer<Option<Bytes>> { panic!("it is asked like all others") };
                 assert_eq!(now(watch.read(caller, content, at_hand)).unwrap(), CONTENT);
             }
             assert_eq!(watch.seen().refused, 0);

@@ -13,10 +13,10 @@ use crate::repo::KnownChunks;
 use crate::repo::Repo;
 use crate::repo::Result;
 use crate::repo::fetch::Fetch;
-use crate::repo::fetch::Span;
 use crate::repo::fetch::may_lie_elsewhere;
 use crate::repo::lru::ByteLru;
 use crate::repo::pack_name;
+use crate::repo::span::Span;
 use crate::tree::Loaded;
 use crate::tree::Pages;
 use crate::tree::Stop;
@@ -52,6 +52,7 @@ const DECODE_NOW_BYTES_MAX: u32 = 128 << 10;
 pub struct Chunks {
     repo: Repo,
     runtime: Handle,
+    data_bytes_max: usize,
     fetch: Arc<Fetch>,
     data: ByteLru<ChunkId, Bytes>,
     nodes: ByteLru<ChunkId, Arc<Loaded>>,
@@ -69,6 +70,7 @@ impl Chunks {
         Arc::new(Chunks {
             repo: repo.clone(),
             runtime,
+            data_bytes_max: part * 2,
             fetch,
             data: ByteLru::new(part * 2),
             nodes: ByteLru::new(part * 2),
@@ -98,20 +100,24 @@ impl Chunks {
         Some(bytes)
     }
 
-    /// True if a data chunk needs nothing fetched.
-    pub fn is_at_hand(&self, wanted: &ChunkRef) -> bool {
-        self.data.get(&wanted.id).is_some() || self.fetch.at_hand(span(ChunkKind::Data, wanted.hint)).is_some()
+    /// The bytes of a data chunk for a reader that must not set anything off, if they are in memory: nothing is
+    /// fetched, not even ahead.
+    pub fn data_at_hand(&self, wanted: &ChunkRef) -> Option<Bytes> {
+        self.data_within(wanted, |span| self.fetch.at_hand(span))
     }
 
-    /// The bytes of a data chunk for a reader that must not set anything off: nothing is fetched, not even ahead.
-    pub fn data_at_hand(&self, wanted: &ChunkRef) -> Option<Bytes> {
+    fn data_within(&self, wanted: &ChunkRef, encoded: impl FnOnce(Span) -> Option<Bytes>) -> Option<Bytes> {
         if let Some(bytes) = self.data.get(&wanted.id) {
             return Some(bytes);
         }
-        let encoded = self.fetch.at_hand(span(ChunkKind::Data, wanted.hint))?;
-        let bytes = self.decode(ChunkKind::Data, wanted, &encoded)?;
+        let bytes = self.decode(ChunkKind::Data, wanted, &encoded(span(ChunkKind::Data, wanted.hint))?)?;
         self.data.put(wanted.id, bytes.clone(), bytes.len());
         Some(bytes)
+    }
+
+    /// What memory and the cache on disk have. Everything asked of it may block for as long as the disk takes.
+    pub fn kept(&self) -> KeptHere<'_> {
+        KeptHere { chunks: self }
     }
 
     fn decode_now(&self, kind: ChunkKind, wanted: &ChunkRef) -> Option<Bytes> {
@@ -127,9 +133,19 @@ impl Chunks {
 
     /// The bytes of a data chunk.
     pub async fn data(self: &Arc<Self>, wanted: &ChunkRef) -> Result<Bytes> {
-        match self.data.get(&wanted.id) {
-            Some(bytes) => Ok(bytes),
-            None => self.fly(ChunkKind::Data, wanted).await,
+        self.begin_data(wanted).await
+    }
+
+    /// The same, begun at once and not when it is first waited for.
+    pub fn begin_data(self: &Arc<Self>, wanted: &ChunkRef) -> impl Future<Output = Result<Bytes>> + Send + use<> {
+        let (this, wanted) = (self.clone(), *wanted);
+        let here = self.data.get(&wanted.id);
+        let joined = here.is_none().then(|| self.flight(ChunkKind::Data, &wanted));
+        async move {
+            match (here, joined) {
+                (None, Some(joined)) => this.landed(joined, ChunkKind::Data, &wanted).await,
+                (here, _) => here.ok_or(Error::TaskLost),
+            }
         }
     }
 
@@ -153,9 +169,20 @@ impl Chunks {
         self.fetch.pin(label, now_secs, wanted.iter().map(|chunk| span(kind, chunk.hint))).await
     }
 
+    /// What fetching a chunk ahead moves, bytes, if it is asked for after this other one.
+    pub fn ahead_cost(&self, wanted: &ChunkRef, after: Option<&ChunkRef>) -> u64 {
+        let span_of = |chunk: &ChunkRef| span(ChunkKind::Data, chunk.hint);
+        span_of(wanted).cost_after(after.map(span_of).as_ref())
+    }
+
     /// Stored bytes that may be fetched ahead and not be read yet.
     pub fn ahead_bytes_max(&self) -> u64 {
         self.fetch.ahead_bytes_max()
+    }
+
+    /// Bytes that may be decoded ahead and not be read yet.
+    pub fn decoded_bytes_max(&self) -> u64 {
+        self.data_bytes_max as u64 / 2
     }
 
     /// Brings a page into memory.
@@ -209,27 +236,37 @@ impl Chunks {
     }
 
     async fn fly(self: &Arc<Self>, kind: ChunkKind, wanted: &ChunkRef) -> Result<Bytes> {
-        self.flight(kind, wanted).await.map_err(Error::Shared)
+        self.landed(self.flight(kind, wanted), kind, wanted).await
+    }
+
+    /// Waits for a flight. The failure of one that others had begun is not believed: it may be older than this reader.
+    async fn landed(self: &Arc<Self>, joined: Joined, kind: ChunkKind, wanted: &ChunkRef) -> Result<Bytes> {
+        let landed = match (joined.flight.await, joined.is_ours) {
+            (Err(_), false) => self.flight(kind, wanted).flight.await,
+            (landed, _) => landed,
+        };
+        landed.map_err(Error::Shared)
     }
 
     /// Joins the flight of this chunk or starts one.
-    fn flight(self: &Arc<Self>, kind: ChunkKind, wanted: &ChunkRef) -> Flight {
+    fn flight(self: &Arc<Self>, kind: ChunkKind, wanted: &ChunkRef) -> Joined {
         let mut flights = self.flights.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(flight) = flights.get(&wanted.id) {
-            return flight.clone();
+            return Joined { flight: flight.clone(), is_ours: false };
         }
         let (this, wanted) = (self.clone(), *wanted);
         let task = self.runtime.spawn(async move {
+            // Made here: a runtime that ends drops tasks within `spawn`, where the list is locked.
+            let _flown = Flown { chunks: this.clone(), id: wanted.id };
             let result = this.fetch_chunk(kind, &wanted).await;
             if let (Ok(bytes), ChunkKind::Data) = (&result, kind) {
                 this.data.put(wanted.id, bytes.clone(), bytes.len());
             }
-            this.flights.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).remove(&wanted.id);
             result.map_err(Arc::new)
         });
         let flight = async move { task.await.unwrap_or_else(|_| Err(Arc::new(Error::TaskLost))) }.boxed().shared();
         flights.insert(wanted.id, flight.clone());
-        flight
+        Joined { flight, is_ours: true }
     }
 
     /// Reads at the hint; if that is stale or damaged, wherever the index says.
@@ -257,6 +294,24 @@ impl Chunks {
     }
 }
 
+/// A flight, and whether it was begun for who holds this.
+struct Joined {
+    flight: Flight,
+    is_ours: bool,
+}
+
+/// Strikes a chunk off the list, however its flight ended.
+struct Flown {
+    chunks: Arc<Chunks>,
+    id: ChunkId,
+}
+
+impl Drop for Flown {
+    fn drop(&mut self) {
+        self.chunks.flights.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).remove(&self.id);
+    }
+}
+
 fn span(kind: ChunkKind, place: Locator) -> Span {
     let object_type = if kind.is_metadata() { ObjectType::MetaPack } else { ObjectType::DataPack };
     Span { pack: place.pack, object_type, offset: place.offset.into(), len: place.len.into() }
@@ -276,6 +331,52 @@ impl Pages for Chunks {
 
     fn extent_page(&self, wanted: &ChunkRef) -> std::result::Result<Arc<ExtentPage>, Stop> {
         self.extents.get(&wanted.id).ok_or(Stop::Miss(ChunkKind::ExtentPage, *wanted))
+    }
+}
+
+/// What memory and the cache on disk have: for who must not set anything off.
+pub struct KeptHere<'a> {
+    chunks: &'a Chunks,
+}
+
+impl KeptHere<'_> {
+    /// The bytes of a data chunk.
+    pub fn data(&self, wanted: &ChunkRef) -> Option<Bytes> {
+        self.chunks.data_within(wanted, |span| self.chunks.fetch.kept(span))
+    }
+
+    /// Whether these data chunks are here. The cache on disk may turn out to be wrong when they are read.
+    pub fn has(&self, wanted: &[ChunkRef]) -> bool {
+        let unknown = wanted.iter().filter(|chunk| self.chunks.data.get(&chunk.id).is_none());
+        self.chunks.fetch.are_kept(unknown.map(|chunk| span(ChunkKind::Data, chunk.hint)))
+    }
+
+    fn page(&self, kind: ChunkKind, wanted: &ChunkRef) -> std::result::Result<Bytes, Stop> {
+        let encoded = self.chunks.fetch.kept(span(kind, wanted.hint));
+        let plain = encoded.and_then(|encoded| self.chunks.decode(kind, wanted, &encoded));
+        plain.ok_or(Stop::Miss(kind, *wanted))
+    }
+}
+
+impl Pages for KeptHere<'_> {
+    fn node_page(&self, wanted: &ChunkRef) -> std::result::Result<Arc<Loaded>, Stop> {
+        if let Some(page) = self.chunks.nodes.get(&wanted.id) {
+            return Ok(page);
+        }
+        let plain = self.page(ChunkKind::NodePage, wanted)?;
+        let page = Arc::new(Loaded::new(NodePage::decode(&plain, wanted.len)?));
+        self.chunks.nodes.put(wanted.id, page.clone(), page.memory_bytes());
+        Ok(page)
+    }
+
+    fn extent_page(&self, wanted: &ChunkRef) -> std::result::Result<Arc<ExtentPage>, Stop> {
+        if let Some(page) = self.chunks.extents.get(&wanted.id) {
+            return Ok(page);
+        }
+        let plain = self.page(ChunkKind::ExtentPage, wanted)?;
+        let page = Arc::new(ExtentPage::decode(&plain, wanted.len)?);
+        self.chunks.extents.put(wanted.id, page.clone(), plain.len() * 2);
+        Ok(page)
     }
 }
 

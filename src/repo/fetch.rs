@@ -3,6 +3,9 @@
 //! Pages are read ahead in the order of their pack: a walk through a tree opens a growing window, a jump does not. For
 //! contents, whoever knows the tree says what comes next ([`Fetch::ahead`]); what nobody waits for queues behind what
 //! somebody does.
+//!
+//! - A failure belongs to the request that met it: who only joined a request asks again before he believes it.
+//! - What nobody waits for holds no more than half of the memory for segments while it is under way.
 
 use crate::format::FormatError;
 use crate::format::sealed::ObjectType;
@@ -16,6 +19,9 @@ use crate::repo::segments::Pin;
 use crate::repo::segments::SegmentSource;
 use crate::repo::segments::Segments;
 use crate::repo::segments::damaged;
+use crate::repo::span::Span;
+use crate::repo::span::cut;
+use crate::repo::span::merged;
 use crate::store::ErrorKind;
 use bytes::Bytes;
 use futures::FutureExt;
@@ -44,12 +50,13 @@ const WINDOW_SEGMENTS_MIN: u64 = 4;
 const META_SEGMENTS: u64 = 4;
 /// Sequential readers that are told apart.
 const STREAMS_MAX: usize = 32;
-/// Gap between wanted ranges that is read through: a request costs more than these bytes (256 KiB).
-const GAP_SEGMENTS_MAX: u64 = 4;
 /// Requests nobody waits for, at once: demand finds the line free.
 const AHEAD_REQUESTS_MAX: usize = 8;
+/// The shortest of them, however little memory there is (256 KiB).
+const AHEAD_SEGMENTS_MIN: u64 = 4;
 
-type Landing = Shared<BoxFuture<'static, std::result::Result<Segments, Arc<Error>>>>;
+/// `None` if the task was lost.
+type Landing = Shared<BoxFuture<'static, Option<Segments>>>;
 
 /// A range request under way.
 #[derive(Clone)]
@@ -74,6 +81,8 @@ pub(crate) struct Fetch {
     runtime: Handle,
     segments: ByteLru<(ObjectId, u64), Bytes>,
     bytes_max: usize,
+    /// Segments of one request that nobody waits for.
+    ahead_segments_max: u64,
     flights: Mutex<HashMap<(ObjectId, u64), Flight>>,
     streams: Mutex<VecDeque<Stream>>,
     ahead_slots: Arc<Semaphore>,
@@ -90,29 +99,16 @@ struct Stream {
     window: u64,
 }
 
-/// Bytes of a pack's payload.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Span {
-    pub(crate) pack: ObjectId,
-    pub(crate) object_type: ObjectType,
-    pub(crate) offset: u64,
-    pub(crate) len: u64,
-}
-
-impl Span {
-    fn segments(&self) -> Range<u64> {
-        let segment = SEGMENT_BYTES as u64;
-        self.offset / segment..(self.offset + self.len).div_ceil(segment).max(self.offset / segment + 1)
-    }
-}
-
 impl Fetch {
     pub(crate) fn new(repo: &Repo, runtime: Handle, bytes_max: usize) -> Arc<Fetch> {
+        let half = bytes_max as u64 / 2 / SEGMENT_BYTES as u64;
+        let ahead_segments_max = (half / AHEAD_REQUESTS_MAX as u64).clamp(AHEAD_SEGMENTS_MIN, REQUEST_SEGMENTS_MAX);
         Arc::new(Fetch {
             source: SegmentSource::new(repo),
             runtime,
             segments: ByteLru::new(bytes_max),
             bytes_max,
+            ahead_segments_max,
             flights: Mutex::default(),
             streams: Mutex::default(),
             ahead_slots: Arc::new(Semaphore::new(AHEAD_REQUESTS_MAX)),
@@ -134,31 +130,69 @@ impl Fetch {
         cut(&parts, &span)
     }
 
+    /// The bytes out of memory or the cache on disk, never from the store. Blocks while the disk is read.
+    pub(crate) fn kept(&self, span: Span) -> Option<Bytes> {
+        let range = span.segments();
+        let mut parts = Vec::with_capacity((range.end - range.start) as usize);
+        let mut on_disk = None;
+        for segment in range.clone() {
+            parts.push(match self.segments.get(&(span.pack, segment)) {
+                Some(bytes) => bytes,
+                None => {
+                    let read = || self.source.on_disk(span.pack, span.object_type, range.clone());
+                    let found = on_disk.get_or_insert_with(read).as_ref()?;
+                    let bytes = found.get(usize::try_from(segment - range.start).ok()?)?.clone()?;
+                    self.segments.put((span.pack, segment), bytes.clone(), bytes.len());
+                    bytes
+                }
+            });
+        }
+        cut(&parts, &span)
+    }
+
+    /// Whether these can be had without the store, in all likelihood: the cache on disk is not opened, only asked.
+    /// Blocks while it is.
+    pub(crate) fn are_kept(&self, spans: impl Iterator<Item = Span>) -> bool {
+        merged(spans).into_iter().all(|(span, range)| {
+            let is_here = |segment: u64| self.segments.get(&(span.pack, segment)).is_some();
+            let missing: Vec<u64> = range.filter(|segment| !is_here(*segment)).collect();
+            let (Some(first), Some(last)) = (missing.first(), missing.last()) else { return true };
+            let held = self.source.held(span.pack, *first..*last + 1);
+            missing.iter().all(|segment| held.get((segment - first) as usize).is_some_and(|held| *held))
+        })
+    }
+
     /// The bytes, fetched if need be.
     pub(crate) async fn read(self: &Arc<Self>, span: Span) -> Result<Bytes> {
         let range = span.segments();
         let along = if span.object_type == ObjectType::MetaPack { META_SEGMENTS } else { 0 };
-        let flights = self.request(&span, range.start..range.end.max(range.start + along), Need::Now);
+        let asked = self.request(&span, range.start..range.end.max(range.start + along), Need::Now);
         self.read_ahead(&span, range.clone());
-        let mut parts = Vec::with_capacity(flights.len());
-        for (segment, part) in range.zip(flights) {
-            parts.push(match part {
-                Part::Here(bytes) => bytes,
-                Part::Flying(flight) => {
-                    let segments = flight.landing.await.map_err(Error::Shared)?;
-                    let at = usize::try_from(segment - flight.base).ok().and_then(|at| segments.get(at));
-                    let opened = at.cloned().ok_or_else(|| damaged(span.pack, FormatError::Short { what: "pack" }))?;
-                    opened.map_err(Error::Shared)?
+        let mut coming = asked.into_iter();
+        let mut parts = Vec::with_capacity((range.end - range.start) as usize);
+        let mut may_ask_again = true;
+        let mut segment = range.start;
+        while let Some(part) = coming.next().filter(|_| segment < range.end) {
+            let is_ours = part.is_ours();
+            match part.landed(span.pack, segment).await {
+                Ok(bytes) => {
+                    parts.push(bytes);
+                    segment += 1;
                 }
-            });
+                Err(error) if may_ask_again && (!is_ours || is_garbled(&error)) => {
+                    may_ask_again = false;
+                    coming = self.request(&span, segment..range.end, Need::Now).into_iter();
+                }
+                Err(error) => return Err(error),
+            }
         }
         cut(&parts, &span).ok_or_else(|| damaged(span.pack, FormatError::Short { what: "pack" }))
     }
 
     /// Asks for bytes that will be wanted soon, given in the order they will be wanted in.
     pub(crate) fn ahead(self: &Arc<Self>, spans: impl Iterator<Item = Span>) {
-        for (span, range) in merged(spans) {
-            drop(self.request(&span, range, Need::Soon));
+        for (first, whole) in merged(spans) {
+            drop(self.request(&first, whole, Need::Soon));
         }
     }
 
@@ -186,6 +220,10 @@ impl Fetch {
         let mut flights = lock(&self.flights);
         let mut parts = Vec::new();
         let mut at = range.start;
+        let segments_max = match need {
+            Need::Now => REQUEST_SEGMENTS_MAX,
+            Need::Soon => self.ahead_segments_max,
+        };
         while at < range.end {
             if let Some(bytes) = self.segments.get(&(span.pack, at)) {
                 parts.push(Part::Here(bytes));
@@ -194,17 +232,17 @@ impl Fetch {
                 if need == Need::Now {
                     flight.wanted.notify_one();
                 }
-                parts.push(Part::Flying(flight.clone()));
+                parts.push(Part::Joined(flight.clone()));
                 at += 1;
             } else {
-                let limit = range.end.min(at + REQUEST_SEGMENTS_MAX);
+                let limit = range.end.min(at + segments_max);
                 let is_missing =
                     |s: &u64| !flights.contains_key(&(span.pack, *s)) && self.segments.get(&(span.pack, *s)).is_none();
                 let end = (at + 1..limit).find(|s| !is_missing(s)).unwrap_or(limit);
                 let flight = self.launch(span.pack, span.object_type, at..end, need);
                 for segment in at..end {
                     flights.insert((span.pack, segment), flight.clone());
-                    parts.push(Part::Flying(flight.clone()));
+                    parts.push(Part::Ours(flight.clone()));
                 }
                 at = end;
             }
@@ -218,23 +256,21 @@ impl Fetch {
         let wanted = Arc::new(Notify::new());
         let hurry = wanted.clone();
         let task = self.runtime.spawn(async move {
+            // Made here: a runtime that ends drops tasks within `spawn`, where the list is locked.
+            let _flown = Flown { fetch: this.clone(), pack, range: range.clone() };
             let _slot = match need {
                 Need::Now => None,
                 Need::Soon => this.ahead_slot(&hurry).await,
             };
-            let result = this.source.get(pack, object_type, range.clone()).await;
-            if let Ok(segments) = &result {
-                for (segment, opened) in range.clone().zip(segments.iter()) {
-                    if let Ok(bytes) = opened {
-                        this.segments.put((pack, segment), bytes.clone(), bytes.len());
-                    }
+            let segments = this.source.get(pack, object_type, range.clone()).await;
+            for (segment, opened) in range.zip(segments.iter()) {
+                if let Ok(bytes) = opened {
+                    this.segments.put((pack, segment), bytes.clone(), bytes.len());
                 }
             }
-            let mut flights = lock(&this.flights);
-            range.for_each(|segment| drop(flights.remove(&(pack, segment))));
-            result.map_err(Arc::new)
+            segments
         });
-        let landing = async move { task.await.unwrap_or_else(|_| Err(Arc::new(Error::TaskLost))) }.boxed().shared();
+        let landing = async move { task.await.ok() }.boxed().shared();
         Flight { base, wanted, landing }
     }
 
@@ -251,16 +287,17 @@ impl Fetch {
         if span.object_type != ObjectType::MetaPack {
             return;
         }
-        let Some(ahead) = self.progress(span.pack, &range) else { return };
-        let Some(segments) = self.source.segments_of(span.pack) else { return };
-        let end = ahead.end.min(segments);
-        if ahead.start < end {
-            drop(self.request(span, ahead.start..end, Need::Soon));
+        let segments = self.source.segments_of(span.pack);
+        let Some(ahead) = self.progress(span.pack, &range, segments) else { return };
+        if !ahead.is_empty() {
+            drop(self.request(span, ahead, Need::Soon));
         }
     }
 
-    /// The range to read ahead, if this access continues a stream.
-    fn progress(&self, pack: ObjectId, range: &Range<u64>) -> Option<Range<u64>> {
+    /// The range to read ahead, if this access continues a stream and the length of the pack is known.
+    fn progress(&self, pack: ObjectId, range: &Range<u64>, segments: Option<u64>) -> Option<Range<u64>> {
+        let window_max =
+            (self.ahead_bytes_max() / 2 / SEGMENT_BYTES as u64).clamp(WINDOW_SEGMENTS_MIN, WINDOW_SEGMENTS_MAX);
         let mut streams = lock(&self.streams);
         let near = |s: &Stream| s.pack == pack && range.start + 2 >= s.next && range.start <= s.until.max(s.next) + 2;
         let Some(at) = streams.iter().position(near) else {
@@ -274,60 +311,72 @@ impl Fetch {
         let moved = range.end > stream.next;
         stream.next = stream.next.max(range.end);
         let mut ahead = None;
-        if moved && stream.until.saturating_sub(stream.next) <= stream.window / 2 {
+        if let Some(end) = segments
+            && moved
+            && stream.until.saturating_sub(stream.next) <= stream.window / 2
+        {
             let from = stream.until.max(stream.next);
-            stream.window = (stream.window * 2).min(WINDOW_SEGMENTS_MAX);
+            stream.window = (stream.window * 2).min(window_max);
             stream.until = stream.next + stream.window;
-            ahead = Some(from..stream.until);
+            ahead = Some(from.min(end)..stream.until.min(end));
         }
         streams.push_front(stream);
         ahead
     }
 }
 
-/// The segments of spans, neighbours in a pack joined and small gaps read through.
-fn merged(spans: impl Iterator<Item = Span>) -> Vec<(Span, Range<u64>)> {
-    let mut all: Vec<(Span, Range<u64>)> = Vec::new();
-    for span in spans {
-        let range = span.segments();
-        match all.last_mut() {
-            Some((first, whole))
-                if first.pack == span.pack
-                    && range.start >= whole.start
-                    && range.start <= whole.end + GAP_SEGMENTS_MAX =>
-            {
-                whole.end = whole.end.max(range.end);
-            }
-            _ => all.push((span, range)),
-        }
-    }
-    all
-}
-
 /// A segment that is here, or on its way.
 enum Part {
     Here(Bytes),
-    Flying(Flight),
+    /// By a request that others made.
+    Joined(Flight),
+    /// By a request made for this reader.
+    Ours(Flight),
+}
+
+impl Part {
+    fn is_ours(&self) -> bool {
+        matches!(self, Part::Ours(_))
+    }
+
+    async fn landed(self, pack: ObjectId, segment: u64) -> Result<Bytes> {
+        match self {
+            Part::Here(bytes) => Ok(bytes),
+            Part::Joined(flight) | Part::Ours(flight) => {
+                let segments = flight.landing.await.ok_or(Error::TaskLost)?;
+                let at = usize::try_from(segment - flight.base).ok().and_then(|at| segments.get(at));
+                let opened = at.cloned().ok_or_else(|| damaged(pack, FormatError::Short { what: "pack" }))?;
+                opened.map_err(Error::Shared)
+            }
+        }
+    }
+}
+
+/// Strikes a request off the list, however it ended.
+struct Flown {
+    fetch: Arc<Fetch>,
+    pack: ObjectId,
+    range: Range<u64>,
+}
+
+impl Drop for Flown {
+    fn drop(&mut self) {
+        let mut flights = lock(&self.fetch.flights);
+        self.range.clone().for_each(|segment| drop(flights.remove(&(self.pack, segment))));
+    }
+}
+
+/// True for bytes that came, and not as they should have: the next time they may.
+fn is_garbled(error: &Error) -> bool {
+    match error.inner() {
+        Error::Store(e) => e.kind == ErrorKind::Truncated,
+        Error::Object { .. } => true,
+        _ => false,
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
-/// The bytes of a span out of its segments; without a copy if there is only one.
-fn cut(parts: &[Bytes], span: &Span) -> Option<Bytes> {
-    let start = (span.offset % SEGMENT_BYTES as u64) as usize;
-    let len = span.len as usize;
-    if let [only] = parts {
-        return (start + len <= only.len()).then(|| only.slice(start..start + len));
-    }
-    let mut out = Vec::with_capacity(len);
-    for (i, part) in parts.iter().enumerate() {
-        let from = if i == 0 { start } else { 0 };
-        let to = part.len().min(from + (len - out.len()));
-        out.extend_from_slice(part.get(from..to)?);
-    }
-    (out.len() == len).then(|| out.into())
 }
 
 /// True for failures that a look into the index may mend.

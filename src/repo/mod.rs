@@ -18,9 +18,11 @@ mod orphans;
 mod pack;
 mod remembered;
 mod segments;
+mod span;
 
 pub use chunks::Chunks;
 pub use chunks::ChunksOptions;
+pub use chunks::KeptHere;
 pub use chunks::View;
 pub use index::KnownChunks;
 pub use log::Author;

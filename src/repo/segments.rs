@@ -67,61 +67,78 @@ impl SegmentSource {
         Some(self.openers.get(&pack)?.header().segments())
     }
 
-    /// Segments from the cache, and what it lacks by one request.
-    pub(super) async fn get(
-        self: &Arc<Self>,
-        pack: ObjectId,
-        object_type: ObjectType,
-        range: Range<u64>,
-    ) -> Result<Segments> {
-        let mut cached = match &self.cache {
-            Some(_) => self.cached(pack, object_type, range.clone()).await,
-            None => vec![None; (range.end - range.start) as usize],
-        };
+    /// Segments from the cache, and what it lacks by one request. If that fails, so do those which it should have
+    /// brought, and no others. Fewer than asked for if the pack is known to end before.
+    pub(super) async fn get(self: &Arc<Self>, pack: ObjectId, object_type: ObjectType, range: Range<u64>) -> Segments {
+        let mut found = self.cached(pack, object_type, range.clone()).await;
         let is_missing = |segment: &Option<Bytes>| segment.is_none();
-        let Some(first) = cached.iter().position(is_missing) else {
-            return Ok(Arc::new(cached.into_iter().flatten().map(Ok).collect()));
+        let Some(first) = found.iter().position(is_missing) else {
+            return Arc::new(found.into_iter().flatten().map(Ok).collect());
         };
         // What lies between is fetched again: one request costs less than two.
-        let end = cached.iter().rposition(is_missing).map_or(first, |last| last + 1);
-        let fetched = self.fetched(pack, object_type, range.start + first as u64..range.start + end as u64).await?;
-        let after = cached.split_off(end);
-        cached.truncate(first);
+        let end = found.iter().rposition(is_missing).map_or(first, |last| last + 1);
+        let fetched = self.fetched(pack, object_type, range.start + first as u64..range.start + end as u64).await;
+        let after = found.split_off(end);
+        let between = found.split_off(first);
         let kept = |segments: Vec<Option<Bytes>>| segments.into_iter().flatten().map(Ok);
-        Ok(Arc::new(kept(cached).chain(fetched).chain(kept(after)).collect()))
+        let between: Vec<OpenedSegment> = match fetched {
+            // A cached one opens, whatever came in its place.
+            Ok(fetched) => fetched.into_iter().zip(between).map(|(new, old)| new.or_else(|e| old.ok_or(e))).collect(),
+            Err(error) => {
+                let error = Arc::new(error);
+                between.into_iter().map(|old| old.ok_or_else(|| error.clone())).collect()
+            }
+        };
+        Arc::new(kept(found).chain(between).chain(kept(after)).collect())
     }
 
-    /// What the cache has of a range; the answer is shorter if the pack is known to end before.
+    /// What the cache has of a range, nothing if there is none.
     async fn cached(
         self: &Arc<Self>,
         pack: ObjectId,
         object_type: ObjectType,
         range: Range<u64>,
     ) -> Vec<Option<Bytes>> {
-        let this = self.clone();
         let nothing = vec![None; (range.end - range.start) as usize];
-        let look = move || {
-            let cache = this.cache.as_ref()?;
-            let opener = this.openers.get(&pack).or_else(|| {
-                let header = cache.object(&this.place, &pack_name(pack))?;
-                let opener = Arc::new(Opener::new(&this.keys, object_type, Some(pack), &header).ok()?);
-                this.openers.put(pack, opener.clone(), OPENER_BYTES);
-                Some(opener)
-            })?;
-            let range = range.start..range.end.min(opener.header().segments());
-            let sealed = cache.read(pack, range.clone());
-            let open = |(segment, sealed): (u64, Option<Bytes>)| {
-                let opened = open_segment(&opener, segment, &sealed?);
-                if opened.is_err() {
-                    // It is asked for again, and written anew.
-                    cache.forget(pack, segment..segment + 1);
-                }
-                opened.ok()
-            };
-            // Behind the end of the pack there is nothing to be had here: the store says what is wrong.
-            Some(range.zip(sealed).map(open).collect()).filter(|found: &Vec<_>| !found.is_empty())
-        };
+        if self.cache.is_none() {
+            return nothing;
+        }
+        let this = self.clone();
+        let look = move || this.on_disk(pack, object_type, range);
         tokio::task::spawn_blocking(look).await.ok().flatten().unwrap_or(nothing)
+    }
+
+    /// Which segments the cache holds, unopened. Blocks.
+    pub(super) fn held(&self, pack: ObjectId, range: Range<u64>) -> Vec<bool> {
+        self.cache.as_ref().map_or_else(Vec::new, |cache| cache.holds(pack, range))
+    }
+
+    /// What the cache has of a range; the answer is shorter if the pack is known to end before. Blocks.
+    pub(super) fn on_disk(
+        &self,
+        pack: ObjectId,
+        object_type: ObjectType,
+        range: Range<u64>,
+    ) -> Option<Vec<Option<Bytes>>> {
+        let cache = self.cache.as_ref()?;
+        let opener = self.openers.get(&pack).or_else(|| {
+            let header = cache.object(&self.place, &pack_name(pack))?;
+            let opener = Arc::new(Opener::new(&self.keys, object_type, Some(pack), &header).ok()?);
+            self.openers.put(pack, opener.clone(), OPENER_BYTES);
+            Some(opener)
+        })?;
+        let range = range.start..range.end.min(opener.header().segments());
+        let sealed = cache.read(pack, range.clone());
+        let open = |(segment, sealed): (u64, Option<Bytes>)| {
+            let opened = open_segment(&opener, segment, &sealed?);
+            if opened.is_err() {
+                // It is asked for again, and written anew.
+                cache.forget(pack, segment..segment + 1);
+            }
+            opened.ok()
+        };
+        // Behind the end of the pack there is nothing to be had here: the store says what is wrong.
+        Some(range.zip(sealed).map(open).collect()).filter(|found: &Vec<_>| !found.is_empty())
     }
 
     async fn fetched(&self, pack: ObjectId, object_type: ObjectType, range: Range<u64>) -> Result<Vec<OpenedSegment>> {

@@ -80,10 +80,13 @@ impl Problem {
     }
 }
 
-/// True if a part of the repository is damaged or gone, and other parts may be whole.
+/// True if a part of the repository is damaged or gone, or not in the cache while the storage is not asked: other parts
+/// may be whole and here.
 pub(super) fn is_damage(error: &repo::Error) -> bool {
     match error.inner() {
-        repo::Error::Store(error) => matches!(error.kind, ErrorKind::NotFound | ErrorKind::Truncated),
+        repo::Error::Store(error) => {
+            matches!(error.kind, ErrorKind::NotFound | ErrorKind::Truncated | ErrorKind::Offline)
+        }
         repo::Error::Object { .. } | repo::Error::ChunkLost { .. } => true,
         _ => false,
     }

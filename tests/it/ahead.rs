@@ -4,27 +4,244 @@
 use crate::house::House;
 use crate::house::noise;
 use crate::house::password;
+use async_trait::async_trait;
 use bygone::browse::Browse;
 use bygone::drive::DriveOptions;
 use bygone::drive::snapshot_drive;
+use bygone::extent::ChunkRef;
+use bygone::extent::Extent;
 use bygone::repo::Chunks;
 use bygone::repo::ChunksOptions;
 use bygone::repo::Repo;
+use bygone::store::AnyStore;
 use bygone::store::Counted;
+use bygone::store::Error;
+use bygone::store::ErrorKind;
 use bygone::store::Latency;
 use bygone::store::Request;
+use bygone::store::Result;
+use bygone::store::Store;
+use bygone::store::Stored;
 use bygone::store::depth;
+use bygone::tree::Piece;
 use bygone_mount::Drive;
 use bygone_mount::drive::Caller;
 use bygone_mount::drive::FileKind;
 use bygone_mount::drive::Ino;
 use bygone_mount::drive::ROOT;
+use bytes::Bytes;
 use std::fs;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// What the kernel asks for at once.
 const READ_BYTES: u32 = 128 << 10;
+
+/// A store that lets the large requests wait, or fail, until it is told otherwise.
+#[derive(Debug)]
+struct Gate {
+    inner: AnyStore,
+    state: watch::Sender<Door>,
+    waiting: watch::Sender<usize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Door {
+    Open,
+    Closed,
+    /// Those who wait are turned away; who comes later is let in.
+    Dismissed,
+}
+
+/// Longer than any chunk.
+const LARGE: u64 = 3 << 19;
+
+impl Gate {
+    fn new(inner: AnyStore) -> Arc<Gate> {
+        let (state, waiting) = (watch::Sender::new(Door::Open), watch::Sender::new(0));
+        Arc::new(Gate { inner, state, waiting })
+    }
+
+    fn set(&self, door: Door) {
+        self.state.send_replace(door);
+    }
+
+    /// Waits until so many requests wait at the door.
+    async fn until_waiting(&self, count: usize) {
+        let mut waiting = self.waiting.subscribe();
+        let arrived = tokio::time::timeout(Duration::from_secs(60), waiting.wait_for(|waiting| *waiting >= count));
+        assert!(arrived.await.is_ok(), "not all {count} came");
+    }
+}
+
+#[async_trait]
+impl Store for Gate {
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+
+    async fn get(&self, name: &str) -> Result<Bytes> {
+        self.inner.get(name).await
+    }
+
+    async fn get_range(&self, name: &str, range: Range<u64>) -> Result<Bytes> {
+        if range.end - range.start > LARGE && *self.state.borrow() == Door::Closed {
+            self.waiting.send_modify(|waiting| *waiting += 1);
+            let door = *self.state.subscribe().wait_for(|door| *door != Door::Closed).await.unwrap();
+            self.waiting.send_modify(|waiting| *waiting -= 1);
+            if door == Door::Dismissed {
+                return Err(Error::new(ErrorKind::Unreachable, "read", name, self.location()));
+            }
+        }
+        self.inner.get_range(name, range).await
+    }
+
+    async fn put_new(&self, name: &str, bytes: Bytes) -> Result<()> {
+        self.inner.put_new(name, bytes).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<Stored>> {
+        self.inner.list(prefix).await
+    }
+
+    async fn head(&self, name: &str) -> Result<Stored> {
+        self.inner.head(name).await
+    }
+
+    async fn delete(&self, name: &str) -> Result<()> {
+        self.inner.delete(name).await
+    }
+}
+
+/// A file of 80 MiB behind a gate, none of it in memory.
+struct Gated {
+    gate: Arc<Gate>,
+    chunks: Arc<Chunks>,
+    pieces: Vec<(u64, ChunkRef)>,
+    content: Vec<u8>,
+}
+
+impl Gated {
+    async fn new(house: &House, content: Vec<u8>) -> Gated {
+        let gate = Gate::new(house.repo.store().clone());
+        let (repo, log) = Repo::open_with_log(gate.clone(), &password()).await.unwrap();
+        let chunks = Chunks::new(&repo, &ChunksOptions { memory_bytes: 256 << 20 });
+        let browse = Browse::open(&chunks, &log, log.snapshots().last().unwrap());
+        let path = house.source().canonicalize().unwrap().join("large");
+        let found = browse.get(path.to_str().unwrap().trim_start_matches('/').as_bytes()).await.unwrap().unwrap();
+        let pieces = browse.pieces(&found.node().content, 0..content.len() as u64).await.unwrap();
+        let data = |piece: Piece| match piece.extent {
+            Extent::Data(chunk) => Some((piece.offset, chunk)),
+            Extent::Hole(_) => None,
+        };
+        Gated { gate, chunks, pieces: pieces.into_iter().filter_map(data).collect(), content }
+    }
+
+    /// Asks for what lies before an offset, without waiting for it.
+    fn fetch_ahead(&self, until: u64) {
+        let before = self.pieces.iter().filter(|(offset, _)| *offset < until);
+        self.chunks.fetch_ahead(&before.map(|(_, chunk)| *chunk).collect::<Vec<_>>());
+    }
+
+    fn chunk_at(&self, offset: u64) -> &(u64, ChunkRef) {
+        self.pieces.iter().rev().find(|(start, _)| *start <= offset).unwrap()
+    }
+
+    /// Reads the chunk at an offset now.
+    async fn read(&self, offset: u64) {
+        let (start, chunk) = self.chunk_at(offset);
+        let read = tokio::time::timeout(Duration::from_secs(60), self.chunks.data(chunk));
+        let bytes = read.await.expect("it waits for nobody").unwrap();
+        assert!(bytes == self.content[*start as usize..*start as usize + bytes.len()]);
+    }
+}
+
+fn house_with_large(content: &[u8]) -> House {
+    let house = House::new();
+    fs::write(house.source().join("large"), content).unwrap();
+    house.backup();
+    house
+}
+
+#[test]
+fn demand_is_not_queued_behind_what_nobody_waits_for() {
+    let content = noise(3, 80 << 20);
+    let house = house_with_large(&content);
+    house.runtime.block_on(async {
+        let gated = Gated::new(&house, content).await;
+        gated.gate.set(Door::Closed);
+        gated.fetch_ahead(60 << 20);
+        gated.gate.until_waiting(8).await;
+        // Nobody has asked for this; it comes while all eight wait.
+        gated.read(75 << 20).await;
+        assert_eq!(*gated.gate.waiting.borrow(), 8, "no more than eight at once");
+        // This stands in the queue; as soon as somebody waits for it, it goes.
+        let queued = gated.chunk_at(55 << 20).1;
+        let chunks = gated.chunks.clone();
+        let reader = tokio::spawn(async move { chunks.data(&queued).await });
+        gated.gate.until_waiting(9).await;
+        gated.gate.set(Door::Open);
+        reader.await.unwrap().unwrap();
+        for offset in (0..80).map(|i| i << 20) {
+            gated.read(offset).await;
+        }
+    });
+}
+
+#[test]
+fn the_failure_of_what_nobody_waited_for_is_nobodys_error() {
+    let content = noise(4, 40 << 20);
+    let house = house_with_large(&content);
+    house.runtime.block_on(async {
+        let gated = Gated::new(&house, content).await;
+        gated.gate.set(Door::Closed);
+        gated.fetch_ahead(20 << 20);
+        gated.gate.until_waiting(4).await;
+        let joined: Vec<ChunkRef> = [0, 5 << 20, 9 << 20].map(|offset| gated.chunk_at(offset).1).to_vec();
+        let readers: Vec<_> = joined
+            .into_iter()
+            .map(|chunk| {
+                let reading = gated.chunks.begin_data(&chunk);
+                tokio::spawn(reading)
+            })
+            .collect();
+        gated.gate.until_waiting(5).await;
+        gated.gate.set(Door::Dismissed);
+        for reader in readers {
+            reader.await.unwrap().unwrap();
+        }
+        for offset in (0..40).map(|i| i << 20) {
+            gated.read(offset).await;
+        }
+    });
+}
+
+#[test]
+fn many_readers_in_little_memory_fetch_little_twice() {
+    const READERS: u64 = 32;
+    const FILE_BYTES: usize = 3 << 20;
+    let house = House::new();
+    for file in 0..READERS {
+        fs::write(house.source().join(format!("{file:02}")), noise(file, FILE_BYTES)).unwrap();
+    }
+    house.backup();
+    house.runtime.block_on(async {
+        let far = open_far_within(&house, 32 << 20).await;
+        let files = far.files(ROOT).await;
+        far.content_requests();
+        for at in (0..FILE_BYTES).step_by(READ_BYTES as usize) {
+            for (file, (_, ino, _)) in files.iter().enumerate() {
+                let bytes = far.drive.read(*ino, at as u64, READ_BYTES, Caller::default()).wait().await.unwrap();
+                assert!(bytes == noise(file as u64, FILE_BYTES)[at..at + READ_BYTES as usize]);
+            }
+        }
+        let fetched: u64 = far.content_requests().iter().map(|request| request.bytes).sum();
+        let wanted = READERS * FILE_BYTES as u64;
+        assert!(fetched <= 2 * wanted, "{fetched} bytes for {wanted}");
+    });
+}
 
 struct Far {
     store: Arc<Counted>,
@@ -33,9 +250,14 @@ struct Far {
 
 /// The newest snapshot as a drive, nothing cached, on a store 20 ms away.
 async fn open_far(house: &House) -> Far {
+    open_far_within(house, 256 << 20).await
+}
+
+/// The same with so much memory.
+async fn open_far_within(house: &House, memory_bytes: usize) -> Far {
     let store = Counted::with_log(Latency::new(house.repo.store().clone(), Duration::from_millis(20)));
     let (repo, log) = Repo::open_with_log(store.clone(), &password()).await.unwrap();
-    let chunks = Chunks::new(&repo, &ChunksOptions { memory_bytes: 256 << 20 });
+    let chunks = Chunks::new(&repo, &ChunksOptions { memory_bytes });
     let browse = Browse::open(&chunks, &log, log.snapshots().last().unwrap());
     let base = house.source().canonicalize().unwrap();
     let base = base.to_str().unwrap().trim_start_matches('/');

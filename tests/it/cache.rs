@@ -16,6 +16,7 @@ use proptest::prelude::*;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,13 +68,17 @@ impl Place {
         (place, cache)
     }
 
-    /// What the folder takes on disk, found out without the cache.
     pub(crate) fn disk_bytes(&self) -> u64 {
-        let entries = fs::read_dir(&self.folder).unwrap().map(|entry| entry.unwrap().path());
-        // A log may go while we look.
-        let blocks = |path: PathBuf| fs::symlink_metadata(path).map_or(0, |metadata| metadata.blocks() * 512);
-        entries.chain([self.folder.clone()]).map(blocks).sum()
+        disk_bytes(&self.folder)
     }
+}
+
+/// What the folder of a cache takes on disk, found out without the cache.
+pub(crate) fn disk_bytes(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    // A log may go while we look.
+    let blocks = |path: PathBuf| fs::symlink_metadata(path).map_or(0, |metadata| metadata.blocks() * 512);
+    entries.chain([folder.to_owned()]).map(blocks).sum()
 }
 
 pub(crate) fn keep(cache: &Cache, number: u64, at: u64, class: Class) {

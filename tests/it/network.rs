@@ -31,14 +31,14 @@ const MIB: usize = 1 << 20;
 const SLOW_DOWN: &str = "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>";
 
 /// A server, the network before it, and a place in its bucket.
-struct Far {
+pub(crate) struct Far {
     server: Arc<Server>,
-    link: Link,
+    pub(crate) link: Link,
     place: String,
 }
 
 impl Far {
-    fn new(place: &str) -> Far {
+    pub(crate) fn new(place: &str) -> Far {
         Far::over(place, Line::default())
     }
 
@@ -71,7 +71,7 @@ impl Far {
     }
 
     /// Runs the program with a repository at the other end.
-    fn run(&self, program: &Program, arguments: &[&str]) -> Ended {
+    pub(crate) fn run(&self, program: &Program, arguments: &[&str]) -> Ended {
         let endpoint = format!("s3.endpoint={}", self.link.url());
         let mut command = program.command(&[&["-r", &self.place, "-o", &endpoint], arguments].concat());
         command.env("AWS_ACCESS_KEY_ID", "tester").env("AWS_SECRET_ACCESS_KEY", "hunter2");

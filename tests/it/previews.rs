@@ -116,6 +116,26 @@ fn cached_gives_them_what_is_there() {
 }
 
 #[test]
+fn cached_gives_them_what_the_disk_has() {
+    let photos = Photos::new();
+    let options = ["--previews=cached", "--cache-size", "64M"];
+    let drive = photos.mount(&options);
+    photos.is_whole("cat", 1);
+    drive.umount();
+    // Nothing is in memory now.
+    let drive = photos.mount(&options);
+    let before = photos.status();
+    photos.is_whole("tumblerd", 1);
+    photos.is_refused("tumblerd", 0);
+    let after = photos.status();
+    assert_eq!(number(&after, "store", "bytes"), number(&before, "store", "bytes"), "nothing was fetched for it");
+    assert_eq!((number(&after, "served", "bytes"), number(&after, "served", "refused")), (PHOTO_BYTES as u64, 1));
+    photos.is_whole("cat", 0);
+    photos.is_whole("tumblerd", 0);
+    drive.umount();
+}
+
+#[test]
 fn who_opened_a_file_may_have_it_read_by_a_maker_of_previews() {
     // As a viewer of pictures does that has a helper decode them: what people open is shown, whatever the rule.
     let photos = Photos::new();

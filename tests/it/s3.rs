@@ -40,7 +40,7 @@ use std::fs;
 use std::path::Path;
 use std::thread;
 
-fn s3(url: &str, prefix: &str, retry_secs_max: u64) -> AnyStore {
+pub(crate) fn s3(url: &str, prefix: &str, retry_secs_max: u64) -> AnyStore {
     let mut options = StoreOptions { use_environment: false, retry_secs_max, ..StoreOptions::default() };
     for setting in ["access_key_id=tester", "secret_access_key=hunter2", "region=eu-west-1"] {
         options.set(&format!("s3.{setting}")).unwrap();
