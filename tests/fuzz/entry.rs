@@ -53,10 +53,12 @@ pub(crate) fn keys() -> Keys {
     Keys::new(RepositoryId([7; 16]), MasterKey::from_bytes([1; 32]))
 }
 
+/// The sizes the corpus was made with, whatever new repositories get.
+const SIZES: Sizes = Sizes { min: 64 << 10, avg: 256 << 10, max: 1 << 20 };
 /// The config that slots of the corpus belong to.
 pub(crate) fn config() -> Config {
     let repository = RepositoryId([7; 16]);
-    Config { repository, sizes: Sizes::DEFAULT, created_secs: 1_700_000_000, create_only: true }
+    Config { repository, sizes: SIZES, created_secs: 1_700_000_000, create_only: true }
 }
 
 /// The slot id and password of the corpus.
