@@ -176,7 +176,8 @@ impl Chunks {
 
     /// Bytes that may be decoded ahead and not be read yet.
     pub fn decoded_bytes_max(&self) -> u64 {
-        self.data_bytes_max as u64 / 2
+        // Chunks reach beyond what is asked for on both sides, and the one being read is kept as well.
+        self.data_bytes_max as u64 / 4
     }
 
     /// Brings a page into memory.
