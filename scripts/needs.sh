@@ -50,7 +50,9 @@ need_test() {
     need setfattr attr
     need rsync rsync
     need strace strace
+    need openssl openssl
     python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv)
+    need make make
     need node nodejs
     need npm npm
 }

@@ -14,7 +14,7 @@
 //! | edges | [`store`] [`cache`] [`source`] [`target`] [`state`] | the only code that touches the world |
 //! | repo | [`repo`] | open, find a chunk, fill a pack, the log |
 //! | browse | [`browse`] | a snapshot as a tree |
-//! | deeds | [`backup`] [`restore`] [`drive`] | what people ask for |
+//! | deeds | [`backup`] [`restore`] [`pin`] [`drive`] | what people ask for |
 //! | faces | [`cli`] | how they ask |
 //!
 //! Deeds are functions: `backup(&repo, &options, monitor)`. The library never prints, and never reads the
@@ -35,6 +35,7 @@ pub mod id;
 pub mod meta;
 pub mod monitor;
 pub mod path;
+pub mod pin;
 pub mod repo;
 pub mod restore;
 pub mod source;

@@ -18,7 +18,6 @@ use crate::repo::FinishedPack;
 use crate::repo::PackWriter;
 use crate::repo::Repo;
 use crate::repo::index_name;
-use crate::repo::pack_name;
 use crate::tree::PageSink;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -107,7 +106,7 @@ impl<'a> Uploader<'a> {
             let sealing = tokio::task::spawn_blocking(move || pack.seal(&keys).map(|object| (pack, object)));
             let (pack, object) = sealing.await.map_err(|_| repo::Error::TaskLost)??;
             let len = object.len() as u64;
-            repo.store().put_new(&pack_name(id), Bytes::from(object)).await?;
+            repo.store_pack(id, pack.object_type, Bytes::from(object)).await?;
             drop(permit);
             Ok((pack, len))
         };

@@ -5,7 +5,7 @@
 //! order of the tree, so what comes next in the tree is fetched by few wide requests, across files, folders and packs.
 //!
 //! - Nobody pays for one read: fetching ahead begins when a second read continues the first.
-//! - A window doubles when its reader had to wait, and halves when the windows of all readers together reach the
+//! - A window grows fourfold when its reader had to wait, and halves when the windows of all readers together reach the
 //!   budget; each reader has its part of the budget for certain, and none if that is too little to be of use.
 //! - A reader that has stopped takes nothing from the others.
 //! - Only reads move a window: a reader that stops costs no more than what is on its way.
@@ -60,7 +60,7 @@ struct Reader {
     window: u64,
     /// The number of its last read.
     read: u64,
-    /// The window has doubled for waiting before this place.
+    /// The window has grown for waiting before this place.
     grown: Place,
     planning: bool,
 }
@@ -95,7 +95,7 @@ impl Reader {
             return;
         }
         if has_waited && self.at >= self.grown {
-            self.window = (self.window * 2).clamp(WINDOW_MIN, WINDOW_MAX);
+            self.window = (self.window * 4).clamp(WINDOW_MIN, WINDOW_MAX);
             self.grown = self.until;
         }
         if others.windows + self.window > budget {
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_doubles_for_who_waits_and_stays_for_who_does_not() {
+    fn a_window_grows_for_who_waits_and_stays_for_who_does_not() {
         let (mut readers, mut at) = (Readers::default(), 0);
         for _ in 0..2000 {
             read(&mut readers, 1, &mut at, true, 1 << 30);

@@ -129,7 +129,10 @@ impl From<rusqlite::Error> for Fault {
                 // A table or column that is not there.
                 | rusqlite::Error::SqlInputError { .. }
         );
+        // A file ends before a page that should be in it.
+        let is_cut = error.sqlite_error().is_some_and(|e| e.extended_code == rusqlite::ffi::SQLITE_IOERR_SHORT_READ);
         match error.sqlite_error_code() {
+            _ if is_cut => Fault::Damaged("the database ends too early"),
             _ if is_shape => Fault::Damaged("the database has another shape"),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Fault::Busy,
             Some(ErrorCode::DiskFull) => Fault::DiskShort,

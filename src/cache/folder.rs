@@ -3,7 +3,6 @@
 //! Only files with our names in a folder that is ours are ever written or removed; a folder that holds anything else
 //! without our tag is refused. Opening and emptying happen under a lock, so that no two processes do it at once.
 
-use crate::cache::budget::STRIDE;
 use crate::cache::fault::Fault;
 use crate::cache::schema;
 use crate::cache::slots::Inode;
@@ -54,6 +53,14 @@ pub(super) struct Opened {
 pub(super) struct Inodes {
     slots: Inode,
     database: Inode,
+    log: Option<Inode>,
+}
+
+impl Inodes {
+    /// Only the log is another one: what it held is lost, and the database with it.
+    pub(super) fn lost_log(&self, now: &Inodes) -> bool {
+        self.slots == now.slots && self.database == now.database && self.log != now.log
+    }
 }
 
 impl Folder {
@@ -89,7 +96,8 @@ impl Folder {
 
     /// The files that have our names now.
     pub(super) fn inodes(&self) -> io::Result<Inodes> {
-        Ok(Inodes { slots: Inode::of(&self.slots())?, database: Inode::of(&self.database())? })
+        let (slots, database) = (Inode::of(&self.slots())?, Inode::of(&self.database())?);
+        Ok(Inodes { slots, database, log: Inode::of(&self.log()).ok() })
     }
 
     /// Opens the cache, makes it if it is not there, and empties it if it is damaged.
@@ -170,14 +178,12 @@ impl Folder {
             self.remove_files()?;
         }
         let slots = Slots::open(&self.slots())?;
-        slots.probe()?;
-        let writer = schema::open(&database, &self.path)?;
-        let end: Option<i64> = writer.query_row("SELECT max(slot) + 1 FROM slot", [], |row| row.get(0))?;
-        let needed = u64::try_from(end.unwrap_or(0)).map_err(|_| Fault::Damaged("a slot lies nowhere"))?;
-        if slots.len()? < needed.saturating_mul(STRIDE) {
-            return Err(Fault::Damaged("the slots end too early"));
+        if !both {
+            // Only while nobody else can have it: others change its length.
+            slots.probe()?;
         }
-        let inodes = Inodes { slots: slots.inode()?, database: Inode::of(&database)? };
+        let writer = schema::open(&database, &self.path)?;
+        let inodes = self.inodes()?;
         Ok(Opened { slots, writer, inodes })
     }
 

@@ -68,11 +68,7 @@ impl Keeper {
         let slots = Arc::new(opened.slots);
         let reader = Reader::new(slots.clone(), self.folder.clone());
         let mut writer = Writer::new(opened.writer, slots, self.folder.clone(), self.limit);
-        match writer.trim() {
-            // Somebody else is at it.
-            Ok(()) | Err(Fault::Busy) => {}
-            Err(fault) => return Err(fault),
-        }
+        writer.trim_now()?;
         *desk = Some(Desk { writer, inodes: opened.inodes });
         *self.reader.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(reader));
         Ok(())
@@ -92,8 +88,10 @@ impl Keeper {
         if self.is_damaged.swap(false, Ordering::Relaxed) {
             self.empty(&mut desk)?;
         }
-        let is_same = |desk: &Desk| self.folder.inodes().is_ok_and(|inodes| inodes == desk.inodes);
-        if !desk.as_ref().is_some_and(is_same) {
+        let (opened, now) = (desk.as_ref().map(|desk| desk.inodes), self.folder.inodes().ok());
+        if opened.zip(now).is_some_and(|(opened, now)| opened.lost_log(&now)) {
+            self.empty(&mut desk)?;
+        } else if opened.is_none() || opened != now {
             match self.reopen(&mut desk) {
                 Err(fault) if fault.is_damage() => self.empty(&mut desk)?,
                 other => other?,

@@ -144,8 +144,17 @@ impl<'a> Ledger<'a> {
         Ok(is_pages_done && (given == 0 || given >= surplus))
     }
 
-    /// Gives some of the slots that nothing is in back to the disk; false if there is more to do.
+    /// Gives some of the slots that nothing is in back to the disk; false if there is more to do. Those at the end are
+    /// cut off, because a hole is made only after what was there has been written out.
     pub(super) fn give_back_free(&self) -> Result<bool, Fault> {
+        let at_once = i64::try_from(self.budget.batch_rows()).unwrap_or(1) * 4;
+        let statement = "DELETE FROM slot WHERE slot IN (
+             SELECT slot FROM slot
+             WHERE slot > coalesce((SELECT max(slot) FROM slot WHERE state > ?1), -1) ORDER BY slot DESC LIMIT ?2)";
+        if self.run(statement, (FREE, at_once))? > 0 {
+            self.cut_tail()?;
+            return Ok(false);
+        }
         Ok(self.give_back(i64::MAX, Ledger::free_slot)? == 0)
     }
 
@@ -173,7 +182,9 @@ impl<'a> Ledger<'a> {
         let database = database.saturating_sub(self.pinned_row_bytes(&tally)?).saturating_add(incoming);
         let taken = tally.free.saturating_add(tally.data).saturating_add(tally.metadata);
         self.spare = self.budget.slots_max(database).saturating_sub(taken);
-        self.disk_spare = self.slots.disk_spare()?;
+        // The log may grow meanwhile, and the database by a few pages.
+        let log = self.budget.log_bytes().saturating_sub(self.folder.log_bytes());
+        self.disk_spare = self.slots.disk_spare(log + incoming + (64 << 10))?;
         Ok(())
     }
 

@@ -241,6 +241,9 @@ impl Cache {
         if hits > 0 {
             self.keeper.queue.touch_runs(pack, &found.runs);
         }
+        for run in found.lost {
+            self.keeper.queue.forget(pack, run, u8::MAX);
+        }
         found.segments
     }
 

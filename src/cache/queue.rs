@@ -213,3 +213,64 @@ impl Queue {
         true
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const PACK: ObjectId = ObjectId([1; 16]);
+
+    fn named(name: &str) -> Vec<Work> {
+        vec![Work::ForgetObject(Key::object("p", name))]
+    }
+
+    fn shown(work: &[Work]) -> Vec<String> {
+        let show = |work: &Work| match work {
+            Work::Forget(_, run, segments) => format!("forget {run} {segments:04b}"),
+            Work::Touch(_, run) => format!("touch {run}"),
+            Work::TouchObject(_) => "touch object".to_owned(),
+            _ => "work".to_owned(),
+        };
+        work.iter().map(show).collect()
+    }
+
+    #[test]
+    fn work_comes_in_order_with_the_bad_first_and_each_mark_once() {
+        let queue = Queue::default();
+        queue.touch_runs(PACK, &[5, 6]);
+        assert!(queue.add(named("a"), 0, 0));
+        queue.forget(PACK, 3, 0b0001);
+        queue.touch_object(Key::object("p", "a"));
+        queue.touch_runs(PACK, &[5]);
+        queue.forget(PACK, 3, 0b0100);
+        let work = queue.take(Duration::ZERO).unwrap();
+        assert_eq!(shown(&work), ["forget 3 0101", "touch 6", "work", "touch object", "touch 5"]);
+        assert!(queue.take(Duration::ZERO).unwrap().is_empty());
+    }
+
+    #[test]
+    fn bytes_are_bounded_and_counted_off_when_taken() {
+        let queue = Queue::default();
+        assert!(queue.add(named("a"), 60, 100) && !queue.add(named("b"), 60, 100) && queue.add(named("c"), 40, 100));
+        assert_eq!(queue.take(Duration::ZERO).unwrap().len(), 2);
+        assert!(queue.add(named("b"), 60, 100));
+    }
+
+    #[test]
+    fn what_is_left_is_done_before_the_end_if_there_is_time() {
+        let queue = Queue::default();
+        assert!(queue.add(named("a"), 0, 0));
+        std::thread::scope(|scope| {
+            let stopped = scope.spawn(|| queue.stop(Duration::from_secs(60)));
+            let mut count = 0;
+            while let Some(work) = queue.take(Duration::from_secs(60)) {
+                count += work.len();
+            }
+            queue.end();
+            assert!(stopped.join().unwrap());
+            assert_eq!(count, 1);
+        });
+        assert!(!queue.add(named("b"), 0, 0) && queue.flush(Duration::ZERO));
+    }
+}

@@ -66,17 +66,19 @@ impl Reader {
 
     /// The segments that are there, in order, and the runs they stand in.
     pub(super) fn read(&self, pack: ObjectId, segments: Range<u64>) -> Result<Found, Fault> {
-        let mut found = Found { segments: vec![None; len(&segments)], runs: Vec::new() };
+        let mut found = Found { segments: vec![None; len(&segments)], runs: Vec::new(), lost: Vec::new() };
         for (run, slot, lens) in self.rows(pack, &segments)? {
             let Some((at, inside)) = overlap(run, &segments) else { continue };
             let mut parts = self.slots.read(slot, &lens, inside.clone())?;
-            let mut any = false;
+            let (mut any, is_promised) = (false, lens[inside.clone()].iter().any(|len| *len != 0));
             for (found, part) in found.segments[at..].iter_mut().zip(&mut parts[inside]) {
                 *found = part.take();
                 any |= found.is_some();
             }
             if any {
                 found.runs.push(run);
+            } else if is_promised {
+                found.lost.push(run);
             }
         }
         Ok(found)
@@ -104,6 +106,8 @@ impl Reader {
 pub(super) struct Found {
     pub(super) segments: Vec<Option<Bytes>>,
     pub(super) runs: Vec<i64>,
+    /// Runs that should be there, but the file ends before them.
+    pub(super) lost: Vec<i64>,
 }
 
 /// Where those of the segments that lie in a run begin among all, and which of the run they are.

@@ -93,15 +93,16 @@ pub(super) fn open(path: &Path, folder: &Path) -> Result<Connection, Fault> {
     db.pragma_update(None, "cell_size_check", "ON")?;
     db.pragma_update(None, "cache_size", -2048)?;
     db.pragma_update(None, "journal_size_limit", 0)?;
-    let txn = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    if number(&txn, "schema_version")? == 0 {
-        create(&txn, folder)?;
-    } else if number(&txn, "application_id")? != APPLICATION || number(&txn, "user_version")? != VERSION {
-        return Err(Fault::Damaged("the database is of another version"));
+    // Nobody is waited for if there is nothing to write.
+    if !is_known(&db)? {
+        let txn = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if number(&txn, "schema_version")? == 0 {
+            create(&txn, folder)?;
+        }
+        check_once_a_boot(&txn)?;
+        txn.commit()?;
     }
-    check_once_a_boot(&txn)?;
-    limit(&txn)?;
-    txn.commit()?;
+    limit(&db)?;
     // What one commit leaves in the log is moved to the database as soon as there is enough of it.
     db.pragma_update(None, "wal_autocheckpoint", 64)?;
     Ok(db)
@@ -145,22 +146,33 @@ pub(super) fn set_limit(db: &Connection, limit: u64) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Only a machine that went down can have lost writes: one look after each start is enough.
-fn check_once_a_boot(db: &Connection) -> Result<(), Fault> {
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+/// What tells one run of this machine from the next; empty if nothing does.
+fn boot() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default()
+}
+
+/// Whether the database is ours and was looked through since the machine started; false for an empty one.
+fn is_known(db: &Connection) -> Result<bool, Fault> {
+    if number(db, "schema_version")? == 0 {
+        return Ok(false);
+    }
+    if number(db, "application_id")? != APPLICATION || number(db, "user_version")? != VERSION {
+        return Err(Fault::Damaged("the database is of another version"));
+    }
     let seen: Option<Option<String>> =
         db.query_row("SELECT text FROM setting WHERE name = 'boot'", [], |row| row.get(0)).optional()?;
-    if !boot.is_empty() && seen.flatten().is_some_and(|seen| seen == boot) {
-        return Ok(());
-    }
+    Ok(seen.flatten().is_some_and(|seen| !seen.is_empty() && seen == boot()))
+}
+
+/// Only a machine that went down can have lost writes: one look after each start is enough.
+fn check_once_a_boot(db: &Connection) -> Result<(), Fault> {
     let bytes = i64::from(number(db, "page_count")?) * i64::from(number(db, "page_size")?);
-    if bytes > CHECK_BYTES_MAX {
-        return Ok(());
+    if bytes <= CHECK_BYTES_MAX {
+        let verdict: String = db.pragma_query_value(None, "quick_check", |row| row.get(0))?;
+        if verdict != "ok" {
+            return Err(Fault::Damaged("the database is corrupt"));
+        }
     }
-    let verdict: String = db.pragma_query_value(None, "quick_check", |row| row.get(0))?;
-    if verdict != "ok" {
-        return Err(Fault::Damaged("the database is corrupt"));
-    }
-    db.execute("INSERT OR REPLACE INTO setting (name, text) VALUES ('boot', ?1)", [boot])?;
+    db.execute("INSERT OR REPLACE INTO setting (name, text) VALUES ('boot', ?1)", [boot()])?;
     Ok(())
 }

@@ -93,12 +93,6 @@ impl Slots {
         }
     }
 
-    /// What tells this file from others.
-    pub(super) fn inode(&self) -> io::Result<Inode> {
-        let metadata = self.file.metadata()?;
-        Ok(Inode { device: metadata.dev(), number: metadata.ino() })
-    }
-
     /// Bytes from end to end.
     pub(super) fn len(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
@@ -109,11 +103,12 @@ impl Slots {
         Ok(self.file.metadata()?.blocks() * 512)
     }
 
-    /// Slots that the disk can take before less than its twentieth is free; negative if that is so already.
-    pub(super) fn disk_spare(&self) -> io::Result<i64> {
+    /// Slots that the disk can take before less than its twentieth and `reserve` bytes are free; negative if that is so
+    /// already.
+    pub(super) fn disk_spare(&self, reserve: u64) -> io::Result<i64> {
         let disk = retry_on_intr(|| rustix::fs::fstatvfs(&self.file))?;
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        let keep = disk.f_blocks.saturating_mul(disk.f_frsize) / DISK_PART_FREE;
+        let keep = disk.f_blocks.saturating_mul(disk.f_frsize) / DISK_PART_FREE + reserve;
         Ok(if free >= keep { slots(free - keep) } else { -slots(keep - free) - 1 })
     }
 
@@ -166,11 +161,14 @@ impl Slots {
             return Ok(parts);
         };
         let end = place(last) + lens[last] as usize;
-        let mut all = vec![0; end - place(first)];
-        match self.file.read_exact_at(&mut all, at(slot)? + place(first) as u64) {
-            // Somebody has cut the file just now: what it held is not here any more.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(parts),
-            other => other?,
+        let (start, len) = (at(slot)? + place(first) as u64, end - place(first));
+        let mut all = Vec::with_capacity(len);
+        while all.len() < len {
+            let from = start + all.len() as u64;
+            if retry_on_intr(|| rustix::io::pread(&self.file, rustix::buffer::spare_capacity(&mut all), from))? == 0 {
+                // Somebody has cut the file just now: what it held is not here any more.
+                return Ok(parts);
+            }
         }
         let all = Bytes::from(all);
         for segment in (first..=last).filter(is_there) {
@@ -200,4 +198,41 @@ pub(super) fn decode_lens(bytes: &[u8]) -> Result<Lens, Fault> {
         }
     }
     Ok(lens)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_round_trip_and_impossible_ones_are_damage() {
+        let lens = [65_552, 0, 1, 7];
+        assert_eq!(decode_lens(&encode_lens(&lens)).unwrap(), lens);
+        for bad in [vec![], vec![0; 15], vec![0; 17], encode_lens(&[65_553, 0, 0, 0])] {
+            assert!(decode_lens(&bad).unwrap_err().is_damage());
+        }
+    }
+
+    #[test]
+    fn reads_what_is_there_and_nothing_behind_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let slots = Slots::open(&folder.path().join("slots")).unwrap();
+        slots.probe().unwrap();
+        slots.allocate(0..3).unwrap();
+        assert!(slots.blocks().unwrap() >= 3 * STRIDE && slots.len().unwrap() == 3 * STRIDE);
+        slots.write(1, 1, b"one").unwrap();
+        slots.write(1, 3, b"three").unwrap();
+        let parts = slots.read(1, &[0, 3, 0, 5], 0..4).unwrap();
+        assert_eq!(parts, [None, Some("one".into()), None, Some("three".into())]);
+        assert_eq!(slots.read(1, &[0, 3, 0, 5], 2..3).unwrap(), Parts::default());
+        assert_eq!(slots.read(7, &[0, 3, 0, 5], 0..4).unwrap(), Parts::default());
+        for nowhere in [-1, i64::MAX] {
+            assert!(slots.read(nowhere, &[1; 4], 0..4).unwrap_err().is_damage());
+        }
+        slots.give_back(1).unwrap();
+        assert!(slots.blocks().unwrap() < 3 * STRIDE && slots.len().unwrap() == 3 * STRIDE);
+        slots.truncate(1).unwrap();
+        assert_eq!(slots.len().unwrap(), STRIDE);
+    }
 }

@@ -103,6 +103,17 @@ impl Writer {
         self.until_done(|ledger| ledger.trim(0))
     }
 
+    /// The same, unless somebody else writes just now: the next batch does it then.
+    pub(super) fn trim_now(&mut self) -> Result<(), Fault> {
+        self.db.busy_timeout(LOG_WAIT)?;
+        let trimmed = self.trim();
+        self.db.busy_timeout(WRITER_WAIT)?;
+        match trimmed {
+            Err(Fault::Busy) => Ok(()),
+            other => other,
+        }
+    }
+
     /// Does some of the work, in order, and removes it from the front.
     pub(super) fn batch(&mut self, work: &mut Vec<Work>) -> Result<(), Fault> {
         let budget = self.budget()?;

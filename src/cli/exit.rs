@@ -7,6 +7,7 @@ use crate::browse::SelectError;
 use crate::cache;
 use crate::cli::error::Fault;
 use crate::cli::out::OutError;
+use crate::pin;
 use crate::repo;
 use crate::restore;
 use crate::source;
@@ -101,6 +102,7 @@ fn of_layer(error: &(dyn Error + 'static)) -> Option<Exit> {
         .or_else(|| error.downcast_ref().and_then(of_out))
         .or_else(|| error.downcast_ref().and_then(of_backup))
         .or_else(|| error.downcast_ref().and_then(of_restore))
+        .or_else(|| error.downcast_ref().and_then(of_pin))
         .or_else(|| error.downcast_ref().and_then(of_repo))
         .or_else(|| error.downcast_ref().and_then(of_store))
         .or_else(|| error.downcast_ref().and_then(of_cache))
@@ -147,6 +149,14 @@ fn of_restore(error: &restore::Error) -> Option<Exit> {
         restore::Error::NotInSnapshot { .. } => Some(Exit::NotFound),
         restore::Error::Rule { .. } => Some(Exit::Usage),
         restore::Error::Cancelled => Some(Exit::Interrupted),
+    }
+}
+
+fn of_pin(error: &pin::Error) -> Option<Exit> {
+    match error {
+        pin::Error::Repo(error) => of_repo(error),
+        pin::Error::NotFound => Some(Exit::NotFound),
+        pin::Error::Cancelled => Some(Exit::Interrupted),
     }
 }
 

@@ -158,6 +158,9 @@ fn of_store(error: &store::Error) -> Hints {
         ErrorKind::Denied if says(&["ExpiredToken", "TokenRefreshRequired"]) => {
             &["the session token has expired: log in to the cloud again, then run the command again"]
         }
+        _ if error.is_untrusted() => &[
+            "if the server has a certificate of its own authority, name a file with that authority: -o ca_file=FILE (PEM)",
+        ],
         ErrorKind::Denied => &["check the credentials, and who may read and write there"],
         _ => return None,
     })

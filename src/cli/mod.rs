@@ -36,6 +36,7 @@ mod mount;
 mod open;
 mod out;
 mod password;
+mod pin;
 mod place;
 mod point;
 mod progress;
@@ -61,6 +62,8 @@ use crate::cli::init::InitArgs;
 use crate::cli::ls::LsArgs;
 use crate::cli::man::ManArgs;
 use crate::cli::mount::MountArgs;
+use crate::cli::pin::PinArgs;
+use crate::cli::pin::UnpinArgs;
 use crate::cli::restore::RestoreArgs;
 use crate::cli::snapshots::SnapshotsArgs;
 use crate::cli::umount::UmountArgs;
@@ -108,6 +111,8 @@ enum Command {
     Drives(DrivesArgs),
     Restore(RestoreArgs),
     Cache(CacheArgs),
+    Pin(PinArgs),
+    Unpin(UnpinArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
 }
@@ -145,6 +150,8 @@ fn run(cli: Cli) -> Result<Exit> {
         Command::Drives(args) => args.run(global),
         Command::Restore(args) => args.run(global),
         Command::Cache(args) => args.run(global),
+        Command::Pin(args) => args.run(global),
+        Command::Unpin(args) => args.run(global),
         Command::Completions(args) => args.run(),
         Command::Man(args) => args.run(),
     }

@@ -169,6 +169,12 @@ impl Chunks {
         span_of(wanted).cost_after(after.map(span_of).as_ref())
     }
 
+    /// Brings chunks or pages into the cache and keeps them there under a label, best given in the order of their
+    /// packs. Returns the bytes that were fetched.
+    pub async fn pin(&self, label: &str, now_secs: i64, kind: ChunkKind, wanted: &[ChunkRef]) -> Result<u64> {
+        self.fetch.pin(label, now_secs, wanted.iter().map(|chunk| span(kind, chunk.hint))).await
+    }
+
     /// Stored bytes that may be fetched ahead and not be read yet.
     pub fn ahead_bytes_max(&self) -> u64 {
         self.fetch.ahead_bytes_max()

@@ -15,6 +15,7 @@ use crate::repo::Error;
 use crate::repo::Repo;
 use crate::repo::Result;
 use crate::repo::lru::ByteLru;
+use crate::repo::segments::Pin;
 use crate::repo::segments::SegmentSource;
 use crate::repo::segments::Segments;
 use crate::repo::segments::damaged;
@@ -24,6 +25,8 @@ use crate::repo::span::merged;
 use crate::store::ErrorKind;
 use bytes::Bytes;
 use futures::FutureExt;
+use futures::StreamExt;
+use futures::TryStreamExt;
 use futures::future::BoxFuture;
 use futures::future::Shared;
 use std::collections::HashMap;
@@ -191,6 +194,20 @@ impl Fetch {
         for (first, whole) in merged(spans) {
             drop(self.request(&first, whole, Need::Soon));
         }
+    }
+
+    /// Brings bytes into the cache and keeps them there under a label. Returns how many were fetched.
+    pub(crate) async fn pin(&self, label: &str, now_secs: i64, spans: impl Iterator<Item = Span>) -> Result<u64> {
+        let pin = Pin { label, now_secs };
+        let pieces = merged(spans).into_iter().flat_map(|(span, range)| {
+            let starts = range.clone().step_by(REQUEST_SEGMENTS_MAX as usize);
+            starts.map(move |start| (span, start..range.end.min(start + REQUEST_SEGMENTS_MAX)))
+        });
+        let pins = pieces.map(|(span, range)| self.source.pin(pin, span.pack, span.object_type, range));
+        futures::stream::iter(pins)
+            .buffer_unordered(AHEAD_REQUESTS_MAX)
+            .try_fold(0, async |sum, more| Ok(sum + more))
+            .await
     }
 
     /// Half of the memory for segments: what was fetched ahead must not push itself out.

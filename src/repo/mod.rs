@@ -36,6 +36,7 @@ pub use remembered::Freshness;
 pub use remembered::Memory;
 
 use crate::cache::Cache;
+use crate::cache::Class;
 use crate::chunker::Chunker;
 use crate::chunker::Sizes;
 use crate::crypto::Keys;
@@ -45,6 +46,9 @@ use crate::crypto::password::Password;
 use crate::crypto::random;
 use crate::format::FormatError;
 use crate::format::config::Config;
+use crate::format::sealed::CHECKSUM_BYTES;
+use crate::format::sealed::HEADER_BYTES;
+use crate::format::sealed::ObjectType;
 use crate::format::slot;
 use crate::format::slot::Unlocked;
 use crate::id::ChunkId;
@@ -106,6 +110,12 @@ pub enum Error {
         #[source]
         source: Box<Error>,
     },
+    /// The cache failed where it is what is wanted; elsewhere the store takes its place.
+    #[error(transparent)]
+    Cache(#[from] crate::cache::Error),
+    /// There is no cache where one is needed.
+    #[error("there is no cache to keep anything in")]
+    NoCache,
     /// A chunk is nowhere to be found whole.
     #[error("chunk {id} is lost: it is neither where its page says nor where the index says")]
     ChunkLost {
@@ -263,6 +273,21 @@ impl Repo {
             .map_err(|source| Error::Object { object: slot_name(slot), source })?;
         self.store.put_new(&slot_name(slot), object.into()).await?;
         Ok(slot)
+    }
+
+    /// Stores a sealed pack. Packs of files may go to a cheaper class of storage; pages are read to show anything at all,
+    /// so they never do, and the cache keeps them: the next backup compares with them, the next drive shows them.
+    pub async fn store_pack(&self, pack: ObjectId, object_type: ObjectType, object: Bytes) -> Result<()> {
+        let name = pack_name(pack);
+        if object_type == ObjectType::DataPack {
+            return Ok(self.store.put_bulk(&name, object).await?);
+        }
+        self.store.put_new(&name, object.clone()).await?;
+        if let Some(cache) = &self.cache {
+            cache.keep_object(&self.store.location(), &name, object.slice(..HEADER_BYTES));
+            cache.keep(pack, Class::Metadata, 0, object.slice(HEADER_BYTES..object.len() - CHECKSUM_BYTES));
+        }
+        Ok(())
     }
 
     /// Where its objects are.

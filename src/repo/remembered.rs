@@ -153,6 +153,11 @@ impl Store for Remembering {
         self.inner.put_new(name, bytes).await
     }
 
+    async fn put_bulk(&self, name: &str, bytes: Bytes) -> Result<()> {
+        self.online("write", name)?;
+        self.inner.put_bulk(name, bytes).await
+    }
+
     async fn list(&self, prefix: &str) -> Result<Vec<Stored>> {
         if self.believed.contains(&prefix)
             && let Some(listing) = self.cache.listing(&self.place, prefix)

@@ -34,6 +34,13 @@ pub(super) type OpenedSegment = std::result::Result<Bytes, Arc<Error>>;
 /// Opened segments in order.
 pub(super) type Segments = Arc<Vec<OpenedSegment>>;
 
+/// What is kept for good, and since when (seconds since 1970).
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pin<'a> {
+    pub(super) label: &'a str,
+    pub(super) now_secs: i64,
+}
+
 /// Where segments come from.
 pub(super) struct SegmentSource {
     store: AnyStore,
@@ -63,14 +70,9 @@ impl SegmentSource {
     /// Segments from the cache, and what it lacks by one request. If that fails, so do those which it should have
     /// brought, and no others. Fewer than asked for if the pack is known to end before.
     pub(super) async fn get(self: &Arc<Self>, pack: ObjectId, object_type: ObjectType, range: Range<u64>) -> Segments {
-        let nothing = || vec![None; (range.end - range.start) as usize];
         let mut found = match &self.cache {
-            Some(_) => {
-                let (this, range) = (self.clone(), range.clone());
-                let look = move || this.on_disk(pack, object_type, range);
-                tokio::task::spawn_blocking(look).await.ok().flatten().unwrap_or_else(nothing)
-            }
-            None => nothing(),
+            Some(_) => self.cached(pack, object_type, range.clone()).await,
+            None => vec![None; (range.end - range.start) as usize],
         };
         let is_missing = |segment: &Option<Bytes>| segment.is_none();
         let Some(first) = found.iter().position(is_missing) else {
@@ -93,12 +95,26 @@ impl SegmentSource {
         Arc::new(kept(found).chain(between).chain(kept(after)).collect())
     }
 
+    /// What the cache has of a range; the answer is shorter if the pack is known to end before.
+    async fn cached(
+        self: &Arc<Self>,
+        pack: ObjectId,
+        object_type: ObjectType,
+        range: Range<u64>,
+    ) -> Vec<Option<Bytes>> {
+        let nothing = vec![None; (range.end - range.start) as usize];
+        let this = self.clone();
+        let look = move || this.on_disk(pack, object_type, range);
+        tokio::task::spawn_blocking(look).await.ok().flatten().unwrap_or(nothing)
+    }
+
     /// Which segments the cache holds, unopened. Blocks.
     pub(super) fn held(&self, pack: ObjectId, range: Range<u64>) -> Vec<bool> {
         self.cache.as_ref().map_or_else(Vec::new, |cache| cache.holds(pack, range))
     }
 
-    /// What the cache has of a range; the answer is shorter if the pack is known to end before. Blocks.
+    /// What the cache has of a range; shorter if the pack is known to end before, `None` if the pack is not known.
+    /// Blocks.
     pub(super) fn on_disk(
         &self,
         pack: ObjectId,
@@ -127,43 +143,73 @@ impl SegmentSource {
     }
 
     async fn fetched(&self, pack: ObjectId, object_type: ObjectType, range: Range<u64>) -> Result<Vec<OpenedSegment>> {
+        let (opener, body) = self.sealed(pack, object_type, range.clone()).await?;
+        Ok(self.open(pack, &opener, range, &body))
+    }
+
+    /// The sealed bytes of a range, asked from the store. The body may be longer (checksum).
+    async fn sealed(&self, pack: ObjectId, object_type: ObjectType, range: Range<u64>) -> Result<(Arc<Opener>, Bytes)> {
         let name = pack_name(pack);
         let place = |segment: u64| HEADER_BYTES as u64 + segment * SEALED_SEGMENT_BYTES as u64;
         let asked = place(range.start)..place(range.end);
-        let (opener, body) = match self.openers.get(&pack) {
-            Some(opener) => {
-                let header = opener.header();
-                let range = range.start.min(header.segments())..range.end.min(header.segments());
-                if range.is_empty() {
-                    return Err(damaged(pack, FormatError::Short { what: "pack" }));
-                }
-                let body = self.store.get_range(&name, header.segment_range(range)).await?;
-                (opener, body)
+        if let Some(opener) = self.openers.get(&pack) {
+            let header = opener.header();
+            let range = range.start.min(header.segments())..range.end.min(header.segments());
+            if range.is_empty() {
+                return Err(damaged(pack, FormatError::Short { what: "pack" }));
             }
-            None => {
-                let header = self.store.get_range(&name, 0..HEADER_BYTES as u64);
-                let (header, body) = futures::join!(header, self.store.get_range(&name, asked));
-                let header = header?;
-                let opener = Opener::new(&self.keys, object_type, Some(pack), &header);
-                let opener = Arc::new(opener.map_err(|source| damaged(pack, source))?);
-                self.openers.put(pack, opener.clone(), OPENER_BYTES);
-                if let Some(cache) = &self.cache {
-                    cache.keep_object(&self.place, &name, header);
-                }
-                (opener, body?)
-            }
-        };
-        Ok(self.open(pack, &opener, range, &body))
+            let body = self.store.get_range(&name, header.segment_range(range)).await?;
+            return Ok((opener, body));
+        }
+        let header = self.store.get_range(&name, 0..HEADER_BYTES as u64);
+        let (header, body) = futures::join!(header, self.store.get_range(&name, asked));
+        let header = header?;
+        let opener = Opener::new(&self.keys, object_type, Some(pack), &header);
+        let opener = Arc::new(opener.map_err(|source| damaged(pack, source))?);
+        self.openers.put(pack, opener.clone(), OPENER_BYTES);
+        if let Some(cache) = &self.cache {
+            cache.keep_object(&self.place, &name, header);
+        }
+        Ok((opener, body?))
+    }
+
+    /// Sees to it that segments are in the cache and stay there, under a label. Returns the bytes that were fetched.
+    pub(super) async fn pin(
+        self: &Arc<Self>,
+        pin: Pin<'_>,
+        pack: ObjectId,
+        object_type: ObjectType,
+        range: Range<u64>,
+    ) -> Result<u64> {
+        let cache = self.cache.clone().ok_or(Error::NoCache)?;
+        let (label, now_secs) = (pin.label.to_owned(), pin.now_secs);
+        let (at, place, ranges) = (cache.clone(), self.place.clone(), [(pack, range.clone())]);
+        blocking(move || Ok(at.pin(&label, &place, now_secs, &ranges)?)).await?;
+        let cached = self.cached(pack, object_type, range.clone()).await;
+        let mut fetched = 0;
+        let mut at = 0;
+        while let Some(first) = cached[at..].iter().position(Option::is_none).map(|gap| at + gap) {
+            at = cached[first..].iter().position(Option::is_some).map_or(cached.len(), |len| first + len);
+            let missing = range.start + first as u64..range.start + at as u64;
+            let (opener, body) = self.sealed(pack, object_type, missing.clone()).await?;
+            let opened = self.open(pack, &opener, missing.clone(), &body);
+            let count = opened.len();
+            opened.into_iter().collect::<std::result::Result<Vec<_>, _>>().map_err(Error::Shared)?;
+            let header = opener.header();
+            let len: usize = (0..count as u64).map(|i| header.segment_len(missing.start + i) + TAG_BYTES).sum();
+            let (at, label, sealed) = (cache.clone(), pin.label.to_owned(), body.slice(..len));
+            fetched += sealed.len() as u64;
+            let class = class_of(object_type);
+            blocking(move || Ok(at.write_pinned(&label, pack, class, missing.start, &sealed)?)).await?;
+        }
+        Ok(fetched)
     }
 
     /// Opens the sealed segments of a range, and gives those that are whole to the cache. The body may be longer
     /// (checksum); what it lacks is missing.
     fn open(&self, pack: ObjectId, opener: &Opener, range: Range<u64>, body: &Bytes) -> Vec<OpenedSegment> {
         let header: &Header = opener.header();
-        let class = match header.object_type {
-            ObjectType::MetaPack => Class::Metadata,
-            _ => Class::Data,
-        };
+        let class = class_of(header.object_type);
         let mut opened = Vec::new();
         for segment in range.start..range.end.min(header.segments()) {
             let start = (segment - range.start) as usize * SEALED_SEGMENT_BYTES;
@@ -179,6 +225,18 @@ impl SegmentSource {
         }
         opened
     }
+}
+
+fn class_of(object_type: ObjectType) -> Class {
+    match object_type {
+        ObjectType::MetaPack => Class::Metadata,
+        _ => Class::Data,
+    }
+}
+
+/// Work that waits for the disk, where waiting does no harm.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Error::TaskLost)?
 }
 
 fn open_segment(opener: &Opener, segment: u64, sealed: &[u8]) -> std::result::Result<Bytes, FormatError> {

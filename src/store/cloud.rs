@@ -10,22 +10,41 @@ use crate::store::Result;
 use crate::store::StoreOptions;
 use crate::store::http::Connector;
 use crate::store::options::bad_option;
+use crate::store::profile::Environment;
+use crate::store::profile::Profile;
+use crate::store::profile::ProfileError;
 use object_store::BackoffConfig;
 use object_store::ClientOptions;
 use object_store::ObjectStore;
 use object_store::RetryConfig;
+use object_store::StaticCredentialProvider;
 use object_store::aws::AmazonS3Builder;
 use object_store::aws::AmazonS3ConfigKey;
 use object_store::azure::AzureConfigKey;
 use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GcpCredential;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::gcp::GoogleConfigKey;
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// The setting that names a profile of the AWS tools.
+const PROFILE: &str = "s3.profile";
+
+/// Variables that say who we are.
+const S3_LOGINS: [&str; 8] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_TOKEN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_METADATA_ENDPOINT",
+];
 
 /// What is known about one cloud before its client is made.
 struct Given<Key> {
@@ -43,7 +62,11 @@ pub(crate) fn bucket(
 ) -> Result<Arc<dyn ObjectStore>> {
     let environment = if options.use_environment { environment() } else { Environment::new() };
     let made = match cloud {
-        Cloud::S3 => s3(bucket, location, connector, s3_given(&environment, options)?)?,
+        Cloud::S3 => {
+            let environment = s3_environment(&environment, location, options)?;
+            let connector = connector.trusting(environment.get("AWS_CA_BUNDLE").map(PathBuf::from));
+            s3(bucket, location, connector, Given::collect(&environment, "AWS_", "s3.", options)?)?
+        }
         Cloud::Gs => {
             let given = Given::collect(&environment, "GOOGLE_", "gs.", options)?;
             gs(bucket, location, options.use_environment, connector, given)?
@@ -55,30 +78,75 @@ pub(crate) fn bucket(
 
 type Made = object_store::Result<Arc<dyn ObjectStore>>;
 
-type Environment = BTreeMap<String, String>;
-
 fn environment() -> Environment {
     let readable = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
     std::env::vars_os().filter_map(readable).filter(|(_, value)| !value.is_empty()).collect()
 }
 
-/// Where the environment and the settings meet, S3 has two traps.
-fn s3_given(environment: &Environment, options: &StoreOptions) -> Result<Given<AmazonS3ConfigKey>> {
+/// What the variables say about S3, and below them a profile of the AWS tools, as far as the settings let it count.
+fn s3_environment(environment: &Environment, location: &str, options: &StoreOptions) -> Result<Environment> {
     let mut environment = environment.clone();
     let is_set = |names: &[&str]| names.iter().any(|name| options.settings.contains_key(&format!("s3.{name}")));
-    // A key from the settings must not be joined with the secret or session of another key from the environment.
-    if is_set(&["access_key_id", "aws_access_key_id"]) {
+    let has_own_key = is_set(&["access_key_id", "aws_access_key_id"]);
+    // Keys from one place must not be joined with the secret or session of another.
+    if has_own_key {
         environment
             .retain(|name, _| !matches!(name.as_str(), "AWS_SECRET_ACCESS_KEY" | "AWS_SESSION_TOKEN" | "AWS_TOKEN"));
+    }
+    let profile = options.settings.get(PROFILE).map(String::as_str);
+    if profile.is_some() {
+        environment.retain(|name, _| !S3_LOGINS.contains(&name.as_str()));
+    }
+    let has_login = has_own_key
+        || is_set(&["metadata_endpoint", "aws_metadata_endpoint"])
+        || ["s3.skip_signature", "s3.aws_skip_signature"].iter().any(|k| options.settings.get(*k).is_some_and(is_true))
+        || environment.get("AWS_SKIP_SIGNATURE").is_some_and(is_true)
+        || S3_LOGINS.iter().any(|name| environment.contains_key(*name));
+    let bad = |error: ProfileError| Error::new(ErrorKind::Denied, "open", "", location).because(error);
+    match Profile::find(&environment, profile) {
+        Ok(None) => {}
+        // Then it was wanted for its keys only.
+        Err(_) if has_login && profile.is_none() => {}
+        Err(error) => return Err(bad(error)),
+        Ok(Some(profile)) => {
+            if !has_login {
+                environment.extend(profile.keys().map_err(bad)?);
+            }
+            add_settings(&mut environment, profile.settings());
+        }
     }
     // The client prefers the more special variable, even to a setting.
     if is_set(&["endpoint", "endpoint_url", "aws_endpoint", "aws_endpoint_url"]) {
         environment.remove("AWS_ENDPOINT_URL_S3");
     }
-    Given::collect(&environment, "AWS_", "s3.", options)
+    Ok(environment)
 }
 
-fn s3(bucket: &str, location: &str, connector: Connector, given: Given<AmazonS3ConfigKey>) -> Result<Made> {
+/// Adds what a profile says, where no variable says anything else.
+fn add_settings(environment: &mut Environment, settings: Environment) {
+    const SAY_THE_SAME: [&[&str]; 2] =
+        [&["AWS_REGION", "AWS_DEFAULT_REGION"], &["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT"]];
+    let ignores_endpoint = environment.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS").is_some_and(is_true);
+    for (name, value) in settings {
+        let same = SAY_THE_SAME.iter().find(|names| names.contains(&name.as_str()));
+        let is_said = same.unwrap_or(&&[][..]).iter().any(|name| environment.contains_key(*name));
+        if !(is_said || environment.contains_key(&name) || (name == "AWS_ENDPOINT_URL" && ignores_endpoint)) {
+            environment.insert(name, value);
+        }
+    }
+}
+
+/// The address of the bucket itself, for a server that wants the bucket in the name of the host: `https://s3.example.org`
+/// is `https://bucket.s3.example.org`.
+fn address_of_bucket(endpoint: &str, bucket: &str) -> Option<String> {
+    let mut url = url::Url::parse(endpoint).ok()?;
+    let host = url.domain().filter(|host| !host.starts_with(&format!("{bucket}.")))?;
+    let host = format!("{bucket}.{host}");
+    url.set_host(Some(&host)).ok()?;
+    Some(url.as_str().trim_end_matches('/').to_owned())
+}
+
+fn s3(bucket: &str, location: &str, connector: Connector, mut given: Given<AmazonS3ConfigKey>) -> Result<Made> {
     given.require(
         location,
         &[
@@ -89,11 +157,16 @@ fn s3(bucket: &str, location: &str, connector: Connector, given: Given<AmazonS3C
             "aws_metadata_endpoint",
             "aws_skip_signature",
         ],
-        "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the settings s3.access_key_id and s3.secret_access_key; \
+        "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the settings s3.access_key_id and s3.secret_access_key, \
+         or name a profile of the AWS tools in AWS_PROFILE or s3.profile; \
          s3.skip_signature=true for a public bucket, \
          s3.metadata_endpoint=http://169.254.169.254 for the role of an EC2 machine",
     )?;
     let endpoint = given.value("aws_endpoint_url_s3").or_else(|| given.value("aws_endpoint"));
+    let is_virtual = given.value("aws_virtual_hosted_style_request").as_ref().is_some_and(is_true);
+    if let Some(address) = endpoint.as_ref().filter(|_| is_virtual).and_then(|url| address_of_bucket(url, bucket)) {
+        given.pairs.push((AmazonS3ConfigKey::S3Endpoint, address));
+    }
     let mut builder = AmazonS3Builder::new()
         .with_client_options(client_options(endpoint.as_deref()))
         .with_http_connector(connector)
@@ -132,6 +205,11 @@ fn gs(
         .with_client_options(client_options(endpoint.as_deref()))
         .with_http_connector(connector)
         .with_retry(quick_retries());
+    // Who may not sign must not ask for a token either, which the client does before it writes.
+    if given.value("google_skip_signature").is_some_and(is_true) {
+        let nobody = GcpCredential { bearer: String::new() };
+        builder = builder.with_credentials(Arc::new(StaticCredentialProvider::new(nobody)));
+    }
     for (key, value) in given.pairs {
         builder = builder.with_config(key, value);
     }
@@ -191,7 +269,7 @@ impl<Key: FromStr + AsRef<str>> Given<Key> {
             pairs.extend(name.to_ascii_lowercase().parse().ok().map(|key| (key, value.clone())));
         }
         for (name, value) in &options.settings {
-            let Some(short) = name.strip_prefix(settings) else { continue };
+            let Some(short) = name.strip_prefix(settings).filter(|_| name != PROFILE) else { continue };
             let key = short.parse().map_err(|_| bad_option(name, "this kind of storage has no such setting"))?;
             pairs.push((key, value.clone()));
         }
@@ -211,6 +289,10 @@ impl<Key: FromStr + AsRef<str>> Given<Key> {
         Err(Error::new(ErrorKind::Denied, "open", "", location)
             .because(format!("no credentials are configured: {hint}")))
     }
+}
+
+fn is_true(value: impl AsRef<str>) -> bool {
+    ["1", "true", "on", "yes", "y"].iter().any(|yes| value.as_ref().eq_ignore_ascii_case(yes))
 }
 
 /// Unencrypted HTTP only where the endpoint asks for it. How long things may take is the connector's business.
@@ -237,21 +319,32 @@ fn quick_retries() -> RetryConfig {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use crate::monitor::chain;
+    use crate::store::ErrorKind;
     use crate::store::StoreOptions;
-    use crate::store::cloud::Environment;
-    use crate::store::cloud::s3_given;
+    use crate::store::cloud::AmazonS3ConfigKey;
+    use crate::store::cloud::Given;
+    use crate::store::cloud::address_of_bucket;
+    use crate::store::cloud::s3_environment;
+    use crate::store::profile::Environment;
+    use std::fs;
 
-    fn value(environment: &[(&str, &str)], settings: &[&str], key: &str) -> Option<String> {
+    fn given(environment: &[(&str, &str)], settings: &[&str]) -> crate::store::Result<Given<AmazonS3ConfigKey>> {
         let environment: Environment = environment.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect();
         let mut options = StoreOptions::default();
         settings.iter().for_each(|text| options.set(text).unwrap());
-        s3_given(&environment, &options).unwrap().value(key)
+        let environment = s3_environment(&environment, "s3://b", &options)?;
+        Given::collect(&environment, "AWS_", "s3.", &options)
+    }
+
+    fn value(environment: &[(&str, &str)], settings: &[&str], key: &str) -> Option<String> {
+        given(environment, settings).unwrap().value(key)
     }
 
     #[test]
     fn environment_counts_and_settings_win() {
         let environment =
-            [("AWS_REGION", "env"), ("AWS_ENDPOINT_URL_S3", "http://env"), ("AWS_PROFILE", "x"), ("PATH", "/bin")];
+            [("AWS_REGION", "env"), ("AWS_ENDPOINT_URL_S3", "http://env"), ("AWS_UNHEARD", "x"), ("PATH", "/bin")];
         assert_eq!(value(&environment, &[], "aws_region").unwrap(), "env");
         assert_eq!(value(&environment, &["s3.region=set"], "aws_region").unwrap(), "set");
         assert_eq!(value(&environment, &["gs.bucket=other"], "aws_bucket"), None);
@@ -267,5 +360,57 @@ mod tests {
         let settings = ["s3.access_key_id=set", "s3.secret_access_key=set"];
         assert_eq!(value(&environment, &settings, "aws_session_token"), None);
         assert_eq!(value(&environment, &settings, "aws_secret_access_key").unwrap(), "set");
+    }
+
+    #[test]
+    fn a_profile_says_what_nobody_else_says() {
+        let home = tempfile::tempdir().unwrap();
+        fs::create_dir(home.path().join(".aws")).unwrap();
+        let profiles = "[default]\naws_access_key_id=home\naws_secret_access_key=s1\nregion=r1\n\
+            [work]\naws_access_key_id=office\naws_secret_access_key=s2\naws_session_token=t2\nendpoint_url=http://p\n";
+        fs::write(home.path().join(".aws/credentials"), profiles).unwrap();
+        let home = ("HOME", home.path().to_str().unwrap());
+        let work = ("AWS_PROFILE", "work");
+        let env_key = [("AWS_ACCESS_KEY_ID", "env"), ("AWS_SECRET_ACCESS_KEY", "env")];
+        let keys = |environment: &[(&str, &str)], settings: &[&str]| {
+            let given = given(environment, settings).unwrap();
+            ["aws_access_key_id", "aws_session_token", "aws_region", "aws_endpoint"]
+                .map(|key| given.value(key).unwrap_or_default())
+        };
+        assert_eq!(keys(&[home], &[]), ["home", "", "r1", ""]);
+        assert_eq!(keys(&[home, work], &[]), ["office", "t2", "", "http://p"]);
+        // Variables win over a profile that a variable names, but not over one that a setting names.
+        assert_eq!(keys(&[home, work, env_key[0], env_key[1]], &[]), ["env", "", "", "http://p"]);
+        assert_eq!(keys(&[home, env_key[0], env_key[1]], &["s3.profile=work"]), ["office", "t2", "", "http://p"]);
+        assert_eq!(keys(&[home, ("AWS_DEFAULT_REGION", "env")], &[]), ["home", "", "", ""]);
+        assert_eq!(keys(&[home], &["s3.region=set"]), ["home", "", "set", ""]);
+        assert_eq!(keys(&[home, work, ("AWS_ENDPOINT_URL_S3", "http://env")], &[])[3], "");
+        assert_eq!(keys(&[home, work, ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")], &[])[3], "");
+        // Keys of the settings are not joined with the session of a profile.
+        let own = ["s3.access_key_id=set", "s3.secret_access_key=set", "s3.endpoint=http://set"];
+        assert_eq!(keys(&[home, work], &own), ["set", "", "", "http://set"]);
+        assert_eq!(keys(&[home], &["s3.skip_signature=true"])[0], "");
+        // A profile that is not there matters only to those who need it.
+        let nobody = ("AWS_PROFILE", "nobody");
+        assert_eq!(keys(&[home, nobody, env_key[0], env_key[1]], &[])[0], "env");
+        for (environment, settings) in [(&[home, nobody][..], &[][..]), (&[home, env_key[0]], &["s3.profile=nobody"])] {
+            let error = given(environment, settings).err().unwrap();
+            assert_eq!(error.kind, ErrorKind::Denied);
+            assert!(chain(&error).contains("no profile 'nobody'"), "{}", chain(&error));
+        }
+    }
+
+    #[test]
+    fn buckets_have_addresses_of_their_own() {
+        let cases = [
+            ("https://s3.example.org", Some("https://b.s3.example.org")),
+            ("http://s3.example.org:9000/", Some("http://b.s3.example.org:9000")),
+            ("https://b.s3.example.org", None),
+            ("http://127.0.0.1:9000", None),
+            ("nonsense", None),
+        ];
+        for (endpoint, expected) in cases {
+            assert_eq!(address_of_bucket(endpoint, "b").as_deref(), expected, "{endpoint}");
+        }
     }
 }

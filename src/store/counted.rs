@@ -275,6 +275,11 @@ impl Store for Counted {
         self.count((Verb::Put, name, None), |()| len, self.inner.put_new(name, bytes)).await
     }
 
+    async fn put_bulk(&self, name: &str, bytes: Bytes) -> Result<()> {
+        let len = bytes.len() as u64;
+        self.count((Verb::Put, name, None), |()| len, self.inner.put_bulk(name, bytes)).await
+    }
+
     async fn list(&self, prefix: &str) -> Result<Vec<Stored>> {
         self.count((Verb::List, prefix, None), |_| 0, self.inner.list(prefix)).await
     }

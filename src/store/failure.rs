@@ -6,6 +6,7 @@
 use crate::store::Error;
 use crate::store::ErrorKind;
 use crate::store::UnknownHost;
+use crate::store::Untrusted;
 use object_store::client::HttpError;
 use object_store::client::HttpErrorKind;
 use rustix::io::Errno;
@@ -65,6 +66,9 @@ impl From<object_store::Error> for Failure {
     fn from(error: object_store::Error) -> Failure {
         if let Some(unknown) = layers(&error).find_map(|layer| layer.downcast_ref::<UnknownHost>()) {
             return Failure::new(ErrorKind::Unreachable, unknown.clone());
+        }
+        if let Some(untrusted) = layers(&error).find_map(|layer| layer.downcast_ref::<Untrusted>()) {
+            return Failure::new(ErrorKind::Other, untrusted.clone());
         }
         let text = text_of(&error);
         let kind = match status_in(&text) {

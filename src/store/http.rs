@@ -5,6 +5,7 @@
 
 use crate::store::StoreOptions;
 use crate::store::UnknownHost;
+use crate::store::Untrusted;
 use crate::store::body::Progress;
 use crate::store::body::Received;
 use crate::store::body::Sent;
@@ -60,6 +61,8 @@ pub(crate) struct Connector {
     connect: Duration,
     patience: Duration,
     ca_file: Option<PathBuf>,
+    /// Whether `HTTPS_PROXY` and its like count.
+    uses_environment: bool,
 }
 
 impl Connector {
@@ -71,7 +74,14 @@ impl Connector {
             connect: Duration::from_secs(options.connect_secs_max),
             patience: Duration::from_secs(options.retry_secs_max),
             ca_file: options.ca_file.clone(),
+            uses_environment: options.use_environment,
         }
+    }
+
+    /// Trusts the certificates in this file too, unless another file was named.
+    pub(crate) fn trusting(mut self, ca_file: Option<PathBuf>) -> Connector {
+        self.ca_file = self.ca_file.or(ca_file);
+        self
     }
 
     /// What `object_store` would make of its options, as far as they make sense here.
@@ -91,6 +101,9 @@ impl Connector {
         #[cfg(target_os = "linux")]
         {
             builder = builder.tcp_user_timeout(self.stall);
+        }
+        if !self.uses_environment {
+            builder = builder.no_proxy();
         }
         if let Some(url) = value(ClientConfigKey::ProxyUrl) {
             let excluded = value(ClientConfigKey::ProxyExcludes).unwrap_or_default();
@@ -210,6 +223,9 @@ fn failed(error: reqwest::Error, host: String) -> HttpError {
         let said = layers.last().map_or_else(|| error.to_string(), ToString::to_string);
         return HttpError::new(HttpErrorKind::Unknown, UnknownHost { host, said });
     }
+    if let Some(said) = distrust(&error) {
+        return HttpError::new(HttpErrorKind::Unknown, Untrusted { host, said });
+    }
     let kind = match () {
         () if error.is_builder() => HttpErrorKind::Unknown,
         () if error.is_connect() => HttpErrorKind::Connect,
@@ -217,6 +233,18 @@ fn failed(error: reqwest::Error, host: String) -> HttpError {
         () => HttpErrorKind::Request,
     };
     HttpError::new(kind, error)
+}
+
+/// What is wrong with the certificate, if that is what it was. The verifier speaks only in words.
+fn distrust(error: &reqwest::Error) -> Option<String> {
+    let layers = std::iter::successors(error.source(), |&layer| layer.source());
+    let said =
+        layers.filter_map(|layer| Some(layer.to_string().split_once("invalid peer certificate: ")?.1.to_owned()));
+    said.last().map(|said| match said.as_str() {
+        "UnknownIssuer" => "who issued it is not known here".to_owned(),
+        "BadSignature" => "its signature is not that of the issuer known here".to_owned(),
+        _ => said,
+    })
 }
 
 /// Begins with any of a server's addresses, so that many connections are spread over them.

@@ -58,6 +58,11 @@ impl Store for Latency {
         self.inner.put_new(name, bytes).await
     }
 
+    async fn put_bulk(&self, name: &str, bytes: Bytes) -> Result<()> {
+        self.travel().await;
+        self.inner.put_bulk(name, bytes).await
+    }
+
     async fn list(&self, prefix: &str) -> Result<Vec<Stored>> {
         self.travel().await;
         self.inner.list(prefix).await

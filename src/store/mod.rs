@@ -16,6 +16,7 @@
 //! | `Folder` | a local or network folder: durable writes, notices a disk that went away |
 //! | `Remote` | clouds and memory through `object_store`: time-outs, errors sorted into [`ErrorKind`] |
 //! | `http`, `body` | the HTTP client below: paces, counts, notices silence and the wish of a server to be left alone |
+//! | `cloud`, `profile`, `class` | clients for the clouds from variables, settings and the profiles of the AWS tools |
 //! | [`Traffic`] | what moved, and how fast it may: one for all stores of a process |
 //! | [`Limited`], [`Retrying`] | bounds requests under way; tries again what may pass |
 //! | [`Counted`] | counts requests, for tests remembers them: the measure of every promise about round trips |
@@ -24,6 +25,7 @@
 //! All of them pass the same contract test (`tests/it/contract.rs`).
 
 mod body;
+mod class;
 mod cloud;
 mod counted;
 mod failure;
@@ -37,6 +39,7 @@ mod open;
 mod options;
 mod pace;
 mod probe;
+mod profile;
 mod remote;
 mod retrying;
 mod throttle;
@@ -142,6 +145,11 @@ impl Error {
         self.source.as_ref().is_some_and(|source| source.is::<UnknownHost>())
     }
 
+    /// True if the server shows a certificate that is not trusted here.
+    pub fn is_untrusted(&self) -> bool {
+        self.source.as_ref().is_some_and(|source| source.is::<Untrusted>())
+    }
+
     /// True if the same request may succeed later with nobody doing anything about it.
     pub fn is_transient(&self) -> bool {
         self.kind == ErrorKind::Unreachable
@@ -154,6 +162,15 @@ impl Error {
 pub(crate) struct UnknownHost {
     pub(crate) host: String,
     /// The system's explanation.
+    pub(crate) said: String,
+}
+
+/// The cause of an error whose server shows a certificate that nobody here vouches for.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the certificate of '{host}' is not trusted: {said}")]
+pub(crate) struct Untrusted {
+    pub(crate) host: String,
+    /// The verifier's explanation.
     pub(crate) said: String,
 }
 
@@ -199,6 +216,13 @@ pub trait Store: Debug + Send + Sync {
     /// [`ErrorKind::AlreadyExists`] where the store can tell; other stores overwrite.
     /// Finding the very same bytes there is success: an earlier attempt may have arrived without our hearing of it.
     async fn put_new(&self, name: &str, bytes: Bytes) -> Result<()>;
+
+    /// The same for bulk data, which is many bytes and read seldom: a cloud may keep it in the cheaper class of
+    /// `StoreOptions::storage_class`. Who does not know the difference stores it like any other object; who passes
+    /// requests on passes this one on as it is.
+    async fn put_bulk(&self, name: &str, bytes: Bytes) -> Result<()> {
+        self.put_new(name, bytes).await
+    }
 
     /// Every object below `prefix` (whole components: `log` is not `logs/1`; empty = all), sorted by name.
     async fn list(&self, prefix: &str) -> Result<Vec<Stored>>;

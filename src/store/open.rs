@@ -6,9 +6,11 @@ use crate::store::Location;
 use crate::store::Result;
 use crate::store::Retrying;
 use crate::store::StoreOptions;
+use crate::store::class::storage_class;
 use crate::store::cloud;
 use crate::store::folder::Folder;
 use crate::store::http::Connector;
+use crate::store::options::bad_option;
 use crate::store::remote::Remote;
 use crate::store::throttle::Throttle;
 use object_store::ObjectStore;
@@ -27,28 +29,32 @@ static MEMORIES: LazyLock<Mutex<HashMap<String, Arc<InMemory>>>> = LazyLock::new
 /// missing altogether are [`Denied`] at once.
 ///
 /// Clouds take endpoint and credentials from the standard variables of their environment (`AWS_*`, `GOOGLE_*`,
-/// `AZURE_*`) and from the settings of `options`, which win.
+/// `AZURE_*`) and from the settings of `options`, which win; S3 also from a profile of the AWS tools, which comes last.
 ///
 /// [`NotFound`]: crate::store::ErrorKind::NotFound
 /// [`Denied`]: crate::store::ErrorKind::Denied
 pub fn open(location: &Location, options: &StoreOptions) -> Result<AnyStore> {
     options.traffic.limit(options.limit_upload, options.limit_download);
     let throttle = Arc::<Throttle>::default();
+    if options.storage_class.is_some() && !matches!(location, Location::Bucket { .. }) {
+        return Err(bad_option("storage_class", "only clouds have classes of storage"));
+    }
     let store: AnyStore = match location {
         Location::Folder(path) => Arc::new(Folder::open(path, options.create, &options.traffic)?),
         Location::Memory(name) => {
             let mut memories = MEMORIES.lock().expect("no panic while holding the lock");
             let memory = memories.entry(name.clone()).or_default().clone();
-            Arc::new(Remote::new(location.to_string(), memory))
+            Arc::new(Remote::new(location.to_string(), memory, None))
         }
         Location::Bucket { cloud, bucket, prefix } => {
+            let class = options.storage_class.as_deref().map(|class| storage_class(*cloud, class)).transpose()?;
             let connector = Connector::new(options, throttle.clone());
             let mut bucket = cloud::bucket(*cloud, bucket, &location.to_string(), options, connector)?;
             if !prefix.is_empty() {
                 let prefix = Path::parse(prefix).expect("a location holds only prefixes that are paths");
                 bucket = Arc::new(PrefixStore::new(bucket, prefix)) as Arc<dyn ObjectStore>;
             }
-            let remote = Arc::new(Remote::new(location.to_string(), bucket));
+            let remote = Arc::new(Remote::new(location.to_string(), bucket, class));
             Retrying::new(remote, options.retry_secs_max)
         }
     };

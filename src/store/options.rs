@@ -29,7 +29,10 @@ pub struct StoreOptions {
     pub traffic: Arc<Traffic>,
     /// A file with further certificates to trust (PEM), besides those of the system.
     pub ca_file: Option<PathBuf>,
-    /// Whether `AWS_*`, `GOOGLE_*` and `AZURE_*` variables count. Tests say no.
+    /// The class of storage for the contents of files, as the cloud calls it (`STANDARD_IA`, `NEARLINE`, `Cool`). All that
+    /// is needed to open a drive and look around stays in the class of the bucket.
+    pub storage_class: Option<String>,
+    /// Whether `AWS_*`, `GOOGLE_*`, `AZURE_*` and `*_PROXY` variables and the profiles of the AWS tools count. Tests say no.
     pub use_environment: bool,
     /// Settings of the kinds of storage, `s3.region` = `eu-west-1`; they win over the environment.
     pub settings: BTreeMap<String, String>,
@@ -47,6 +50,7 @@ impl Default for StoreOptions {
             limit_download: 0,
             traffic: Traffic::new(),
             ca_file: None,
+            storage_class: None,
             use_environment: true,
             settings: BTreeMap::new(),
         }
@@ -66,13 +70,14 @@ impl StoreOptions {
             "limit_upload" => self.limit_upload = rate(key, value)?,
             "limit_download" => self.limit_download = rate(key, value)?,
             "ca_file" if !value.is_empty() => self.ca_file = Some(value.into()),
+            "storage_class" if !value.is_empty() => self.storage_class = Some(value.to_owned()),
             "requests_max" => self.requests_max = usize::try_from(number(key, value, 1)?).unwrap_or(usize::MAX),
             _ if ["s3.", "gs.", "az."].iter().any(|kind| key.starts_with(kind)) && !value.is_empty() => {
                 self.settings.insert(key.to_ascii_lowercase(), value.to_owned());
             }
             _ => {
                 let hint = "write a limit (retry_secs_max, requests_max, stall_secs_max, connect_secs_max, \
-                            limit_upload, limit_download), ca_file, or a setting like s3.region, then = and its value";
+                            limit_upload, limit_download), ca_file, storage_class, or a setting like s3.region, then = and its value";
                 return Err(bad_option(key, hint));
             }
         }
@@ -128,6 +133,7 @@ impl fmt::Debug for StoreOptions {
             .field("limit_upload", &self.limit_upload)
             .field("limit_download", &self.limit_download)
             .field("ca_file", &self.ca_file)
+            .field("storage_class", &self.storage_class)
             .field("use_environment", &self.use_environment)
             .field("settings", &self.settings.keys())
             .finish()
@@ -162,6 +168,7 @@ mod tests {
             "limit_upload=fast",
             "limit_download=-1",
             "ca_file=",
+            "storage_class=",
             "s3.region",
             "s4.key=hunter2",
         ] {

@@ -20,6 +20,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use bytes::BytesMut;
 use futures::StreamExt;
+use object_store::Attribute;
+use object_store::Attributes;
 use object_store::GetOptions;
 use object_store::GetRange;
 use object_store::GetResult;
@@ -40,13 +42,15 @@ use std::sync::atomic::Ordering;
 pub(crate) struct Remote {
     location: String,
     inner: Arc<dyn ObjectStore>,
+    /// The class of bulk data; none = the one of the bucket.
+    class: Option<String>,
     /// Set once the server has said that it does not know conditional puts.
     is_unconditional: AtomicBool,
 }
 
 impl Remote {
-    pub(crate) fn new(location: String, inner: Arc<dyn ObjectStore>) -> Remote {
-        Remote { location, inner, is_unconditional: AtomicBool::new(false) }
+    pub(crate) fn new(location: String, inner: Arc<dyn ObjectStore>, class: Option<String>) -> Remote {
+        Remote { location, inner, class, is_unconditional: AtomicBool::new(false) }
     }
 
     fn path(&self, name: &str, verb: &'static str) -> Result<Path> {
@@ -105,8 +109,13 @@ impl Remote {
         }
     }
 
-    async fn put(&self, path: &Path, bytes: &Bytes) -> std::result::Result<(), Failure> {
-        let put = |mode: PutMode| self.inner.put_opts(path, PutPayload::from(bytes.clone()), PutOptions::from(mode));
+    async fn put(&self, path: &Path, bytes: &Bytes, class: Option<&str>) -> std::result::Result<(), Failure> {
+        let attributes: Attributes =
+            class.iter().map(|class| (Attribute::StorageClass, String::from(*class))).collect();
+        let put = |mode: PutMode| {
+            let options = PutOptions { mode, attributes: attributes.clone(), ..PutOptions::default() };
+            self.inner.put_opts(path, PutPayload::from(bytes.clone()), options)
+        };
         if !self.is_unconditional.load(Ordering::Relaxed) {
             match put(PutMode::Create).await.map_err(Failure::from) {
                 Ok(_) => return Ok(()),
@@ -116,6 +125,20 @@ impl Remote {
         }
         put(PutMode::Overwrite).await?;
         Ok(())
+    }
+
+    async fn put_as(&self, name: &str, bytes: Bytes, class: Option<&str>) -> Result<()> {
+        let path = self.path(name, "write")?;
+        let Err(failure) = self.put(&path, &bytes, class).await else { return Ok(()) };
+        if failure.kind != ErrorKind::AlreadyExists {
+            return Err(failure.at("write", name, &self.location));
+        }
+        match self.is_ours(name, &bytes).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(failure.at("write", name, &self.location)),
+            // Two puts met, and the other one is not there yet or will not be: ask again later.
+            Err(_) => Err(Error { kind: ErrorKind::Unreachable, ..failure.at("write", name, &self.location) }),
+        }
     }
 
     /// Whether the object that was in the way of our put holds what we wanted to put.
@@ -159,17 +182,11 @@ impl Store for Remote {
     }
 
     async fn put_new(&self, name: &str, bytes: Bytes) -> Result<()> {
-        let path = self.path(name, "write")?;
-        let Err(failure) = self.put(&path, &bytes).await else { return Ok(()) };
-        if failure.kind != ErrorKind::AlreadyExists {
-            return Err(failure.at("write", name, &self.location));
-        }
-        match self.is_ours(name, &bytes).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(failure.at("write", name, &self.location)),
-            // Two puts met, and the other one is not there yet or will not be: ask again later.
-            Err(_) => Err(Error { kind: ErrorKind::Unreachable, ..failure.at("write", name, &self.location) }),
-        }
+        self.put_as(name, bytes, None).await
+    }
+
+    async fn put_bulk(&self, name: &str, bytes: Bytes) -> Result<()> {
+        self.put_as(name, bytes, self.class.as_deref()).await
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Stored>> {

@@ -102,6 +102,10 @@ impl Store for Retrying {
         self.patiently(|| self.inner.put_new(name, bytes.clone())).await
     }
 
+    async fn put_bulk(&self, name: &str, bytes: Bytes) -> Result<()> {
+        self.patiently(|| self.inner.put_bulk(name, bytes.clone())).await
+    }
+
     async fn list(&self, prefix: &str) -> Result<Vec<Stored>> {
         self.patiently(|| self.inner.list(prefix)).await
     }

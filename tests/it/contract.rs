@@ -38,6 +38,30 @@ pub(crate) async fn contract(store: AnyStore) {
     assert_eq!(names(&store, "").await, [""; 0]);
 }
 
+/// The contract of a store that takes the condition of a put and ignores it. Wants an empty store.
+pub(crate) async fn contract_without_conditions(store: AnyStore) {
+    what_is_missing(&store).await;
+    what_was_written_comes_back(&store).await;
+    ranges_end_with_the_object(&store).await;
+    the_last_one_stays(&store).await;
+    listings_are_whole(&store).await;
+    names_are_checked(&store).await;
+    for name in names(&store, "").await {
+        store.delete(&name).await.unwrap();
+    }
+    assert_eq!(names(&store, "").await, [""; 0]);
+}
+
+async fn the_last_one_stays(store: &AnyStore) {
+    store.put_new("log/w/1", content(49, 4)).await.unwrap();
+    store.put_new("log/w/1", content(50, 5)).await.unwrap();
+    assert_eq!(store.get("log/w/1").await.unwrap(), content(50, 5));
+    let puts = (0..8).map(|seed| store.put_new("log/w/2", content(70_000, seed)));
+    join_all(puts).await.into_iter().for_each(|put| put.unwrap());
+    let there = store.get("log/w/2").await.unwrap();
+    assert!((0..8).any(|seed| there == content(70_000, seed)), "one of them, whole");
+}
+
 async fn what_is_missing(store: &AnyStore) {
     assert_eq!(names(store, "").await, [""; 0]);
     assert_eq!(names(store, "packs/00").await, [""; 0]);

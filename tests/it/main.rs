@@ -3,8 +3,11 @@
 
 mod ahead;
 mod backup;
+mod bucket;
 mod cache;
+mod cache_trouble;
 mod cli;
+mod clouds;
 mod cold;
 mod contract;
 mod damage;

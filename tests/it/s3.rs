@@ -1,4 +1,5 @@
-//! Backups and drives on object servers: S3 (moto) with a network that breaks, Azure (Azurite).
+//! Backups and drives on object servers: S3 (moto) with a network that breaks, S3 without conditions (Garage), Azure
+//! (Azurite).
 
 use crate::drive::Mounted;
 use crate::drive::attach;
@@ -11,15 +12,27 @@ use crate::link::Link;
 use crate::program::Program;
 use crate::servers::AZURITE_ACCOUNT;
 use crate::servers::AZURITE_KEY;
+use crate::servers::Garage;
 use crate::servers::azurite;
+use crate::servers::garage;
 use crate::servers::moto;
 use crate::truth::listen;
+use bygone::backup;
+use bygone::backup::Options;
 use bygone::browse::Browse;
+use bygone::chunker::Sizes;
+use bygone::crypto::password::Cost;
 use bygone::drive::DriveOptions;
 use bygone::drive::snapshot_drive;
+use bygone::id::WriterId;
+use bygone::monitor::Collect;
+use bygone::repo;
+use bygone::repo::Author;
 use bygone::repo::Chunks;
 use bygone::repo::ChunksOptions;
+use bygone::repo::InitOptions;
 use bygone::repo::Repo;
+use bygone::state::State;
 use bygone::store;
 use bygone::store::AnyStore;
 use bygone::store::StoreOptions;
@@ -150,6 +163,82 @@ fn azure_backup_and_back() {
     house.backup();
     let said = house.runtime.block_on(listen(store.clone())).unwrap();
     assert_eq!((said.snapshots.len(), said.complaints().len()), (2, 0));
+    let mounted = mount(&house, store);
+    expect_equal(&house.source(), &mounted.at);
+}
+
+/// A place at Garage, which replaces whatever is there.
+fn on_garage(server: &Garage, prefix: &str) -> AnyStore {
+    let mut options = StoreOptions { use_environment: false, retry_secs_max: 0, ..StoreOptions::default() };
+    server.settings().iter().for_each(|text| options.set(text).unwrap());
+    store::open(&format!("s3://tests/{prefix}").parse().unwrap(), &options).unwrap()
+}
+
+/// A house whose repository knows that its store enforces no conditions.
+fn house_on_garage(store: &AnyStore) -> House {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let create_only = runtime.block_on(store::probe(&**store)).unwrap().create_only;
+    assert!(!create_only);
+    let options = InitOptions { sizes: Sizes::DEFAULT, cost: Cost::CHEAP, create_only, now_secs: 1 };
+    House::with_options(tempfile::tempdir().unwrap(), store.clone(), &password(), &options)
+}
+
+#[test]
+fn garage_backup_and_back() {
+    let server = garage();
+    let store = on_garage(&server, "deeds");
+    let house = house_on_garage(&store);
+    fill(&house.source());
+    house.backup();
+    fs::write(house.source().join("folder 3/7"), "changed").unwrap();
+    let second = house.backup();
+    assert!(second.figures.bytes_stored < 100_000, "{:?}", second.figures);
+    let said = house.runtime.block_on(listen(store.clone())).unwrap();
+    assert_eq!((said.snapshots.len(), said.complaints().len()), (2, 0));
+    let mounted = mount(&house, store.clone());
+    expect_equal(&house.source(), &mounted.at);
+    // A second repository is not made over the first one, though the server would let us.
+    let options = InitOptions { sizes: Sizes::DEFAULT, cost: Cost::CHEAP, create_only: false, now_secs: 1 };
+    let again = house.runtime.block_on(Repo::init(store, &password(), &options));
+    assert!(matches!(again, Err(repo::Error::Exists { .. })));
+}
+
+#[test]
+fn garage_two_writers_at_once() {
+    const ROUNDS: usize = 4;
+    let server = garage();
+    let store = on_garage(&server, "writers");
+    let house = house_on_garage(&store);
+    fill(&house.source());
+    let states = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    // Two machines, and on the second one two processes.
+    let writers = [&states[0], &states[1], &states[1]];
+    let options: Vec<Vec<_>> =
+        writers.iter().map(|_| (0..ROUNDS).map(|_| Options { threads: 1, ..house.options() }).collect()).collect();
+    let written: Vec<WriterId> = thread::scope(|scope| {
+        let start = |(state, options): (&tempfile::TempDir, Vec<Options>)| {
+            let (state, store) = (state.path().to_owned(), on_garage(&server, "writers"));
+            scope.spawn(move || {
+                let runtime =
+                    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+                let repo = runtime.block_on(Repo::open(store, &password())).unwrap();
+                let state = State::open(&state, repo.config().repository).unwrap();
+                let author = Author { state: &state, machine: b"test" };
+                for options in options {
+                    backup::backup(&repo, author, runtime.handle(), options, &Collect::default()).unwrap();
+                }
+                state.writer(b"test").unwrap().unwrap()
+            })
+        };
+        let running: Vec<_> = writers.into_iter().zip(options).map(start).collect();
+        running.into_iter().map(|writer| writer.join().unwrap()).collect()
+    });
+    let said = house.runtime.block_on(listen(store.clone())).unwrap();
+    assert_eq!((said.snapshots.len(), said.complaints().len()), (3 * ROUNDS, 0), "{:?}", said.complaints());
+    // Who shares no state shares no chain, so there is nothing that conditions would have to keep apart.
+    assert!(written[0] != written[1] && written[1] == written[2], "{written:?}");
+    let listed = house.runtime.block_on(store.list("log")).unwrap();
+    assert_eq!(listed.len(), 3 * ROUNDS, "every record has a number of its own: {listed:#?}");
     let mounted = mount(&house, store);
     expect_equal(&house.source(), &mounted.at);
 }

@@ -1,7 +1,11 @@
 //! Object servers on loopback, as child processes: started once for all tests that run at the same time, ended with
 //! the last of them. `scripts/servers.sh` installs them.
 
+use rustls::ServerConfig;
+use rustls::ServerConnection;
+use rustls::StreamOwned;
 use std::fmt::Write as _;
+use std::fs;
 use std::io::ErrorKind;
 use std::io::Read;
 use std::io::Write;
@@ -9,6 +13,7 @@ use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::net::TcpListener;
 use std::net::TcpStream;
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
@@ -33,7 +38,7 @@ pub(crate) const AZURITE_SAS: &str = "sp=rwdlac&ss=b&srt=sco&se=2099-01-01T00%3A
 pub(crate) struct Server {
     child: Child,
     address: SocketAddr,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Drop for Server {
@@ -54,7 +59,8 @@ impl Server {
         self.address
     }
 
-    fn start(tool: &str, program: &str, arguments: impl Fn(u16) -> Vec<String>) -> Server {
+    /// Starts a program of that tool. `arguments` gets its port and a folder of its own, where it is started.
+    fn start(tool: &str, program: &str, arguments: impl Fn(u16, &Path) -> Vec<String>) -> Server {
         let program = tools().join(program);
         assert!(program.exists(), "{tool} is not installed in {}: run scripts/servers.sh {tool}", program.display());
         // Another process may take the port between our asking for it and the server's.
@@ -62,7 +68,7 @@ impl Server {
             let port = free_port();
             let folder = tempfile::tempdir().unwrap();
             let mut child = Command::new(&program)
-                .args(arguments(port))
+                .args(arguments(port, folder.path()))
                 .current_dir(&folder)
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
@@ -71,7 +77,7 @@ impl Server {
                 .unwrap();
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
             if answers(address, &mut child) {
-                return Server { child, address, _folder: folder };
+                return Server { child, address, folder };
             }
             let _ = child.kill();
             let _ = child.wait();
@@ -84,7 +90,7 @@ impl Server {
 pub(crate) fn moto() -> Arc<Server> {
     static RUNNING: Mutex<Weak<Server>> = Mutex::new(Weak::new());
     shared(&RUNNING, || {
-        let server = Server::start("moto", "moto/bin/moto_server", |port| {
+        let server = Server::start("moto", "moto/bin/moto_server", |port, _| {
             ["-H", "127.0.0.1", "-p", &port.to_string()].map(String::from).to_vec()
         });
         assert_eq!(request(server.address, "PUT", "/tests"), 200);
@@ -96,7 +102,7 @@ pub(crate) fn moto() -> Arc<Server> {
 pub(crate) fn azurite() -> Arc<Server> {
     static RUNNING: Mutex<Weak<Server>> = Mutex::new(Weak::new());
     shared(&RUNNING, || {
-        let server = Server::start("azurite", "azurite/node_modules/.bin/azurite-blob", |port| {
+        let server = Server::start("azurite", "azurite/node_modules/.bin/azurite-blob", |port, _| {
             let options = ["--silent", "--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry"];
             let host = ["--blobHost", "127.0.0.1", "--blobPort", &port.to_string()].map(String::from);
             options.map(String::from).into_iter().chain(host).collect()
@@ -107,12 +113,72 @@ pub(crate) fn azurite() -> Arc<Server> {
     })
 }
 
+/// One node of Garage, which replaces objects whatever the condition, and a key for its bucket `tests`.
+#[derive(Debug)]
+pub(crate) struct Garage {
+    server: Server,
+    key: String,
+    secret: String,
+}
+
+/// A server that speaks S3, but enforces no conditions, and has the bucket `tests`.
+pub(crate) fn garage() -> Arc<Garage> {
+    static RUNNING: Mutex<Weak<Garage>> = Mutex::new(Weak::new());
+    shared(&RUNNING, || {
+        let server = Server::start("garage", GARAGE, |port, folder| {
+            fs::write(folder.join("garage.toml"), garage_config(port, folder)).unwrap();
+            ["-c", "garage.toml", "server"].map(String::from).to_vec()
+        });
+        let mut garage = Garage { server, key: String::new(), secret: String::new() };
+        let node = garage.ask(&["node", "id", "-q"]);
+        garage.ask(&["layout", "assign", "-z", "here", "-c", "1G", node.split('@').next().unwrap()]);
+        garage.ask(&["layout", "apply", "--version", "1"]);
+        let made = garage.ask(&["key", "create", "tester"]);
+        let value =
+            |label: &str| made.lines().find_map(|line| Some(line.trim().strip_prefix(label)?.trim().to_owned()));
+        (garage.key, garage.secret) = (value("Key ID:").unwrap(), value("Secret key:").unwrap());
+        garage.ask(&["bucket", "create", "tests"]);
+        garage.ask(&["bucket", "allow", "--read", "--write", "--owner", "tests", "--key", &garage.key]);
+        garage
+    })
+}
+
+const GARAGE: &str = "garage/bin/garage";
+
+fn garage_config(port: u16, folder: &Path) -> String {
+    let (folder, rpc, secret) = (folder.display(), free_port(), "0123456789abcdef".repeat(4));
+    format!(
+        "metadata_dir = '{folder}/meta'\ndata_dir = '{folder}/data'\ndb_engine = 'sqlite'\nreplication_factor = 1\n\
+         rpc_bind_addr = '127.0.0.1:{rpc}'\nrpc_public_addr = '127.0.0.1:{rpc}'\nrpc_secret = '{secret}'\n\
+         [s3_api]\ns3_region = 'garage'\napi_bind_addr = '127.0.0.1:{port}'\n"
+    )
+}
+
+impl Garage {
+    /// Settings of a client.
+    pub(crate) fn settings(&self) -> [String; 4] {
+        [
+            format!("s3.endpoint={}", self.server.url()),
+            format!("s3.access_key_id={}", self.key),
+            format!("s3.secret_access_key={}", self.secret),
+            "s3.region=garage".to_owned(),
+        ]
+    }
+
+    fn ask(&self, words: &[&str]) -> String {
+        let mut command = Command::new(tools().join(GARAGE));
+        let output = command.args(["-c", "garage.toml"]).args(words).current_dir(&self.server.folder).output().unwrap();
+        assert!(output.status.success(), "garage {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
 /// A port nobody listens on (any more).
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
-fn shared(running: &Mutex<Weak<Server>>, start: impl FnOnce() -> Server) -> Arc<Server> {
+fn shared<S>(running: &Mutex<Weak<S>>, start: impl FnOnce() -> S) -> Arc<S> {
     let mut running = running.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     running.upgrade().unwrap_or_else(|| {
         let server = Arc::new(start());
@@ -187,14 +253,35 @@ pub(crate) struct Stub {
 impl Stub {
     /// `answer` gets the head of a request in lower case, its body, and how many came before.
     pub(crate) fn start(answer: impl Fn(&str, &[u8], usize) -> Answer + Send + Sync + 'static) -> Stub {
+        Stub::serve(answer, |mut stream, answer, log| converse(&mut stream, answer, log))
+    }
+
+    /// The same behind TLS; `https://127.0.0.1:port` is [`Stub::url`] with one letter more.
+    pub(crate) fn start_tls(
+        config: Arc<ServerConfig>,
+        answer: impl Fn(&str, &[u8], usize) -> Answer + Send + Sync + 'static,
+    ) -> Stub {
+        Stub::serve(answer, move |stream, answer, log| {
+            let mut stream = StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), stream);
+            converse(&mut stream, answer, log);
+            stream.conn.send_close_notify();
+            let _ = stream.flush();
+        })
+    }
+
+    fn serve(
+        answer: impl Fn(&str, &[u8], usize) -> Answer + Send + Sync + 'static,
+        talk: impl Fn(TcpStream, Reply<'_>, &Mutex<Vec<String>>) + Send + Sync + 'static,
+    ) -> Stub {
+        let talk = Arc::new(talk);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (answer, log) = (Arc::new(answer), seen.clone());
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (answer, log) = (answer.clone(), log.clone());
-                thread::spawn(move || converse(stream, &*answer, &log));
+                let (answer, talk, log) = (answer.clone(), talk.clone(), log.clone());
+                thread::spawn(move || talk(stream, &*answer, &log));
             }
         });
         Stub { address, seen }
@@ -211,8 +298,10 @@ impl Stub {
     }
 }
 
-fn converse(mut stream: TcpStream, answer: &dyn Fn(&str, &[u8], usize) -> Answer, log: &Mutex<Vec<String>>) {
-    let Some((head, body)) = read_request(&mut stream) else { return };
+type Reply<'a> = &'a dyn Fn(&str, &[u8], usize) -> Answer;
+
+fn converse(stream: &mut (impl Read + Write), answer: Reply<'_>, log: &Mutex<Vec<String>>) {
+    let Some((head, body)) = read_request(stream) else { return };
     let before = {
         let mut log = log.lock().unwrap();
         log.push(head.clone());
@@ -234,7 +323,7 @@ fn converse(mut stream: TcpStream, answer: &dyn Fn(&str, &[u8], usize) -> Answer
 }
 
 /// Head and body of a request.
-fn read_request(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
+fn read_request(stream: &mut impl Read) -> Option<(String, Vec<u8>)> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];

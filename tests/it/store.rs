@@ -2,6 +2,7 @@
 
 use crate::contract::content;
 use crate::contract::contract;
+use crate::contract::contract_without_conditions;
 use crate::contract::kind;
 use crate::contract::names;
 use crate::contract::soon;
@@ -12,6 +13,7 @@ use crate::servers::Answer;
 use crate::servers::Server;
 use crate::servers::Stub;
 use crate::servers::azurite;
+use crate::servers::garage;
 use crate::servers::moto;
 use bygone::monitor::chain;
 use bygone::store::AnyStore;
@@ -112,6 +114,19 @@ async fn s3_keeps_the_contract() {
     let server = moto();
     contract(s3(&server, "contract/p")).await;
     assert_eq!(probe(&*s3(&server, "probe")).await.unwrap(), Probed { create_only: true, can_delete: true });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn garage_keeps_the_contract_but_for_conditions() {
+    let server = garage();
+    let settings = server.settings();
+    let settings: Vec<&str> = settings.iter().map(String::as_str).chain(["retry_secs_max=0"]).collect();
+    let at = |prefix: &str| opened(&format!("s3://tests/{prefix}"), &options(&settings)).unwrap();
+    contract_without_conditions(at("contract/p")).await;
+    assert_eq!(probe(&*at("probe")).await.unwrap(), Probed { create_only: false, can_delete: true });
+    let wrong = opened("s3://tests/p", &options(&[&settings[..], &["s3.region=elsewhere"]].concat())).unwrap();
+    let error = wrong.put_new("config", content(9, 0)).await.unwrap_err();
+    assert!(chain(&error).contains("garage"), "the right region is told: {}", chain(&error));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,8 @@ use bygone::cache;
 use bygone::cache::Cache;
 use bygone::drive::DriveOptions;
 use bygone::drive::snapshot_drive;
+use bygone::monitor::Collect;
+use bygone::pin::pin;
 use bygone::repo::Chunks;
 use bygone::repo::ChunksOptions;
 use bygone::repo::Error;
@@ -18,6 +20,7 @@ use bygone::repo::Memory;
 use bygone::repo::Repo;
 use bygone::store::Counted;
 use bygone::store::ErrorKind;
+use bygone::store::Verb;
 use bygone_mount::drive::ROOT;
 use std::fs;
 use std::path::Path;
@@ -180,4 +183,72 @@ fn a_cache_that_lies_is_not_believed() {
     let lied_to = read(&open_cache(&folder));
     assert!(lied_to > 1 && lied_to <= cold, "{lied_to} of {cold}");
     assert_eq!(read(&open_cache(&folder)), 1, "what was bad was written anew");
+}
+
+#[test]
+fn what_is_pinned_stays_and_is_enough_to_be_read_offline() {
+    let house = House::new();
+    let source = house.source().canonicalize().unwrap();
+    let wanted = source.join("wanted");
+    fs::create_dir_all(wanted.join("below")).unwrap();
+    fs::create_dir(source.join("other")).unwrap();
+    let large = noise(1, 30 << 20);
+    fs::write(wanted.join("large"), &large).unwrap();
+    for i in 0..300 {
+        fs::write(wanted.join(format!("below/{i}")), noise(i, 3000)).unwrap();
+    }
+    fs::write(source.join("other/large"), noise(2, 40 << 20)).unwrap();
+    house.backup();
+    let cache_folder = tempfile::tempdir().unwrap();
+    let small = cache::Options { limit: Some(cache::LIMIT_BYTES_MIN), ..cache::Options::default() };
+    let path = |path: &Path| path.to_str().unwrap().trim_start_matches('/').as_bytes().to_vec();
+    house.runtime.block_on(async {
+        let cache = Cache::open(cache_folder.path(), &small).unwrap();
+        let opened = open(&house, &cache, Freshness::Newest).await.unwrap();
+        let pinned = pin(&opened.browse(), &path(&wanted), "mine", 1, &Collect::default()).await.unwrap();
+        assert_eq!(pinned.nodes, 303);
+        assert!(pinned.fetched > large.len() as u64);
+        // Everything else fights for the rest.
+        opened.read(&source.join("other/large")).await.unwrap();
+        settle(&cache);
+        let again = pin(&opened.browse(), &path(&wanted), "mine", 2, &Collect::default()).await.unwrap();
+        assert_eq!(again.fetched, 0);
+    });
+    house.runtime.block_on(async {
+        let cache = Cache::open(cache_folder.path(), &small).unwrap();
+        let offline = open(&house, &cache, Freshness::Offline).await.unwrap();
+        let drive = snapshot_drive(offline.browse(), &path(&wanted), DriveOptions::default()).await.unwrap().unwrap();
+        assert_eq!(drive.list(ROOT, 0, 100).wait().await.unwrap().entries.len(), 2);
+        assert!(offline.read(&wanted.join("large")).await.unwrap() == large);
+        for i in 0..300 {
+            assert!(offline.read(&wanted.join(format!("below/{i}"))).await.unwrap() == noise(i, 3000), "{i}");
+        }
+        assert!(offline.read(&source.join("other/large")).await.is_err());
+        assert_eq!(offline.requests(), 0);
+        cache.unpin("mine").unwrap();
+        assert!(cache.pins().unwrap().is_empty());
+    });
+}
+
+#[test]
+fn pages_of_a_backup_need_not_be_fetched_afterwards() {
+    let mut house = House::new();
+    for i in 0..2000 {
+        fs::write(house.source().join(format!("{i:04}")), noise(i, 300)).unwrap();
+    }
+    let folder = house.folder.path().join("cache");
+    let cache = open_cache(&folder);
+    house.backup();
+    let opened = house.runtime.block_on(open(&house, &cache, Freshness::Newest)).map(|o| (o.repo, o.counted)).unwrap();
+    let counted = opened.1;
+    house.repo = opened.0;
+    fs::write(house.source().join("new"), b"new").unwrap();
+    house.backup();
+    settle(&cache);
+    counted.reset();
+    fs::write(house.source().join("newer"), b"newer").unwrap();
+    house.backup();
+    let pages =
+        counted.log().into_iter().filter(|request| request.verb == Verb::Get && request.name.starts_with("packs/"));
+    assert_eq!(pages.count(), 0, "{:#?}", counted.log());
 }
