@@ -25,7 +25,7 @@ use std::sync::MutexGuard;
 /// Narrowest window, in stored bytes, if there is memory for it.
 const WINDOW_MIN: u64 = 1 << 20;
 /// Less than that is no window.
-const WINDOW_OF_USE: u64 = 256 << 10;
+const WINDOW_OF_USE: u64 = 512 << 10;
 /// Widest window: several times what is on its way at 1 Gbit/s and 50 ms.
 const WINDOW_MAX: u64 = 32 << 20;
 /// Readers that are told apart.
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_doubles_for_who_waits_and_stays_for_who_does_not() {
+    fn a_window_grows_for_who_waits_and_stays_for_who_does_not() {
         let (mut readers, mut at) = (Readers::default(), 0);
         for _ in 0..2000 {
             read(&mut readers, 1, &mut at, true, 1 << 30);

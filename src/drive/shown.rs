@@ -44,7 +44,7 @@ const READERS_MAX: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not 0");
 /// How far ahead of a sequential reader chunks are decoded, if there is memory for it.
 const AHEAD_BYTES: u64 = 2 << 20;
 /// Less than that is not worth it.
-const AHEAD_BYTES_MIN: u64 = 256 << 10;
+const AHEAD_BYTES_MIN: u64 = 512 << 10;
 
 /// A snapshot, shown under numbers of its own.
 pub(super) struct Shown {

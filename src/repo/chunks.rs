@@ -163,16 +163,16 @@ impl Chunks {
         self.fetch.ahead(spans.map(|chunk| span(ChunkKind::Data, chunk.hint)));
     }
 
-    /// Brings chunks or pages into the cache and keeps them there under a label, best given in the order of their
-    /// packs. Returns the bytes that were fetched.
-    pub async fn pin(&self, label: &str, now_secs: i64, kind: ChunkKind, wanted: &[ChunkRef]) -> Result<u64> {
-        self.fetch.pin(label, now_secs, wanted.iter().map(|chunk| span(kind, chunk.hint))).await
-    }
-
     /// What fetching a chunk ahead moves, bytes, if it is asked for after this other one.
     pub fn ahead_cost(&self, wanted: &ChunkRef, after: Option<&ChunkRef>) -> u64 {
         let span_of = |chunk: &ChunkRef| span(ChunkKind::Data, chunk.hint);
         span_of(wanted).cost_after(after.map(span_of).as_ref())
+    }
+
+    /// Brings chunks or pages into the cache and keeps them there under a label, best given in the order of their
+    /// packs. Returns the bytes that were fetched.
+    pub async fn pin(&self, label: &str, now_secs: i64, kind: ChunkKind, wanted: &[ChunkRef]) -> Result<u64> {
+        self.fetch.pin(label, now_secs, wanted.iter().map(|chunk| span(kind, chunk.hint))).await
     }
 
     /// Stored bytes that may be fetched ahead and not be read yet.
@@ -182,7 +182,8 @@ impl Chunks {
 
     /// Bytes that may be decoded ahead and not be read yet.
     pub fn decoded_bytes_max(&self) -> u64 {
-        self.data_bytes_max as u64 / 2
+        // Chunks reach beyond what is asked for on both sides, and the one being read is kept as well.
+        self.data_bytes_max as u64 / 4
     }
 
     /// Brings a page into memory.

@@ -70,7 +70,10 @@ impl SegmentSource {
     /// Segments from the cache, and what it lacks by one request. If that fails, so do those which it should have
     /// brought, and no others. Fewer than asked for if the pack is known to end before.
     pub(super) async fn get(self: &Arc<Self>, pack: ObjectId, object_type: ObjectType, range: Range<u64>) -> Segments {
-        let mut found = self.cached(pack, object_type, range.clone()).await;
+        let mut found = match &self.cache {
+            Some(_) => self.cached(pack, object_type, range.clone()).await,
+            None => vec![None; (range.end - range.start) as usize],
+        };
         let is_missing = |segment: &Option<Bytes>| segment.is_none();
         let Some(first) = found.iter().position(is_missing) else {
             return Arc::new(found.into_iter().flatten().map(Ok).collect());
@@ -92,7 +95,7 @@ impl SegmentSource {
         Arc::new(kept(found).chain(between).chain(kept(after)).collect())
     }
 
-    /// What the cache has of a range, nothing if there is none.
+    /// What the cache has of a range; the answer is shorter if the pack is known to end before.
     async fn cached(
         self: &Arc<Self>,
         pack: ObjectId,
@@ -100,9 +103,6 @@ impl SegmentSource {
         range: Range<u64>,
     ) -> Vec<Option<Bytes>> {
         let nothing = vec![None; (range.end - range.start) as usize];
-        if self.cache.is_none() {
-            return nothing;
-        }
         let this = self.clone();
         let look = move || this.on_disk(pack, object_type, range);
         tokio::task::spawn_blocking(look).await.ok().flatten().unwrap_or(nothing)
@@ -113,7 +113,8 @@ impl SegmentSource {
         self.cache.as_ref().map_or_else(Vec::new, |cache| cache.holds(pack, range))
     }
 
-    /// What the cache has of a range; the answer is shorter if the pack is known to end before. Blocks.
+    /// What the cache has of a range; shorter if the pack is known to end before, `None` if the pack is not known.
+    /// Blocks.
     pub(super) fn on_disk(
         &self,
         pack: ObjectId,

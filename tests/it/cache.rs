@@ -68,6 +68,7 @@ impl Place {
         (place, cache)
     }
 
+    /// What the folder takes on disk, found out without the cache.
     pub(crate) fn disk_bytes(&self) -> u64 {
         disk_bytes(&self.folder)
     }

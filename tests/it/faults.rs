@@ -214,8 +214,9 @@ fn reading_in_bad_weather_is_right_or_an_error() {
             read += told.nodes.len();
         }
     }
-    assert!(errors > 100 && read > 1000);
     println!("200 seeds: {read} nodes read, {errors} errors");
+    // Torn and turned bits are cured by asking again.
+    assert!(errors > 40 && read > 1000);
 }
 
 #[test]
