@@ -101,13 +101,19 @@ async fn a_server_that_asks_for_a_pause_gets_it() {
         assert_eq!(after.requests - before.requests, 3);
     }
     // All requests of the store leave it alone, not only the one that was told to.
-    let (before, began) = (far.link.counts().requests, Instant::now());
+    let (before, told, began) = (far.link.counts().requests, moved().throttled, Instant::now());
     far.link.answer(1, 503, "Retry-After: 2\r\n", SLOW_DOWN);
     let first = tokio::spawn({
         let store = store.clone();
         async move { store.get("a").await }
     });
-    far.link.until("it was told", |counts| counts.answered >= 5);
+    // When it was understood, not when it was sent.
+    soon("it was told", async {
+        while moved().throttled == told {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     soon("another request", store.head("a")).await.unwrap();
     assert!(began.elapsed() >= Duration::from_secs(2) && far.link.counts().requests == before + 3);
     first.await.unwrap().unwrap();
