@@ -201,8 +201,8 @@ impl Connector {
                 pause_secs = pause.map(|p| p.as_secs()),
                 "Storage is asked too much"
             );
-            self.traffic.throttled.add(1);
             self.throttle.asked(pause);
+            self.traffic.throttled.add(1);
         }
     }
 }
