@@ -18,7 +18,7 @@ pub struct Sizes {
 
 impl Sizes {
     /// What `init` records unless told otherwise.
-    pub const DEFAULT: Sizes = Sizes { min: 64 << 10, avg: 128 << 10, max: 512 << 10 };
+    pub const DEFAULT: Sizes = Sizes { min: 64 << 10, avg: 256 << 10, max: 1 << 20 };
 
     /// True if a chunker can work with these: 64 <= min < avg < max <= 16 MiB, `avg` a power of two.
     pub fn is_valid(&self) -> bool {
