@@ -31,7 +31,9 @@ impl Photos {
         let cat = PathBuf::from("/bin/cat").canonicalize().unwrap();
         for name in ["tumblerd", "my-own-picture-indexer"] {
             // A copy: the name of a program is that of its file, whatever link led to it.
-            fs::copy(&cat, program.scratch().join(name)).unwrap();
+            // By another process: a program that this one still writes to in the eyes of a fork cannot be started.
+            let copied = Command::new("cp").arg(&cat).arg(program.scratch().join(name)).status().unwrap();
+            assert!(copied.success());
         }
         symlink(&cat, program.scratch().join("cat")).unwrap();
         let at = program.scratch().join("drive");
