@@ -208,9 +208,9 @@ pub trait Drive: Send + Sync + 'static {
 
     /// May this program open the file? Asked only if [`Drive::asks_open`]; a refusal is remembered by nobody.
     ///
-    /// This is the place to refuse something. Refused later, a program that has mapped the file into its memory is
-    /// killed (measured: Xfce's maker of previews does that), and what the system has in memory is not asked for at
-    /// all. Descriptors may be handed on: [`Drive::read`] may be called for another program, on behalf of this one.
+    /// This is the place to refuse something. Refused later, a program that has mapped the file into its memory gets
+    /// SIGBUS (Xfce's maker of previews gave up for good after five), and what the system has in memory is not asked for
+    /// at all. Descriptors may be handed on: [`Drive::read`] may be called for another program, on behalf of this one.
     fn open(&self, _ino: Ino, _caller: Caller) -> Answer<()> {
         Answer::Now(Ok(()))
     }

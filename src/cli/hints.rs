@@ -145,6 +145,9 @@ fn of_store(error: &store::Error) -> Hints {
         ErrorKind::Unreachable if error.is_unknown_host() => &[
             "check the address (the settings endpoint and region), and whether this machine is connected to the network",
         ],
+        ErrorKind::Offline => &[
+            "without --offline it is fetched and kept; 'bygone pin SNAPSHOT:/PATH' brings a folder as a whole beforehand",
+        ],
         ErrorKind::Unreachable => &[
             "check the network, the address and whether the disk is plugged in; nothing is lost, try again later",
             "--retry-for SECONDS says how long to keep trying",

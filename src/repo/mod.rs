@@ -8,6 +8,9 @@
 //!
 //! *Write order*: packs, then the index object that names them, then the record. Whatever happens before the record
 //! is invisible. *Reading* needs no index: pages carry hints; the index is loaded when a hint is stale.
+//!
+//! *With a cache* ([`Memory`]), what was read before is not asked for again. It is believed no more than the store: all of
+//! it is opened with the keys, and asked for anew if it does not open.
 
 mod chunks;
 mod fetch;

@@ -1,8 +1,14 @@
 //! Chunks and pages, decoded, checked against their ids and kept in memory; each decoded once however many wait.
 
+mod views;
+
+pub use views::KeptHere;
+pub use views::View;
+
 use crate::extent::ChunkKind;
 use crate::extent::ChunkRef;
 use crate::extent::Locator;
+use crate::format::FormatError;
 use crate::format::chunk;
 use crate::format::extents::ExtentPage;
 use crate::format::page::NodePage;
@@ -12,13 +18,13 @@ use crate::repo::Error;
 use crate::repo::KnownChunks;
 use crate::repo::Repo;
 use crate::repo::Result;
+use crate::repo::chunks::views::Kept;
 use crate::repo::fetch::Fetch;
 use crate::repo::fetch::may_lie_elsewhere;
 use crate::repo::lru::ByteLru;
 use crate::repo::pack_name;
 use crate::repo::span::Span;
 use crate::tree::Loaded;
-use crate::tree::Pages;
 use crate::tree::Stop;
 use bytes::Bytes;
 use futures::FutureExt;
@@ -117,7 +123,7 @@ impl Chunks {
 
     /// What memory and the cache on disk have. Everything asked of it may block for as long as the disk takes.
     pub fn kept(&self) -> KeptHere<'_> {
-        KeptHere { chunks: self }
+        KeptHere::new(self)
     }
 
     fn decode_now(&self, kind: ChunkKind, wanted: &ChunkRef) -> Option<Bytes> {
@@ -206,17 +212,25 @@ impl Chunks {
         let fault = |source| Error::Object { object, source };
         match kind {
             ChunkKind::ExtentPage => {
-                let page = Arc::new(ExtentPage::decode(plain, wanted.len).map_err(fault)?);
-                self.extents.put(wanted.id, page.clone(), plain.len() * 2);
-                kept.extents.insert(wanted.id, page);
+                kept.extents.insert(wanted.id, self.keep_extents(wanted, plain).map_err(fault)?);
             }
             _ => {
-                let page = Arc::new(Loaded::new(NodePage::decode(plain, wanted.len).map_err(fault)?));
-                self.nodes.put(wanted.id, page.clone(), page.memory_bytes());
-                kept.nodes.insert(wanted.id, page);
+                kept.nodes.insert(wanted.id, self.keep_nodes(wanted, plain).map_err(fault)?);
             }
         }
         Ok(())
+    }
+
+    fn keep_nodes(&self, wanted: &ChunkRef, plain: &[u8]) -> std::result::Result<Arc<Loaded>, FormatError> {
+        let page = Arc::new(Loaded::new(NodePage::decode(plain, wanted.len)?));
+        self.nodes.put(wanted.id, page.clone(), page.memory_bytes());
+        Ok(page)
+    }
+
+    fn keep_extents(&self, wanted: &ChunkRef, plain: &[u8]) -> std::result::Result<Arc<ExtentPage>, FormatError> {
+        let page = Arc::new(ExtentPage::decode(plain, wanted.len)?);
+        self.extents.put(wanted.id, page.clone(), plain.len() * 2);
+        Ok(page)
     }
 
     /// Asks a question about a tree, fetching the pages it turns out to need.
@@ -226,7 +240,7 @@ impl Chunks {
     ) -> Result<T> {
         let mut kept = Kept::default();
         loop {
-            match question(&View { chunks: self, kept: &kept }) {
+            match question(&View::new(self, &kept)) {
                 Ok(answer) => return Ok(answer),
                 Err(Stop::Miss(kind, wanted)) => self.load(kind, &wanted, &mut kept).await?,
                 Err(Stop::Bad(source)) => {
@@ -316,96 +330,4 @@ impl Drop for Flown {
 fn span(kind: ChunkKind, place: Locator) -> Span {
     let object_type = if kind.is_metadata() { ObjectType::MetaPack } else { ObjectType::DataPack };
     Span { pack: place.pack, object_type, offset: place.offset.into(), len: place.len.into() }
-}
-
-impl Pages for Chunks {
-    fn node_page(&self, wanted: &ChunkRef) -> std::result::Result<Arc<Loaded>, Stop> {
-        if let Some(page) = self.nodes.get(&wanted.id) {
-            return Ok(page);
-        }
-        let miss = Stop::Miss(ChunkKind::NodePage, *wanted);
-        let plain = self.decode_now(ChunkKind::NodePage, wanted).ok_or(miss)?;
-        let page = Arc::new(Loaded::new(NodePage::decode(&plain, wanted.len)?));
-        self.nodes.put(wanted.id, page.clone(), page.memory_bytes());
-        Ok(page)
-    }
-
-    fn extent_page(&self, wanted: &ChunkRef) -> std::result::Result<Arc<ExtentPage>, Stop> {
-        self.extents.get(&wanted.id).ok_or(Stop::Miss(ChunkKind::ExtentPage, *wanted))
-    }
-}
-
-/// What memory and the cache on disk have: for who must not set anything off.
-pub struct KeptHere<'a> {
-    chunks: &'a Chunks,
-}
-
-impl KeptHere<'_> {
-    /// The bytes of a data chunk.
-    pub fn data(&self, wanted: &ChunkRef) -> Option<Bytes> {
-        self.chunks.data_within(wanted, |span| self.chunks.fetch.kept(span))
-    }
-
-    /// Whether these data chunks are here. The cache on disk may turn out to be wrong when they are read.
-    pub fn has(&self, wanted: &[ChunkRef]) -> bool {
-        let unknown = wanted.iter().filter(|chunk| self.chunks.data.get(&chunk.id).is_none());
-        self.chunks.fetch.are_kept(unknown.map(|chunk| span(ChunkKind::Data, chunk.hint)))
-    }
-
-    fn page(&self, kind: ChunkKind, wanted: &ChunkRef) -> std::result::Result<Bytes, Stop> {
-        let encoded = self.chunks.fetch.kept(span(kind, wanted.hint));
-        let plain = encoded.and_then(|encoded| self.chunks.decode(kind, wanted, &encoded));
-        plain.ok_or(Stop::Miss(kind, *wanted))
-    }
-}
-
-impl Pages for KeptHere<'_> {
-    fn node_page(&self, wanted: &ChunkRef) -> std::result::Result<Arc<Loaded>, Stop> {
-        if let Some(page) = self.chunks.nodes.get(&wanted.id) {
-            return Ok(page);
-        }
-        let plain = self.page(ChunkKind::NodePage, wanted)?;
-        let page = Arc::new(Loaded::new(NodePage::decode(&plain, wanted.len)?));
-        self.chunks.nodes.put(wanted.id, page.clone(), page.memory_bytes());
-        Ok(page)
-    }
-
-    fn extent_page(&self, wanted: &ChunkRef) -> std::result::Result<Arc<ExtentPage>, Stop> {
-        if let Some(page) = self.chunks.extents.get(&wanted.id) {
-            return Ok(page);
-        }
-        let plain = self.page(ChunkKind::ExtentPage, wanted)?;
-        let page = Arc::new(ExtentPage::decode(&plain, wanted.len)?);
-        self.chunks.extents.put(wanted.id, page.clone(), plain.len() * 2);
-        Ok(page)
-    }
-}
-
-/// Pages that a question needed: kept until it is answered, whatever the caches throw out meanwhile.
-#[derive(Default)]
-struct Kept {
-    nodes: HashMap<ChunkId, Arc<Loaded>>,
-    extents: HashMap<ChunkId, Arc<ExtentPage>>,
-}
-
-/// What a question sees: the caches, and what was fetched for it.
-pub struct View<'a> {
-    chunks: &'a Chunks,
-    kept: &'a Kept,
-}
-
-impl Pages for View<'_> {
-    fn node_page(&self, wanted: &ChunkRef) -> std::result::Result<Arc<Loaded>, Stop> {
-        match self.kept.nodes.get(&wanted.id) {
-            Some(page) => Ok(page.clone()),
-            None => self.chunks.node_page(wanted),
-        }
-    }
-
-    fn extent_page(&self, wanted: &ChunkRef) -> std::result::Result<Arc<ExtentPage>, Stop> {
-        match self.kept.extents.get(&wanted.id) {
-            Some(page) => Ok(page.clone()),
-            None => self.chunks.extent_page(wanted),
-        }
-    }
 }
