@@ -10,7 +10,7 @@
 //! | floor | modules | what lives there |
 //! |---|---|---|
 //! | words | [`id`] [`path`] [`meta`] [`extent`] [`monitor`] | values; no I/O, no clock, no async |
-//! | bytes | [`compress`] [`chunker`] [`crypto`], on them [`mod@format`], on it [`tree`] | pure, total on hostile input, sync |
+//! | bytes | [`compress`] [`chunker`] [`crypto`], on them [`mod@format`] and [`disk`], on it [`tree`] | pure, total on hostile input, sync |
 //! | edges | [`store`] [`cache`] [`source`] [`target`] [`state`] | the only code that touches the world |
 //! | repo | [`repo`] | open, find a chunk, fill a pack, the log |
 //! | browse | [`browse`] | a snapshot as a tree |
@@ -28,6 +28,7 @@ pub mod chunker;
 pub mod cli;
 pub mod compress;
 pub mod crypto;
+pub mod disk;
 pub mod drive;
 pub mod extent;
 pub mod format;
