@@ -20,11 +20,14 @@
 mod error;
 mod fields;
 pub mod fs;
+pub mod layout;
+mod opened;
 mod source;
 
 pub use error::Error;
 pub use error::Result;
 pub use fields::Fields;
+pub use opened::Disk;
 pub use source::BlockSource;
 pub use source::Cached;
 pub use source::RUNS_BYTES_MAX;

@@ -9,6 +9,8 @@ use crate::disk::Result;
 use crate::disk::Run;
 use crate::meta::Time;
 use crate::meta::Xattr;
+use serde::Deserialize;
+use serde::Serialize;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -23,7 +25,7 @@ pub type NodeId = u64;
 pub const NODE_ID_END: NodeId = 1 << 48;
 
 /// What a node is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NodeKind {
     /// Regular file.
     File,
@@ -42,7 +44,7 @@ pub enum NodeKind {
 }
 
 /// What is known of a node. `None`: the format does not have it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
     /// What it is.
     pub kind: NodeKind,
@@ -69,7 +71,7 @@ pub struct Node {
 }
 
 /// One entry of a folder.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// Name, as bytes; UTF-16 becomes UTF-8, lone surrogates WTF-8. Never `.` or `..`.
     pub name: Vec<u8>,
@@ -80,7 +82,7 @@ pub struct Entry {
 }
 
 /// The file system as a whole.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct About {
     /// Its kind as people call it: `ext4`, `NTFS`, `FAT32`.
     pub kind: String,
