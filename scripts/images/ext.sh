@@ -10,6 +10,7 @@ mkdir -p "$out"
 out=$(cd "$out" && pwd)
 mnt=$(mktemp -d)
 tree=$(mktemp -d)
+chmod 755 "$tree"
 mounted=
 release() {
     [ -z "$mounted" ] || umount "$mnt" || umount -l "$mnt"

@@ -227,8 +227,11 @@ impl FileSystem for Ext {
         }
         if inode.has_inline_data() {
             let content = inline::content(&self.volume, &inode)?;
-            let part = content.get(range.start as usize..range.end as usize).unwrap_or_default();
-            Run::Bytes(part.to_vec()).push(runs);
+            let place = |at: u64| at.min(content.len() as u64) as usize;
+            let part = content.get(place(range.start)..place(range.end)).unwrap_or_default().to_vec();
+            let len = (range.end - range.start).saturating_sub(part.len() as u64);
+            Run::Bytes(part).push(runs);
+            Run::Zero { len }.push(runs);
             return Ok(());
         }
         blocks::runs(&self.volume, &inode, range, runs)
@@ -252,7 +255,7 @@ impl FileSystem for Ext {
         } else {
             blocks::read(&self.volume, &inode, 0..inode.size)?
         };
-        if target.contains(&0) {
+        if target.len() as u64 != inode.size || target.contains(&0) {
             return Err(inode.fields().damaged("the target of the link is cut off"));
         }
         Ok(target)

@@ -41,13 +41,16 @@ fn metadata(sb: &Superblock, number: u32, group: &Group, used: &mut Vec<Range<u6
     add(group.block_bitmap, 1);
     add(group.inode_bitmap, 1);
     add(group.inode_table, group::table_blocks(sb));
+    if !group.has_no_bitmap() {
+        return;
+    }
     let has_meta = sb.has_incompat(incompat::META_BG);
     if sb.has_super(number) {
-        let tables = if has_meta { sb.first_meta_bg } else { group::descriptor_blocks(sb) };
-        // With clusters of 1 KiB blocks, the superblock is not the first.
-        add(sb.group_start(number), tables.saturating_add(sb.reserved_gdt_blocks).saturating_add(3));
+        let tables = if has_meta { sb.first_meta_bg.saturating_add(1) } else { group::descriptor_blocks(sb) };
+        let shifted = u64::from(sb.block_bytes == 1024 && sb.first_block == 0);
+        add(sb.group_start(number), tables.saturating_add(sb.reserved_gdt_blocks).saturating_add(1 + shifted));
     } else if has_meta {
-        add(sb.group_start(number), 2);
+        add(sb.group_start(number), 1);
     }
 }
 
