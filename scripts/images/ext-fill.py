@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Fills a folder with what a file system of the ext family can hold.
 
-usage: ext-fill.py DIR main|small|plain|dirty [SEED]
-main: everything, large; small: the same ideas in a few hundred files; plain: small, and only what mke2fs -d copies
-faithfully; dirty: changes to a filled folder (deletions, new files), each part made durable, for a journal to replay.
+usage: ext-fill.py DIR main|small|wide|ea|plain|dirty|encrypted [SEED]
+main: everything, large; small: the same ideas in a few hundred files; wide: with a larger folder; ea: with long values
+of attributes; plain: small, and only what mke2fs -d copies faithfully; dirty: changes to a filled folder (deletions, new
+files), each part made durable, for a journal to replay; encrypted: folders under a key that the mount forgets.
 """
 import os
 import random
@@ -207,7 +208,7 @@ def fill(d, kind, seed):
     links(part(b"links"), 1000 if kind == "plain" else min(block, 4096) - 1)
     special(part(b"special"))
     owners(part(b"owners"))
-    folders(part(b"folders"), 50_000 if main else 3000 if kind == "wide" else 300, 60 if main else 10, rng)
+    folders(part(b"folders"), 50_000 if main else 9000 if kind == "wide" else 300, 60 if main else 10, rng)
     if main:
         for n in range(200):
             os.mkdir(d + b"/tree-%d" % n)
@@ -245,6 +246,33 @@ def dirty(d, seed):
     durable(d + b"/folders/sizes/100000")
 
 
+def encrypted(d):
+    import fcntl
+    key = bytearray(struct.pack("<II32sII32s", 2, 0, b"", 64, 0, b"")) + bytearray(range(64))
+    fd = os.open(d, os.O_RDONLY)
+    fcntl.ioctl(fd, 0xC0506617, key)  # FS_IOC_ADD_ENCRYPTION_KEY
+    os.close(fd)
+    # Paddings of 4 and 32 bytes; AES-256-XTS for content, AES-256-CBC-CTS for names.
+    for n, padding in enumerate([0, 3]):
+        locked = d + b"/locked-%d" % n
+        os.mkdir(locked)
+        fd = os.open(locked, os.O_RDONLY)
+        fcntl.ioctl(fd, 0x800C6613, bytearray(struct.pack("<BBBB4s", 2, 1, 4, padding, b"") + key[8:24]))  # FS_IOC_SET_ENCRYPTION_POLICY
+        os.close(fd)
+        for k in [1, 2, 15, 16, 17, 40, 100, 120]:
+            put(locked + b"/" + b"x" * k, b"secret" * k)
+        os.mkdir(locked + b"/indexed")
+        for k in range(400):
+            put(locked + b"/indexed/file-%d" % k, b"")
+        os.mkfifo(locked + b"/fifo")
+    put(d + b"/open", b"not encrypted")
+
+
 if __name__ == "__main__":
     where, kind, seed = os.fsencode(sys.argv[1]), sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else sys.argv[2]
-    dirty(where, seed) if kind == "dirty" else fill(where, kind, seed)
+    if kind == "dirty":
+        dirty(where, seed)
+    elif kind == "encrypted":
+        encrypted(where)
+    else:
+        fill(where, kind, seed)

@@ -70,6 +70,8 @@ by_kernel ext4-meta 64M small -t ext4 -b 2048 -O 64bit,meta_bg,^resize_inode,met
 by_kernel ext4-bigalloc 192M small -t ext4 -O bigalloc,^has_journal -C 65536
 # Values of extended attributes in inodes of their own. No journal: see below.
 by_kernel ext4-ea 64M ea -t ext4 -b 4096 -O ea_inode,^has_journal
+# Encrypted folders, seen without their key.
+by_kernel ext4-encrypted 64M encrypted -t ext4 -b 4096 -O encrypt
 
 # Everything from here to the next heading is never mounted for writing: filling such images through the kernel has
 # been seen to stop its journal for good.

@@ -101,3 +101,39 @@ fn half_md4(state: [u32; 4], input: [u32; 8]) -> [u32; 4] {
     let [e, f, g, h] = state;
     [e.wrapping_add(a), f.wrapping_add(b), g.wrapping_add(c), h.wrapping_add(d)]
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const LONG: &[u8] = b"caf\xe9-\xff-long-name-that-needs-a-second-round-of-each";
+
+    fn signed(name: &[u8], version: u8, seed: [u32; 4]) -> (u32, u32) {
+        of(name, version, Sign::Signed, seed).unwrap()
+    }
+
+    /// Values of `dx_hash` of debugfs 1.47.
+    #[test]
+    fn hashes_are_those_of_e2fsprogs() {
+        let seed = [0x6745_2301, 0xefcd_ab89, 0x6745_2301, 0xefcd_ab89];
+        assert_eq!(signed(b"hello", 0, [0; 4]), (0x3225_2546, 0));
+        assert_eq!(signed(LONG, 0, [0; 4]), (0xd045_e900, 0));
+        assert_eq!(signed(b"hello", 1, [0; 4]), (0x1746_da32, 0x4200_13b5));
+        assert_eq!(signed(LONG, 1, [0; 4]), (0x49a6_d93a, 0xa9e0_6637));
+        assert_eq!(signed(b"hello", 1, seed), (0xa26e_4a80, 0x97e5_b7f7));
+        assert_eq!(signed(b"hello", 2, [0; 4]), (0x6f5b_b1a8, 0x2319_17c2));
+        assert_eq!(signed(LONG, 2, [0; 4]), (0xbfa9_5f88, 0xc86b_d033));
+    }
+
+    #[test]
+    fn the_sign_matters_beyond_ascii_only() {
+        for version in 0..3 {
+            let unsigned = |name| of(name, version + 3, Sign::Signed, [0; 4]).unwrap();
+            assert_eq!(unsigned(b"hello"), signed(b"hello", version, [0; 4]));
+            assert_ne!(unsigned(LONG), signed(LONG, version, [0; 4]));
+            assert_eq!(of(LONG, version, Sign::Unknown, [0; 4]), None);
+        }
+        assert_eq!(of(b"hello", 6, Sign::Signed, [0; 4]), None);
+    }
+}
