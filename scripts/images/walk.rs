@@ -78,7 +78,10 @@ impl Walk {
         let xattrs: Vec<String> = xattrs.iter().map(|x| format!("{}={}", shown(&x.name), hex(&x.value))).collect();
         let content = match kind {
             "f" if self.meta_only => "-".to_owned(),
-            "f" => digest(fs, &self.source, id, node.size)?,
+            "f" => match digest(fs, &self.source, id, node.size) {
+                Err(Error::Encrypted) => "-".to_owned(),
+                digest => digest?,
+            },
             _ => String::new(),
         };
         let fields = [
