@@ -1,9 +1,11 @@
 #!/bin/bash
 # Test images of XFS, and beside each IMAGE what its driver shows, IMAGE.truth.
-# usage: scripts/images/xfs.sh OUTDIR       (as root; needs xfsprogs)
+# usage: scripts/images/xfs.sh OUTDIR [NAME]...      (as root; needs xfsprogs; all without names)
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 out=$(readlink -f "$1")
+shift
+only=$*
 work=$(mktemp -d)
 mnt=$work/mnt
 mkdir "$mnt"
@@ -25,6 +27,8 @@ make() {
     mkfs.xfs -q -f "$@" "$image"
 }
 
+wanted() { [ -z "$only" ] || [[ " $only " == *" $1 "* ]]; }
+
 fill() { "$here/xfs_fill.py" "$mnt" "$@"; }
 
 # truth IMAGE [MOUNT-OPTION]: what the kernel shows of an image that is clean
@@ -36,6 +40,7 @@ truth() {
 
 # variant NAME SIZE SETS MKFS-OPTION...
 variant() {
+    wanted "$1" || return 0
     local name=$1 size=$2 sets=$3
     shift 3
     make "$name" "$size" "$@"
@@ -48,6 +53,7 @@ variant() {
 # Without log and uuid of its own the kernel would not mount a copy beside the first: one after the other.
 # dirty NAME: the file system of an image as it is when the machine stops, and what the kernel makes of its log.
 dirty() {
+    wanted "$1" || return 0
     cp --sparse=always "$out/xfs-1k.img" "$out/xfs-$1.img"
     image=$out/xfs-$1.img
     mount -o loop "$image" "$mnt"
@@ -68,6 +74,7 @@ dirty() {
 
 # proto NAME SIZE MKFS-OPTION...: version 4, which this kernel may not know, filled by mkfs; truth is the source.
 proto() {
+    wanted "$1" || return 0
     local name=$1 size=$2
     shift 2
     [ -d "$work/source" ] || "$here/xfs_proto.py" tree "$work/source"
@@ -91,24 +98,22 @@ variant classic 300m 'small-classic' -m finobt=0,reflink=0,bigtime=0,inobtcount=
 xfs_admin -U generate "$out/xfs-classic.img" > /dev/null # and a uuid that is not that of its metadata
 # Large counts of extents, folder blocks of many blocks, four-way striped.
 variant wide 400m 'small' -b size=2048 -i nrext64=1 -n size=65536 -d agcount=6,su=64k,sw=4
-# Everything in pieces: blocks of folders too, trees of extents for folders and attributes.
-make pieces 300m -n size=16384 -d agcount=2 -m rmapbt=0
-mount -o loop "$image" "$mnt"
-fill frag pieces
-umount "$mnt"
-truth "$image"
+# Everything in pieces: blocks of folders too, trees of extents for folders and attributes, much free space in little.
+variant pieces 300m pieces -n size=16384 -d agcount=2 -m rmapbt=0,reflink=0,finobt=0
 # A log of its own device.
-rm -f "$out/xfs-log.dev"
-truncate -s 64m "$out/xfs-log.dev"
-log=$(losetup -f --show "$out/xfs-log.dev")
-loops+=("$log")
-make extlog 300m -l "logdev=$log"
-mount -o "loop,logdev=$log" "$image" "$mnt"
-fill small
-umount "$mnt"
-truth "$image" "norecovery,logdev=$log"
-losetup -d "$log"
-loops=()
+if wanted extlog; then
+    rm -f "$out/xfs-log.dev"
+    truncate -s 64m "$out/xfs-log.dev"
+    log=$(losetup -f --show "$out/xfs-log.dev")
+    loops+=("$log")
+    make extlog 300m -l "logdev=$log"
+    mount -o "loop,logdev=$log" "$image" "$mnt"
+    fill small
+    umount "$mnt"
+    truth "$image" "norecovery,logdev=$log"
+    losetup -d "$log"
+    loops=()
+fi
 # Not unmounted: stopped, and frozen as for a snapshot.
 dirty dirty
 dirty frozen

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Fills a mounted XFS with everything its format tells apart. Same content at every run.
 
-usage: xfs_fill.py DIR SET...      sets: small, main, many, frag, after
+usage: xfs_fill.py DIR SET...      sets: small, small-classic, main, many, pieces, after
 """
 import ctypes
 import fcntl
@@ -10,6 +10,7 @@ import random
 import socket
 import stat
 import struct
+import subprocess
 import sys
 
 RANDOM = random.Random(7)
@@ -162,38 +163,36 @@ def many(root):
         write(f"{root}/many/a name of some length {n:07}", b"")
 
 
-def frag(root):
-    """Free space in single blocks first: then all that is made is in pieces."""
-    block = os.statvfs(root).f_bsize
-    free = os.statvfs(root).f_bavail
-    fd = os.open(f"{root}/filler", os.O_CREAT | os.O_RDWR)
-    fallocate(fd, 0, 0, (free - 600) * block)
-    for n in range(0, 16_000, 2):
-        fallocate(fd, PUNCH_HOLE | KEEP_SIZE, n * block, block)
-    os.fsync(fd)
-    rest = os.open(f"{root}/rest", os.O_CREAT | os.O_RDWR)
-    for step in (64, 16, 4):
+def pieces(root):
+    """Free space in single blocks: all that is made then is in pieces. Inodes come first, they need more at once."""
+    for name in ("in-pieces", "xattr-pieces", "one", "filler", "rest"):
+        write(f"{root}/{name}", b"")
+    os.mkdir(f"{root}/pieces")
+    subprocess.run(["xfs_io", "-x", "-c", "resblks 0", root], check=True, stdout=subprocess.DEVNULL)
+    free, block = os.statvfs(root).f_bavail, os.statvfs(root).f_bsize
+    filler, rest = os.open(f"{root}/filler", os.O_RDWR), os.open(f"{root}/rest", os.O_RDWR)
+    fallocate(filler, 0, 0, 12_000 * block)
+    at = 0
+    for step in (free // 4, 4096, 256, 16, 1):
         try:
-            for n in range(1000):
-                fallocate(rest, 0, n * step * block, step * block)
+            while True:
+                fallocate(rest, KEEP_SIZE, at * block, step * block)
+                at += step
         except OSError:
             pass
-    os.ftruncate(fd, 17_000 * block)
-    os.ftruncate(rest, 10)
-    os.close(fd)
+    for n in range(0, 12_000, 2):
+        fallocate(filler, PUNCH_HOLE | KEEP_SIZE, n * block, block)
+    os.fsync(filler)
+    os.close(filler)
     os.close(rest)
-
-
-def pieces(root):
-    os.mkdir(f"{root}/pieces")
     for n in range(6000):
-        write(f"{root}/pieces/a name of some length that fills blocks {n:07}", b"")
+        os.link(f"{root}/one", f"{root}/pieces/{n:07}" + " a long name that fills blocks" * 6)
     write(f"{root}/in-pieces", RANDOM.randbytes(2_000_000))
     write(f"{root}/xattr-pieces", b"")
     for n in range(300):
         os.setxattr(f"{root}/xattr-pieces", f"user.{n}", b"v" * 100)
     for n in range(5):
-        os.setxattr(f"{root}/xattr-pieces", f"user.long{n}", bytes(n + k // 256 for k in range(30_000)))
+        os.setxattr(f"{root}/xattr-pieces", f"user.long{n}", bytes((n + k // 256) % 256 for k in range(30_000)))
 
 
 def after(root):

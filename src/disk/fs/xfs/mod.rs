@@ -12,8 +12,12 @@ mod block;
 mod crc32c;
 mod dir;
 mod extent;
+mod group;
 mod hash;
 mod inode;
+mod log;
+mod short_tree;
+mod space;
 mod superblock;
 mod symlink;
 mod volume;
@@ -30,6 +34,7 @@ use crate::disk::fs::NodeKind;
 use crate::disk::fs::Source;
 use crate::meta::Xattr;
 use inode::Which;
+use log::State;
 use std::ops::Range;
 use superblock::Superblock;
 use volume::Volume;
@@ -55,11 +60,32 @@ pub fn open(source: &Source) -> Result<Box<dyn FileSystem>> {
     if superblock.byte_of_inode(superblock.root).is_none() {
         return Err(Error::damaged("XFS superblock", 0, "its root lies outside"));
     }
-    Ok(Box::new(Xfs { volume: Volume::new(source.clone(), superblock) }))
+    let volume = Volume::new(source.clone(), superblock);
+    let log = log::state(&volume)?;
+    Ok(Box::new(Xfs { volume, log }))
 }
 
 struct Xfs {
     volume: Volume,
+    log: log::State,
+}
+
+impl Xfs {
+    fn notes(&self) -> Vec<String> {
+        let of_log = match self.log {
+            State::Clean => None,
+            State::Dirty => Some("It was not unmounted: the newest changes are only in its log and are not shown."),
+            State::External => Some("Its log is on another device: the newest changes may not be shown."),
+            State::Unknown => Some("Its log cannot be understood: the newest changes may not be shown."),
+        };
+        let repair = self.volume.superblock.needs_repair;
+        let of_repair = repair.then_some("A repair or an upgrade of it was interrupted.");
+        of_log.into_iter().chain(of_repair).map(str::to_owned).collect()
+    }
+
+    fn is_clean(&self) -> bool {
+        self.log == State::Clean && !self.volume.superblock.needs_repair
+    }
 }
 
 impl FileSystem for Xfs {
@@ -69,13 +95,14 @@ impl FileSystem for Xfs {
         let uuid = format!(
             "{a:02x}{b:02x}{c:02x}{d:02x}-{e:02x}{f:02x}-{g:02x}{h:02x}-{i:02x}{j:02x}-{k:02x}{l:02x}{m:02x}{n:02x}{o:02x}{p:02x}"
         );
+        let used_blocks = superblock.blocks.checked_sub(superblock.free_blocks);
         About {
             kind: "XFS".to_owned(),
             label: superblock.label.clone(),
             uuid,
             bytes: superblock.bytes(),
-            used_bytes: superblock.blocks.checked_sub(superblock.free_blocks).map(|used| used << superblock.block_log),
-            notes: Vec::new(),
+            used_bytes: used_blocks.filter(|_| self.is_clean()).map(|used| used << superblock.block_log),
+            notes: self.notes(),
         }
     }
 
@@ -138,10 +165,10 @@ impl FileSystem for Xfs {
     }
 
     fn used(&mut self) -> Result<Option<Vec<Range<u64>>>> {
-        Ok(None)
+        if self.is_clean() { space::used(&self.volume) } else { Ok(None) }
     }
 
-    fn metadata(&mut self, _take: &mut dyn FnMut(Range<u64>) -> bool) -> Result<()> {
-        Ok(())
+    fn metadata(&mut self, take: &mut dyn FnMut(Range<u64>) -> bool) -> Result<()> {
+        space::metadata(&self.volume, take)
     }
 }

@@ -26,6 +26,7 @@ const FEATURES2_FTYPE: u32 = 0x200;
 
 /// Bits of `sb_features_incompat`.
 const INCOMPAT_FTYPE: u32 = 1;
+const INCOMPAT_SPARSE_INODES: u32 = 2;
 const INCOMPAT_META_UUID: u32 = 4;
 const INCOMPAT_NEEDS_REPAIR: u32 = 16;
 /// Those that are read right: ftype, spinodes, meta_uuid, bigtime, needsrepair, nrext64, exchrange, parent.
@@ -57,6 +58,8 @@ pub(super) struct Superblock {
     pub(super) log_blocks: u32,
     /// Entries of folders tell the kind.
     pub(super) has_ftype: bool,
+    /// Chunks of inodes may have gaps.
+    pub(super) has_sparse_inodes: bool,
     /// Names of folders are hashed without regard to case.
     pub(super) ignores_case: bool,
     /// `xfs_repair` or an upgrade was interrupted.
@@ -131,6 +134,7 @@ impl Superblock {
                 true => incompat & INCOMPAT_FTYPE != 0,
                 false => version & VERSION_MORE != 0 && features2 & FEATURES2_FTYPE != 0,
             },
+            has_sparse_inodes: incompat & INCOMPAT_SPARSE_INODES != 0,
             ignores_case: version & VERSION_IGNORES_CASE != 0,
             needs_repair: incompat & INCOMPAT_NEEDS_REPAIR != 0,
             uuid,
