@@ -20,6 +20,8 @@ mod short_tree;
 mod space;
 mod superblock;
 mod symlink;
+#[cfg(test)]
+mod tests;
 mod volume;
 
 use crate::disk::Error;
