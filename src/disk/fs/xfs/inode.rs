@@ -113,7 +113,7 @@ fn is_possible(kind: NodeKind, format: Format) -> bool {
 }
 
 /// Checks that the bytes are the inode `id`, and gives its version.
-fn check_identity(fields: &Fields<'_>, id: NodeId, superblock: &Superblock) -> Result<u8> {
+fn check_identity(fields: &Fields<'_>, is_sealed: bool, id: NodeId, superblock: &Superblock) -> Result<u8> {
     if fields.be16(0)? != MAGIC {
         return Err(fields.damaged("it does not begin with IN"));
     }
@@ -125,7 +125,7 @@ fn check_identity(fields: &Fields<'_>, id: NodeId, superblock: &Superblock) -> R
     if version != 3 {
         return Err(fields.damaged("its version is not 3"));
     }
-    if crc32c::without_field(fields.all(), CRC_AT) != fields.u32(CRC_AT)? {
+    if is_sealed && crc32c::without_field(fields.all(), CRC_AT) != fields.u32(CRC_AT)? {
         return Err(fields.damaged("its checksum is wrong"));
     }
     if fields.be64(152)? != id {
@@ -138,10 +138,16 @@ fn check_identity(fields: &Fields<'_>, id: NodeId, superblock: &Superblock) -> R
 }
 
 impl Inode {
-    /// Reads the inode `id` from its bytes, which lie at `at`.
-    pub(super) fn parse(bytes: Vec<u8>, id: NodeId, at: u64, superblock: &Superblock) -> Result<Inode> {
+    /// Reads the inode `id` from its bytes, which lie at `at`; its checksum counts if it `is_sealed`.
+    pub(super) fn parse(
+        bytes: Vec<u8>,
+        is_sealed: bool,
+        id: NodeId,
+        at: u64,
+        superblock: &Superblock,
+    ) -> Result<Inode> {
         let fields = Fields::new(&bytes, WHAT, at);
-        let version = check_identity(&fields, id, superblock)?;
+        let version = check_identity(&fields, is_sealed, id, superblock)?;
         let mode = fields.be16(2)?;
         if mode == 0 {
             return Err(Error::NotFound);

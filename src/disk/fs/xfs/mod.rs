@@ -16,6 +16,7 @@ mod group;
 mod hash;
 mod inode;
 mod log;
+mod overlay;
 mod short_tree;
 mod space;
 mod superblock;
@@ -35,9 +36,13 @@ use crate::disk::fs::NodeId;
 use crate::disk::fs::NodeKind;
 use crate::disk::fs::Source;
 use crate::meta::Xattr;
+use inode::Inode;
 use inode::Which;
+use log::Log;
 use log::State;
+use std::collections::BTreeSet;
 use std::ops::Range;
+use std::sync::Arc;
 use superblock::Superblock;
 use volume::Volume;
 
@@ -58,31 +63,43 @@ pub fn is_xfs(source: &Source) -> Result<bool> {
 pub fn open(source: &Source) -> Result<Box<dyn FileSystem>> {
     let mut sector = vec![0; source.len().min(SECTOR_BYTES_MAX) as usize];
     source.read_at(0, &mut sector)?;
-    let superblock = Superblock::parse(&sector)?;
+    let superblock = Superblock::parse(&sector, true)?;
     if superblock.byte_of_inode(superblock.root).is_none() {
         return Err(Error::damaged("XFS superblock", 0, "its root lies outside"));
     }
     let volume = Volume::new(source.clone(), superblock);
-    let log = log::state(&volume)?;
-    Ok(Box::new(Xfs { volume, log }))
+    let Log { state, overlay, unsettled, places } = Log::read(&volume)?;
+    let volume = if overlay.is_empty() { volume } else { volume.with_overlay(overlay)? };
+    Ok(Box::new(Xfs { volume, log: state, unsettled, log_places: places }))
 }
 
 struct Xfs {
     volume: Volume,
-    log: log::State,
+    log: State,
+    /// Inodes that were being changed when all stopped, in several steps of which some are missing.
+    unsettled: BTreeSet<NodeId>,
+    log_places: Vec<Range<u64>>,
 }
 
 impl Xfs {
     fn notes(&self) -> Vec<String> {
         let of_log = match self.log {
             State::Clean => None,
-            State::Dirty => Some("It was not unmounted: the newest changes are only in its log and are not shown."),
+            State::Replayed => Some("It was not unmounted: the newest changes are shown as its log tells them."),
+            State::Dirty => Some("It was not unmounted, and its log cannot be read: the newest changes are missing."),
             State::External => Some("Its log is on another device: the newest changes may not be shown."),
-            State::Unknown => Some("Its log cannot be understood: the newest changes may not be shown."),
         };
         let repair = self.volume.superblock.needs_repair;
         let of_repair = repair.then_some("A repair or an upgrade of it was interrupted.");
         of_log.into_iter().chain(of_repair).map(str::to_owned).collect()
+    }
+
+    /// An inode of which all is known.
+    fn settled(&self, id: NodeId) -> Result<Arc<Inode>> {
+        if self.unsettled.contains(&id) {
+            return Err(Error::unsupported("XFS file whose mappings or attributes were being changed"));
+        }
+        self.volume.inode(id)
     }
 
     fn is_clean(&self) -> bool {
@@ -125,7 +142,7 @@ impl FileSystem for Xfs {
     }
 
     fn map(&mut self, file: NodeId, range: Range<u64>, runs: &mut Vec<Run>) -> Result<()> {
-        let inode = self.volume.inode(file)?;
+        let inode = self.settled(file)?;
         if inode.kind != NodeKind::File {
             return Err(Error::WrongKind);
         }
@@ -139,7 +156,7 @@ impl FileSystem for Xfs {
         }
         extent::extents(&self.volume, &inode, Which::Data, at >> log, &mut |extent| {
             // Extents end below 2^55 blocks of 2^16 bytes: what is above the largest file is as good as its end.
-            let bytes_of = |blocks: u64| blocks.checked_mul(1 << log).unwrap_or(u64::MAX).min(end);
+            let bytes_of = |blocks: u64| blocks.saturating_mul(1 << log).min(end);
             let (start, stop) = (bytes_of(extent.offset).max(at), bytes_of(extent.end()));
             Run::Zero { len: start - at }.push(runs);
             let len = stop.saturating_sub(start);
@@ -163,7 +180,7 @@ impl FileSystem for Xfs {
     }
 
     fn xattrs(&mut self, node: NodeId) -> Result<Vec<Xattr>> {
-        attr::xattrs(&self.volume, &*self.volume.inode(node)?)
+        attr::xattrs(&self.volume, &*self.settled(node)?)
     }
 
     fn used(&mut self) -> Result<Option<Vec<Range<u64>>>> {
@@ -171,6 +188,11 @@ impl FileSystem for Xfs {
     }
 
     fn metadata(&mut self, take: &mut dyn FnMut(Range<u64>) -> bool) -> Result<()> {
+        for place in &self.log_places {
+            if !take(place.clone()) {
+                return Ok(());
+            }
+        }
         space::metadata(&self.volume, take)
     }
 }

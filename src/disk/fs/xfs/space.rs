@@ -60,7 +60,7 @@ pub(super) fn metadata(volume: &Volume, take: &mut Take<'_>) -> Result<()> {
     goes_on = goes_on && unless_damaged(folder(volume, superblock.root, take))?;
     for ag in 0..superblock.ag_count {
         let headers = group::headers(volume, ag);
-        goes_on = goes_on && headers.is_none_or(|headers| take(headers)) && group_of(volume, ag, take)?;
+        goes_on = goes_on && headers.is_none_or(&mut *take) && group_of(volume, ag, take)?;
         if !goes_on {
             break;
         }
@@ -102,7 +102,7 @@ fn chunk(volume: &Volume, chunk: &Chunk, take: &mut Take<'_>) -> Result<bool> {
         if !take(first..last + inode_bytes) {
             return Ok(false);
         }
-        let bytes = volume.read(first, superblock.inode_bytes * 4)?;
+        let (bytes, _) = volume.read(first, superblock.inode_bytes * 4)?;
         for (id, inode) in (chunk.first + four..).zip(bytes.chunks_exact(inode_bytes as usize)) {
             let mode = Fields::new(inode, "XFS inode", first).be16(2)?;
             let is_folder = chunk.is_used >> (id - chunk.first) & 1 == 1 && mode >> 12 == MODE_FOLDER;

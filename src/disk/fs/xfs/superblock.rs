@@ -95,8 +95,9 @@ fn known_features(fields: &Fields<'_>, version: u16) -> Result<()> {
 }
 
 impl Superblock {
-    /// Reads the first sector of a file system (at least 512 bytes of it; version 5: all of it).
-    pub(super) fn parse(bytes: &[u8]) -> Result<Superblock> {
+    /// Reads the first sector of a file system (at least 512 bytes of it; version 5: all of it). Its checksum counts
+    /// if it `is_sealed`.
+    pub(super) fn parse(bytes: &[u8], is_sealed: bool) -> Result<Superblock> {
         let fields = Fields::new(bytes, WHAT, 0);
         if fields.bytes(0, 4)? != MAGIC {
             return Err(fields.damaged("it does not begin with XFSB"));
@@ -105,7 +106,7 @@ impl Superblock {
         known_features(&fields, version)?;
         let has_crc = version & 15 == 5;
         let sector_bytes = u32::from(fields.be16(102)?);
-        if has_crc {
+        if has_crc && is_sealed {
             let sector = Fields::new(fields.bytes(0, sector_bytes as usize)?, WHAT, 0);
             if crc32c::without_field(sector.all(), CRC_AT) != sector.u32(CRC_AT)? {
                 return Err(fields.damaged("its checksum is wrong"));

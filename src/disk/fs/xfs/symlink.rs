@@ -38,8 +38,8 @@ pub(super) fn target(volume: &Volume, inode: &Inode) -> Result<Vec<u8>> {
         }
         next = extent.end();
         // A link has no more blocks than it needs, and each extent is one piece with one header.
-        let bytes = volume.read(extent.at, (blocks << superblock.block_log) as u32)?;
-        Header::Symlink.check(superblock, &bytes, extent.at, inode.id)?;
+        let (bytes, is_changed) = volume.read(extent.at, (blocks << superblock.block_log) as u32)?;
+        Header::Symlink.check(superblock, &bytes, !is_changed, extent.at, inode.id)?;
         let fields = Fields::new(&bytes, Header::Symlink.what(), extent.at);
         let room = bytes.len().saturating_sub(header_bytes).min(total - target.len());
         if superblock.has_crc {

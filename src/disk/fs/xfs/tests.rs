@@ -334,7 +334,7 @@ fn what_the_log_tells() {
     image.put(log + 1064, &be32(3)).put(log + 1536, &be32(1));
     let mut fs = image.open().unwrap();
     assert_eq!(fs.about().used_bytes, None);
-    assert!(fs.about().notes[0].contains("not unmounted"));
+    assert!(fs.about().notes[0].contains("cannot be read"));
     assert_eq!(fs.used().unwrap(), None);
     image.put(48, &be64(0)).seal(0, 512, 224);
     assert!(image.open().unwrap().about().notes[0].contains("another device"));

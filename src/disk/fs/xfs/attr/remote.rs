@@ -21,8 +21,8 @@ pub(super) fn value(volume: &Volume, inode: &Inode, first: u32, value_bytes: u32
     let (mut value, mut number) = (Vec::new(), u64::from(first));
     while value.len() < total {
         let at = place(volume, inode, number)?;
-        let bytes = volume.read(at, superblock.block_bytes)?;
-        Header::Remote.check(superblock, &bytes, at, inode.id)?;
+        let (bytes, is_changed) = volume.read(at, superblock.block_bytes)?;
+        Header::Remote.check(superblock, &bytes, !is_changed, at, inode.id)?;
         let fields = Fields::new(&bytes, Header::Remote.what(), at);
         let room = bytes.len().saturating_sub(header_bytes).min(total - value.len());
         if superblock.has_crc {

@@ -91,13 +91,14 @@ pub(super) fn list(block: &DirBlock, superblock: &Superblock, cursor: u64, take:
         let (item, next) = layout.item(at, superblock)?;
         let is_wanted = base + at as u64 >= cursor;
         at = next;
-        match item {
+        let entry = match item {
             Item::Entry { name, node } if is_wanted && !matches!(name, b"." | b"..") => {
-                if !take(layout.entry(name, node, base + next as u64, superblock)?) {
-                    return Ok(false);
-                }
+                layout.entry(name, node, base + next as u64, superblock)?
             }
-            _ => {}
+            _ => continue,
+        };
+        if !take(entry) {
+            return Ok(false);
         }
     }
     Ok(true)
@@ -106,7 +107,7 @@ pub(super) fn list(block: &DirBlock, superblock: &Superblock, cursor: u64, take:
 /// The entry at a place of the block, unless it is the folder itself or its parent.
 pub(super) fn entry_at(block: &DirBlock, superblock: &Superblock, at: usize) -> Result<Option<Entry>> {
     let layout = layout(block, superblock)?;
-    if at < layout.start || at % ALIGN != 0 || at >= layout.end {
+    if at < layout.start || !at.is_multiple_of(ALIGN) || at >= layout.end {
         return Err(layout.fields.damaged("the index leads to no entry"));
     }
     match layout.item(at, superblock)?.0 {
