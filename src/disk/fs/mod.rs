@@ -4,6 +4,7 @@
 //! same bytes would not give again: a process that died can be replaced in the middle of a listing.
 
 pub mod ext;
+pub mod xfs;
 
 use crate::disk::BlockSource;
 use crate::disk::Error;
@@ -151,6 +152,8 @@ pub trait FileSystem: Send {
 pub fn open(source: &Source) -> Result<Option<Box<dyn FileSystem>>> {
     if ext::is_ext(source)? {
         return ext::open(source.clone()).map(Some);
+    if xfs::is_xfs(source)? {
+        return xfs::open(source).map(Some);
     }
     Ok(None)
 }
