@@ -83,6 +83,19 @@ pub fn decompress(codec: Codec, stored: &[u8], declared: usize) -> Result<Vec<u8
     Ok(plain)
 }
 
+/// The plaintext, at most `bytes_max` of it, of the zstd frame that `stored` begins with. What follows is not looked at:
+/// file systems fill up their blocks.
+pub fn decompress_prefix(stored: &[u8], bytes_max: usize) -> Result<Vec<u8>, CompressError> {
+    let fault = CompressError::Frame { declared: bytes_max };
+    let len = zstd::zstd_safe::find_frame_compressed_size(stored).map_err(|_| fault.clone())?;
+    let mut decompressor = zstd::bulk::Decompressor::new().map_err(|_| CompressError::Memory)?;
+    let mut plain = Vec::with_capacity(bytes_max);
+    match decompressor.decompress_to_buffer(stored.get(..len).unwrap_or_default(), &mut plain) {
+        Ok(_) => Ok(plain),
+        Err(_) => Err(fault),
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

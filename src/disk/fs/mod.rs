@@ -5,6 +5,7 @@
 
 pub mod ext;
 pub mod xfs;
+pub mod btrfs;
 
 use crate::disk::BlockSource;
 use crate::disk::Error;
@@ -154,6 +155,8 @@ pub fn open(source: &Source) -> Result<Option<Box<dyn FileSystem>>> {
         return ext::open(source.clone()).map(Some);
     if xfs::is_xfs(source)? {
         return xfs::open(source).map(Some);
+    if btrfs::is_btrfs(source)? {
+        return btrfs::open(source).map(Some);
     }
     Ok(None)
 }
