@@ -3,6 +3,13 @@
 //! One folder of modules per format, one on-disk structure per file. Nothing here keeps state that a second look at the
 //! same bytes would not give again: a process that died can be replaced in the middle of a listing.
 
+mod breadth;
+mod calendar;
+mod exfat;
+mod fat;
+mod name_index;
+mod wide;
+
 use crate::disk::BlockSource;
 use crate::disk::Error;
 use crate::disk::Result;
@@ -144,6 +151,12 @@ pub trait FileSystem: Send {
 }
 
 /// The file system on a source, if its kind is known.
-pub fn open(_source: &Source) -> Result<Option<Box<dyn FileSystem>>> {
+pub fn open(source: &Source) -> Result<Option<Box<dyn FileSystem>>> {
+    if exfat::is_exfat(source)? {
+        return exfat::open(source).map(Some);
+    }
+    if fat::is_fat(source)? {
+        return fat::open(source).map(Some);
+    }
     Ok(None)
 }
