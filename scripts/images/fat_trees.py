@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Trees for FAT volumes.
+"""Trees for FAT and exFAT volumes.
 
 usage: fat_trees.py KIND IMAGE      fills IMAGE, an empty volume, and writes IMAGE.truth
 """
@@ -7,6 +7,8 @@ import random
 import struct
 import sys
 
+from exfat_write import ExVolume
+from exfat_write import Node
 from fat_write import EPOCH_1980
 from fat_write import File
 from fat_write import Folder
@@ -63,6 +65,40 @@ def tree_large():
     ])
 
 
+def tree_exfat_small():
+    rnd = random.Random(5)
+    zoned = [("zone %d" % q, Node(File(b"zone", mtime=TIMES[2]), quarters=q, hundredths=abs(q))) for q in range(-48, 57, 4)]
+    return Folder(some(rnd) + [("zones", Folder(zoned)), ("files", Folder(small_files(rnd, 200, 1500)))])
+
+
+def tree_exfat_large():
+    """20 000 files, a folder of 50 000, and a file in 10 000 pieces."""
+    rnd = random.Random(6)
+    numbered = [("n%d" % n, File(mtime=TIMES[n % 6])) for n in range(50_000)]
+    many = [("folder %03d" % n, Folder(small_files(rnd, 200, 4500), pieces=1 + n % 3)) for n in range(100)]
+    return Folder(some(rnd) + [
+        ("numbered", Folder(numbered)),
+        ("many", Folder(many)),
+        ("scattered", File(rnd.randbytes(40 << 20), pieces=10_240)),
+    ])
+
+
+def tree_exfat_odd():
+    """What exfat-fuse refuses or does not know: parts that were never written, entries of a vendor, a GUID."""
+    vendor = Node(File(b"vendor"), extra=b"\xe0" + bytes(31))
+    guid = b"\xa0" + bytes(31)
+    unused = b"\x05\x02" + bytes(30) + b"\x40" + bytes(31) + b"\x41" + bytes(31)
+    root = Folder([
+        ("half written", Node(File(b"w" * 100_000), valid=50_001)),
+        ("half written, in pieces", Node(File(b"v" * 100_000, pieces=9), valid=33_333)),
+        ("never written", Node(File(b"x" * 100_000), valid=0)),
+        ("vendor", vendor),
+        ("lone \ud83d surrogate", File(b"lone")),
+    ])
+    root.raw_before = guid + unused
+    return root
+
+
 def tree_odd():
     """What other readers take otherwise, or complain about: code page, case bits, deleted entries, orphans, labels."""
     deleted = b"\xe5ELETED TXT" + bytes([0x20]) + bytes(20)
@@ -90,10 +126,13 @@ def tree_odd():
     return volume_root
 
 
+TREES = {"small": tree_small, "large": tree_large, "odd": tree_odd, "exfat-small": tree_exfat_small,
+         "exfat-large": tree_exfat_large, "exfat-odd": tree_exfat_odd}
+
 if __name__ == "__main__":
     kind, image = sys.argv[1:]
-    volume = Volume(image)
-    volume.fill({"small": tree_small, "large": tree_large, "odd": tree_odd}[kind]())
+    volume = (ExVolume if kind.startswith("exfat") else Volume)(image)
+    volume.fill(TREES[kind]())
     if kind == "odd":
         volume.truth.append("\t".join(["HALF.TXT", "f", "0", "-", "-", "-", "-", "-", "", "", "-"]))
     with open(image + ".truth", "w") as out:
