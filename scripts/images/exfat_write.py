@@ -154,4 +154,4 @@ class ExVolume(Volume):
         self.file.write(bytes(sum(bit << at for at, bit in enumerate(bits[i:i + 8])) for i in range(0, len(bits), 8)))
         self.file.seek(112)
         self.file.write(bytes([sum(self.used) * 100 // self.count]))
-        self.file.close()
+        self.file.flush()

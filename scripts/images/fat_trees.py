@@ -126,13 +126,18 @@ def tree_odd():
     return volume_root
 
 
-TREES = {"small": tree_small, "large": tree_large, "odd": tree_odd, "exfat-small": tree_exfat_small,
-         "exfat-large": tree_exfat_large, "exfat-odd": tree_exfat_odd}
+TREES = {"small": tree_small, "large": tree_large, "odd": tree_odd, "second": tree_small,
+         "exfat-small": tree_exfat_small, "exfat-large": tree_exfat_large, "exfat-odd": tree_exfat_odd}
 
 if __name__ == "__main__":
     kind, image = sys.argv[1:]
     volume = (ExVolume if kind.startswith("exfat") else Volume)(image)
+    if kind == "exfat-small":
+        # exfat-fuse takes 2100 for a leap year.
+        TIMES.remove(4354819198)
     volume.fill(TREES[kind]())
+    if kind == "second":
+        volume.leave_second_table()
     if kind == "odd":
         volume.truth.append("\t".join(["HALF.TXT", "f", "0", "-", "-", "-", "-", "-", "", "", "-"]))
     with open(image + ".truth", "w") as out:

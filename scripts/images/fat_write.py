@@ -195,7 +195,15 @@ class Volume:
         for n in range(self.tables):
             self.file.seek(self.table_at + n * self.table_bytes)
             self.file.write(table)
-        self.file.close()
+        self.file.flush()
+
+    def leave_second_table(self):
+        """The first table is rubbish from now on, and the boot sector says so."""
+        self.file.seek(40)
+        self.file.write(b"\x81")
+        self.file.seek(self.table_at + 8)
+        self.file.write(self.random.randbytes(self.table_bytes - 8))
+        self.file.flush()
 
     def table(self):
         if self.bits != 12:
