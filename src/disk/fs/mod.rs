@@ -6,6 +6,12 @@
 pub mod ext;
 pub mod xfs;
 pub mod btrfs;
+mod breadth;
+mod calendar;
+mod exfat;
+mod fat;
+mod name_index;
+mod wide;
 
 use crate::disk::BlockSource;
 use crate::disk::Error;
@@ -157,6 +163,11 @@ pub fn open(source: &Source) -> Result<Option<Box<dyn FileSystem>>> {
         return xfs::open(source).map(Some);
     if btrfs::is_btrfs(source)? {
         return btrfs::open(source).map(Some);
+    if exfat::is_exfat(source)? {
+        return exfat::open(source).map(Some);
+    }
+    if fat::is_fat(source)? {
+        return fat::open(source).map(Some);
     }
     Ok(None)
 }
