@@ -44,12 +44,12 @@ def tree(root, folders=12, files=250):
             put(f"{d}/{m}.bin", R.randbytes(R.choice([0, 1, 100, 600, 700, 1024, 4096, 5000, 20000])))
 
 
-def fragments(root, steps=4000):
-    """Files that grow in turn, so that none has its clusters together: runs in many records."""
+def fragments(root, count=4000):
+    """Files that grow in turn: on a volume without two free clusters side by side they have runs in many records."""
     d = folder(root, "fragments")
     files = [open(f"{d}/{n}", "wb", buffering=0) for n in range(3)]
-    for n in range(steps):
-        files[n % 2].write(R.randbytes(4096))
+    for n in range(count):
+        files[n % 2].write(b"%08d" % n * 512)
         if n % 97 == 0:
             files[2].write(b"%08d" % n * 700)
     for f in files:
@@ -142,6 +142,20 @@ def packed(root, count=150):
         f.truncate(8 << 20)
     put(f"{d}/large", b"".join(text(50000) + R.randbytes(5000) for _ in range(60)))
     os.setxattr(f"{d}/text 3", "user.packed stream", text(50000))
+
+
+def compact(root):
+    """Files for ntfs_compact.py: text, programs, noise, with sizes around the limits of chunks; each four times."""
+    d = folder(root, "compact")
+    with open("/bin/bash", "rb") as f:
+        program = f.read()
+    for n, size in enumerate([1, 100, 4096, 4097, 8192, 16385, 32768, 32769, 100000, 700000]):
+        for method in range(4):
+            put(f"{d}/text {n}.{method}", text(size))
+            put(f"{d}/program {n}.{method}", program[:size])
+            put(f"{d}/noise {n}.{method}", R.randbytes(size))
+            put(f"{d}/zeros {n}.{method}", bytes(size))
+            put(f"{d}/mixed {n}.{method}", (text(5000) + R.randbytes(40000) + program[:50000])[:size])
 
 
 def symlink_data(target, relative):

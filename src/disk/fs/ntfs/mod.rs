@@ -23,12 +23,14 @@ mod file_name;
 mod fixup;
 mod folder;
 mod health;
+mod huffman;
 mod index;
 mod inode;
 mod interix;
 mod link;
 mod log_file;
 mod lznt1;
+mod lzx;
 mod mft;
 mod node;
 mod record;
@@ -41,6 +43,7 @@ mod upcase;
 mod utf16;
 mod volume;
 mod wof;
+mod xpress;
 
 use crate::disk::Error;
 use crate::disk::Result;
@@ -173,7 +176,7 @@ impl FileSystem for Ntfs {
         let Some(content) = self.volume.find_stream(&inode, kind::DATA, &[])? else { return Ok(()) };
         match special {
             Special::Plain => self.volume.map_stream(&content, range, runs),
-            Special::Packed(_) => Err(Error::unsupported("WOF compression")),
+            Special::Packed(algorithm) => self.volume.map_packed(&inode, algorithm, content.sizes.size, range, runs),
             Special::Cloud => self.volume.map_here(&content, range, runs),
             Special::Opaque(what) => Err(Error::Unsupported { what }),
             _ => Err(Error::WrongKind),
@@ -194,9 +197,13 @@ impl FileSystem for Ntfs {
         if inode::split_id(node).1.is_some() {
             return Ok(found);
         }
+        let is_packed = matches!(self.volume.special(&inode)?, Special::Packed(_));
         for index in Volume::named_streams(&inode) {
             let stream = self.volume.stream(&inode, index)?;
             let name = inode.attributes.get(index).map(|held| held.name.as_slice()).unwrap_or_default();
+            if is_packed && wof::is_packed_stream(name) {
+                continue;
+            }
             // Longer ones, and those without a key, are found by their names.
             if stream.sizes.size <= XATTR_BYTES_MAX && !stream.is_encrypted() {
                 let value = self.volume.read_stream(&stream, 0..XATTR_BYTES_MAX)?;
