@@ -12,6 +12,7 @@ mod exfat;
 mod fat;
 mod name_index;
 mod wide;
+pub mod ntfs;
 
 use crate::disk::BlockSource;
 use crate::disk::Error;
@@ -168,6 +169,9 @@ pub fn open(source: &Source) -> Result<Option<Box<dyn FileSystem>>> {
     }
     if fat::is_fat(source)? {
         return fat::open(source).map(Some);
+    // Last: a volume may have left a copy of its first sector at the end.
+    if ntfs::is_ntfs(source)? {
+        return ntfs::open(source.clone()).map(Some);
     }
     Ok(None)
 }
