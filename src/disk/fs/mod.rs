@@ -3,6 +3,8 @@
 //! One folder of modules per format, one on-disk structure per file. Nothing here keeps state that a second look at the
 //! same bytes would not give again: a process that died can be replaced in the middle of a listing.
 
+mod squash;
+
 use crate::disk::BlockSource;
 use crate::disk::Error;
 use crate::disk::Result;
@@ -144,6 +146,6 @@ pub trait FileSystem: Send {
 }
 
 /// The file system on a source, if its kind is known.
-pub fn open(_source: &Source) -> Result<Option<Box<dyn FileSystem>>> {
-    Ok(None)
+pub fn open(source: &Source) -> Result<Option<Box<dyn FileSystem>>> {
+    squash::open(source)
 }
