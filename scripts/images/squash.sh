@@ -28,7 +28,7 @@ top, times = os.fsencode(sys.argv[1]), int(sys.argv[2])
 r = random.Random(4)
 words = [("word%d " % r.randrange(900)).encode() for _ in range(20000)]
 # Shared by all, so that making many files costs little.
-text = b"".join(words) * (5 + times // 4)
+text = b"".join(words) * (8 + times // 4)
 noise = r.randbytes((1 << 20) + (times << 17))
 
 def path(*parts):

@@ -21,6 +21,7 @@ mod error;
 mod fields;
 pub mod fs;
 mod source;
+pub mod volume;
 
 pub use error::Error;
 pub use error::Result;
