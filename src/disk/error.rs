@@ -46,6 +46,9 @@ pub enum Error {
     /// The content is encrypted, and there is no key.
     #[error("the content is encrypted")]
     Encrypted,
+    /// The passphrase opens none of the key slots.
+    #[error("no key slot opens with this passphrase")]
+    WrongPassphrase,
 }
 
 impl Error {

@@ -23,6 +23,7 @@ pub mod fs;
 pub mod layout;
 mod opened;
 mod source;
+pub mod volume;
 
 pub use error::Error;
 pub use error::Result;

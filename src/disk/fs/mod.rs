@@ -13,6 +13,7 @@ mod fat;
 mod name_index;
 mod wide;
 pub mod ntfs;
+mod squash;
 
 use crate::disk::BlockSource;
 use crate::disk::Error;
@@ -174,4 +175,5 @@ pub fn open(source: &Source) -> Result<Option<Box<dyn FileSystem>>> {
         return ntfs::open(source.clone()).map(Some);
     }
     Ok(None)
+    squash::open(source)
 }
