@@ -3,17 +3,17 @@
 //! One folder of modules per format, one on-disk structure per file. Nothing here keeps state that a second look at the
 //! same bytes would not give again: a process that died can be replaced in the middle of a listing.
 
-pub mod ext;
-pub mod xfs;
-pub mod btrfs;
 mod breadth;
+pub mod btrfs;
 mod calendar;
 mod exfat;
+pub mod ext;
 mod fat;
 mod name_index;
-mod wide;
 pub mod ntfs;
 mod squash;
+mod wide;
+pub mod xfs;
 
 use crate::disk::BlockSource;
 use crate::disk::Error;
@@ -157,23 +157,30 @@ pub trait FileSystem: Send {
     fn metadata(&mut self, take: &mut dyn FnMut(Range<u64>) -> bool) -> Result<()>;
 }
 
-/// The file system on a source, if its kind is known.
+/// The file system on a source, if its kind is known. Those with a signature of their own come before those that are told
+/// by what is plausible.
 pub fn open(source: &Source) -> Result<Option<Box<dyn FileSystem>>> {
     if ext::is_ext(source)? {
         return ext::open(source.clone()).map(Some);
+    }
     if xfs::is_xfs(source)? {
         return xfs::open(source).map(Some);
+    }
     if btrfs::is_btrfs(source)? {
         return btrfs::open(source).map(Some);
+    }
+    if let Some(squash) = squash::open(source)? {
+        return Ok(Some(squash));
+    }
     if exfat::is_exfat(source)? {
         return exfat::open(source).map(Some);
     }
     if fat::is_fat(source)? {
         return fat::open(source).map(Some);
+    }
     // Last: a volume may have left a copy of its first sector at the end.
     if ntfs::is_ntfs(source)? {
         return ntfs::open(source.clone()).map(Some);
     }
     Ok(None)
-    squash::open(source)
 }
