@@ -5,6 +5,7 @@
 # usage: tables.sh OUTDIR
 set -euo pipefail
 
+export LC_ALL=C.UTF-8
 out=$(realpath -m "${1:?OUTDIR}")
 mkdir -p "$out"
 cd "$out"
@@ -43,7 +44,7 @@ label: gpt
 label-id: 11111111-2222-3333-4444-555555555555
 1: size=33M, type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B, name="EFI system partition"
 2: size=16M, type=E3C9E316-0B5C-4DB8-817D-F92DF00215AE
-3: size=40M, type=EBD0A0A2-B9E5-4433-87C0-68B6B72699C7, name="Données/été ☃ 𝄞", attrs="RequiredPartition LegacyBIOSBootable"
+3: size=40M, type=EBD0A0A2-B9E5-4433-87C0-68B6B72699C7, name="Données/été ☃", attrs="RequiredPartition LegacyBIOSBootable"
 5: size=20M, type=0FC63DAF-8483-4772-8E79-3D69D8477DE4, name="rootfs"
 9: size=10M, type=0657FD6D-A4AB-43C4-84E5-0933C84B4F4F
 128: type=4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709, name="123456789012345678901234567890123456"
@@ -102,7 +103,7 @@ disk mbr-many.disk 256M
     echo "label: dos"
     echo "label-id: 0xabcdef01"
     echo "4: type=f"
-    for _ in $(seq 60); do echo "size=1M, type=83"; done
+    for _ in $(seq 50); do echo "size=1M, type=83"; done
 } | write_table mbr-many.disk
 truth mbr-many.disk
 disk mbr-empty.disk 16M
@@ -115,9 +116,10 @@ whole() { echo "None 512 " >"$1.table"; }
 disk ext4.disk 16M
 mkfs.ext4 -q ext4.disk
 whole ext4.disk
-for bits in 12 16 32; do
-    disk fat$bits.disk 64M
-    mkfs.fat -F $bits -s 1 --mbr=no fat$bits.disk >/dev/null 2>&1 || mkfs.fat -F $bits -s 32 --mbr=no fat$bits.disk >/dev/null
+for fat in "12 4M 4" "16 64M 4" "32 64M 1"; do
+    read -r bits size sectors <<<"$fat"
+    disk fat$bits.disk "$size"
+    mkfs.fat -F "$bits" -s "$sectors" --mbr=no fat$bits.disk >/dev/null
     whole fat$bits.disk
 done
 disk fat-mbr.disk 64M

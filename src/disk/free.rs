@@ -8,6 +8,9 @@ use crate::disk::layout::Layout;
 use crate::disk::layout::Part;
 use std::ops::Range;
 
+/// The start of a file system, where boot loaders lie that it may call free.
+const BOOT_BYTES: u64 = 64 << 10;
+
 /// Byte ranges of the disk that have to be stored: sorted, apart from each other. A byte is left out only if it lies
 /// in a file system that calls it free, and in no other part that does not.
 pub fn needed(disk: &Source, layout: &Layout) -> Result<Vec<Range<u64>>> {
@@ -36,7 +39,7 @@ fn used(disk: &Source, part: &Part) -> Option<Vec<Range<u64>>> {
     let (start, len) = (part.range.start, part.range.end - part.range.start);
     // Behind a file system that is shorter than its partition somebody else may have left something.
     let behind = about.bytes.min(len)..len;
-    let within = used.into_iter().chain([behind]).map(|range| range.start.min(len)..range.end.min(len));
+    let within = used.into_iter().chain([0..BOOT_BYTES, behind]).map(|range| range.start.min(len)..range.end.min(len));
     Some(within.map(|range| start + range.start..start + range.end).collect())
 }
 

@@ -31,7 +31,8 @@ pub struct Layout {
     pub table: TableKind,
     /// Id of the disk, as the table has it.
     pub id: String,
-    /// Partitions by number, then volumes; a disk without partitions is one part. Never none.
+    /// Partitions by number, then volumes; a disk without partitions is one part, and an optical disc is one before
+    /// those it has. Never none.
     pub parts: Vec<Part>,
     /// What is wrong with the disk as a whole, in sentences.
     pub notes: Vec<String>,
@@ -89,8 +90,12 @@ pub fn read(disk: &Source) -> Result<Layout> {
         }
         parts.push(part(disk, partition.range.clone(), Some(partition)));
     }
-    if parts.is_empty() {
-        parts.push(part(disk, whole, None));
+    // Images of optical discs are made so that they start from USB as well: with partitions inside of what is read.
+    let is_optical = |kind: &str| kind.starts_with("ISO") || kind == "UDF";
+    let has_unlisted =
+        is_optical(&known(magic::kind(disk, whole.clone()))) && !parts.iter().any(|p| is_optical(&p.kind));
+    if parts.is_empty() || has_unlisted {
+        parts.insert(0, part(disk, whole, None));
     }
     // Volumes of LVM and opened LUKS containers become parts here, once `crate::disk::volume` tells them: after the
     // partitions they lie on, titled by their own names ("vg-lv (ext4)").
@@ -115,7 +120,6 @@ struct Content {
 
 /// What lies in a range, and if it can be opened. Boxes with something else inside are never taken for what they hold.
 fn content(disk: &Source, range: &Range<u64>) -> Content {
-    let known = |kind: Result<Option<&str>>| kind.ok().flatten().unwrap_or_default().to_owned();
     let sealed = known(magic::sealed_kind(disk, range.clone()));
     if !sealed.is_empty() {
         return Content { kind: sealed, about: None, error: None };
@@ -127,10 +131,12 @@ fn content(disk: &Source, range: &Range<u64>) -> Content {
             Content { kind: about.kind.clone(), about: Some(about), error: None }
         }
         Ok(None) => Content { kind: known(magic::kind(disk, range.clone())), about: None, error: None },
-        Err(fault) => {
-            Content { kind: known(magic::kind(disk, range.clone())), about: None, error: Some(told(&fault)) }
-        }
+        Err(fault) => Content { kind: known(magic::kind(disk, range.clone())), about: None, error: Some(told(&fault)) },
     }
+}
+
+fn known(kind: Result<Option<&str>>) -> String {
+    kind.ok().flatten().unwrap_or_default().to_owned()
 }
 
 /// Names that partitioning tools give without being asked.
@@ -160,7 +166,8 @@ fn title(number: u32, names: [&str; 3], kind: &str) -> String {
 /// `text` as part of a name that every system can have for a file, and that shows as what it is.
 fn file_name(text: &str, bytes_max: usize) -> String {
     let is_invisible = |c: &char| {
-        c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
     };
     let shown = text.chars().filter(|c| !is_invisible(c));
     let safe: String = shown.map(|c| if "/\\:*?\"<>|".contains(c) { '_' } else { c }).collect();
@@ -170,8 +177,10 @@ fn file_name(text: &str, bytes_max: usize) -> String {
 }
 
 fn cut(text: &mut String, bytes_max: usize) {
-    text.truncate(text.floor_char_boundary(bytes_max));
-    text.truncate(text.trim_end().len());
+    while text.len() > bytes_max {
+        text.pop();
+    }
+    text.truncate(text.trim_end_matches(|c: char| c.is_whitespace() || c == '.').len());
 }
 
 /// An error in one line, with what caused it.

@@ -7,6 +7,7 @@ use super::clusters::Clusters;
 use super::clusters::Disk;
 use super::clusters::Place;
 use super::clusters::TABLES_BYTES;
+use super::clusters::UNIT_BYTES_MAX;
 use crate::disk::BlockSource;
 use crate::disk::Cached;
 use crate::disk::Error;
@@ -55,7 +56,7 @@ pub(super) fn open(source: Source) -> Result<Option<Container>> {
         }
         DYNAMIC => {
             let blocks = Blocks::read(source.clone(), &footer)?;
-            let disk = Arc::new(Disk::new(blocks, source.clone(), 0));
+            let disk = Arc::new(Disk::new(blocks, source.clone(), UNIT_BYTES_MAX));
             Ok(Some(Container::new("VHD", disk, source, notes)))
         }
         DIFFERENCING => Err(Error::unsupported("a differencing VHD")),

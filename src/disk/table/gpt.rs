@@ -73,7 +73,7 @@ fn backup_note(source: &dyn BlockSource, header: &Header) -> Option<String> {
 
 impl Header {
     fn read(source: &dyn BlockSource, sector: u64, sector_bytes: u32) -> Result<Header> {
-        let at = sector.checked_mul(u64::from(sector_bytes)).unwrap_or(u64::MAX);
+        let at = sector.saturating_mul(u64::from(sector_bytes));
         let mut bytes = vec![0; sector_bytes as usize];
         read_within(source, at, &mut bytes)?;
         let fields = Fields::new(&bytes, WHAT, at);
@@ -96,12 +96,12 @@ impl Header {
             return Err(fields.damaged("it is not where it says"));
         }
         let (count, entry_bytes) = (fields.u32(80)?, fields.u32(84)?);
-        let is_right = (ENTRY_BYTES_MIN..=ENTRY_BYTES_MAX).contains(&entry_bytes) && entry_bytes % 128 == 0;
+        let is_right = (ENTRY_BYTES_MIN..=ENTRY_BYTES_MAX).contains(&entry_bytes) && entry_bytes.is_multiple_of(128);
         if !is_right || count > ENTRY_COUNT_MAX {
             return Err(fields.damaged("its entries are too many, or of a size that cannot be"));
         }
         let mut entries = vec![0; count as usize * entry_bytes as usize];
-        let entries_at = fields.u64(72)?.checked_mul(u64::from(sector_bytes)).unwrap_or(u64::MAX);
+        let entries_at = fields.u64(72)?.saturating_mul(u64::from(sector_bytes));
         read_within(source, entries_at, &mut entries)?;
         if crc32(&entries) != fields.u32(88)? {
             return Err(Error::damaged("GPT entries", entries_at, "their checksum is wrong"));

@@ -30,8 +30,9 @@ struct Entry {
 }
 
 impl Entry {
+    /// A type of 0 is no reason not to be: images of optical discs have such an entry for all that is on them.
     fn is_used(&self) -> bool {
-        self.kind != 0 && self.count != 0
+        self.count != 0
     }
 
     fn is_extended(&self) -> bool {

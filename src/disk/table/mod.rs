@@ -84,7 +84,9 @@ pub fn read(source: &dyn BlockSource) -> Result<Table> {
         Some(record) if record.is_protective() => {
             let mut table = gpt::read(source)?;
             if record.is_hybrid() {
-                table.notes.push("The disk has a hybrid MBR. The GPT is shown, the other entries of the MBR are not.".into());
+                table
+                    .notes
+                    .push("The disk has a hybrid MBR. The GPT is shown, the other entries of the MBR are not.".into());
             }
             table
         }

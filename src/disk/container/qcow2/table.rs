@@ -47,7 +47,7 @@ impl Tables {
             return Err(l1.damaged("its table of the first level is too short"));
         }
         let l1_end = tables.header.l1_at.checked_add(tables.header.l1_count * 8);
-        if tables.header.l1_at % 512 != 0 || l1_end.is_none_or(|end| end > tables.below.len()) {
+        if !tables.header.l1_at.is_multiple_of(512) || l1_end.is_none_or(|end| end > tables.below.len()) {
             return Err(l1.damaged("its table of the first level is not within the file"));
         }
         Ok(tables)

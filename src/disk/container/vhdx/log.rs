@@ -36,7 +36,7 @@ struct Entry {
 pub(super) fn replay(source: &dyn BlockSource, header: &Header, overlay: &mut Overlay) -> Result<()> {
     let (at, len) = (header.log_at, header.log_len);
     let is_within = at.checked_add(len).is_some_and(|end| end <= source.len());
-    if !is_within || len == 0 || len % PIECE_BYTES != 0 || at % PIECE_BYTES != 0 {
+    if !is_within || len == 0 || !len.is_multiple_of(PIECE_BYTES) || !at.is_multiple_of(PIECE_BYTES) {
         return Err(Error::damaged(WHAT, at, "it is not within the file"));
     }
     if len > LOG_BYTES_MAX {
@@ -105,7 +105,7 @@ impl Ring {
         let fields = Fields::new(first, WHAT, 0);
         let len = fields.u32(8).ok()? as usize;
         let is_ours = first.starts_with(b"loge") && fields.bytes(32, 16).ok()? == self.log_id.0;
-        if !is_ours || len < SECTOR || len % SECTOR != 0 || len > self.bytes.len() {
+        if !is_ours || len < SECTOR || !len.is_multiple_of(SECTOR) || len > self.bytes.len() {
             return None;
         }
         self.summed_left = self.summed_left.checked_sub(len)?;
@@ -165,7 +165,7 @@ impl Entry {
 fn checked_range(descriptor: &Fields, offset: u64, len: u64, file_len: u64) -> Result<Range<u64>> {
     let end = offset.checked_add(len).filter(|end| *end <= file_len);
     let end = end.ok_or_else(|| descriptor.damaged("it is not within the file"))?;
-    if offset % PIECE_BYTES != 0 || len % PIECE_BYTES != 0 {
+    if !offset.is_multiple_of(PIECE_BYTES) || !len.is_multiple_of(PIECE_BYTES) {
         return Err(descriptor.damaged("it is not aligned"));
     }
     Ok(offset..end)

@@ -93,7 +93,7 @@ impl Metadata {
         if !matches!(self.sector_bytes, 512 | 4096) {
             return Err(fields.damaged("sectors have a size that cannot be"));
         }
-        if self.disk_bytes > DISK_BYTES_MAX || self.disk_bytes % self.sector_bytes != 0 {
+        if self.disk_bytes > DISK_BYTES_MAX || !self.disk_bytes.is_multiple_of(self.sector_bytes) {
             return Err(fields.damaged("the disk has a size that cannot be"));
         }
         Ok(())

@@ -101,10 +101,8 @@ fn extent(line: &str) -> Result<Option<Extent>> {
     if kind == "ZERO" {
         return Ok(Some(Extent { bytes, kind: ExtentKind::Zero, file: String::new() }));
     }
-    let (file, rest) = rest
-        .strip_prefix('"')
-        .and_then(|rest| rest.rsplit_once('"'))
-        .ok_or(damaged("an extent has no file"))?;
+    let (file, rest) =
+        rest.strip_prefix('"').and_then(|rest| rest.rsplit_once('"')).ok_or(damaged("an extent has no file"))?;
     if access == "NOACCESS" || file.is_empty() || file == "." || file == ".." || file.contains(['/', '\\', '\0']) {
         return Err(Error::unsupported(format!("the extent {file:?} of a VMDK, which is not a file beside it")));
     }
@@ -137,7 +135,8 @@ mod tests {
 
     #[test]
     fn what_lies_elsewhere_is_refused() {
-        for line in ["RW 1 FLAT \"../a\" 0", "RW 1 FLAT \"/etc/passwd\" 0", "parentCID=00000001", "RW 1 SESPARSE \"a\""] {
+        for line in ["RW 1 FLAT \"../a\" 0", "RW 1 FLAT \"/etc/passwd\" 0", "parentCID=00000001", "RW 1 SESPARSE \"a\""]
+        {
             let fault = Descriptor::parse(&format!("RW 1 ZERO\n{line}\n")).unwrap_err();
             assert!(matches!(fault, Error::Unsupported { .. }), "{line}: {fault}");
         }
