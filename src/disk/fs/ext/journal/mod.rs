@@ -37,6 +37,7 @@ const INCOMPAT_KNOWN: u32 = INCOMPAT_REVOKE
     | INCOMPAT_CSUM_V3
     | INCOMPAT_FAST_COMMIT;
 const FAST_BLOCKS_DEFAULT: u32 = 256;
+const RING_BLOCKS_MIN: u64 = 1024;
 
 /// Blocks that may wait in a journal: those of 2 GiB, twice the largest journal that is made.
 const LOGGED_MAX: usize = 512 << 10;
@@ -174,7 +175,7 @@ impl Log {
 struct Header {
     /// The blocks that are written round and round.
     ring: Range<u64>,
-    /// Where those of fast commits end, which follow the ring.
+    /// Where those of fast commits end. They follow the ring, one block apart.
     fast_end: u64,
     /// First transaction.
     sequence: u32,
@@ -209,7 +210,9 @@ impl Header {
             (true, 0) => FAST_BLOCKS_DEFAULT,
             (true, count) => count,
         };
-        let ring = first..end.saturating_sub(u64::from(fast));
+        // A ring that would become too short by it is left whole.
+        let shorter = end.checked_sub(u64::from(fast)).filter(|end| *end >= RING_BLOCKS_MIN);
+        let ring = first..shorter.unwrap_or(end);
         let start = u64::from(f.be32(0x1c)?);
         if u64::from(f.be32(0xc)?) != block_bytes || end > blocks || first == 0 || ring.is_empty() {
             return Err(f.damaged("its size is impossible"));

@@ -190,10 +190,11 @@ impl Scan<'_> {
 
 /// Whether changes that belong to transaction `sequence` lie behind the ring.
 fn has_fast_commits(header: &Header, log: &Log, sequence: u32) -> Result<bool> {
-    if !header.has(INCOMPAT_FAST_COMMIT) || header.ring.end >= header.fast_end {
+    let first = header.ring.end.saturating_add(1);
+    if !header.has(INCOMPAT_FAST_COMMIT) || first >= header.fast_end {
         return Ok(false);
     }
-    let block = log.block(header.ring.end)?;
-    let f = Fields::new(&block, WHAT, log.place(header.ring.end)?);
+    let block = log.block(first)?;
+    let f = Fields::new(&block, WHAT, log.place(first)?);
     Ok(f.u16(0)? == FAST_HEAD && f.u32(8)? == sequence)
 }
