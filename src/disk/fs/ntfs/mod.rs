@@ -39,6 +39,8 @@ mod runlist;
 mod space;
 mod standard_information;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod upcase;
 mod utf16;
 mod volume;
