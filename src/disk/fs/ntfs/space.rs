@@ -39,11 +39,7 @@ impl Volume {
         while at * 8 < clusters {
             let step = self.read_stream(&bitmap, at..at + STEP_BYTES)?;
             for (byte, number) in step.iter().zip(at..) {
-                for cluster in (number * 8..number * 8 + 8).filter(|cluster| byte >> (cluster % 8) & 1 != 0) {
-                    if cluster < clusters {
-                        add(&mut ranges, cluster * cluster_bytes..(cluster + 1) * cluster_bytes);
-                    }
-                }
+                add_clusters(&mut ranges, *byte, number * 8, clusters, cluster_bytes);
             }
             at += STEP_BYTES;
         }
@@ -125,6 +121,20 @@ impl Volume {
     /// True if the source ends before the volume does.
     pub(super) fn is_cut_off(&self) -> bool {
         self.boot.sectors.saturating_mul(self.boot.sector_bytes) > self.source.len()
+    }
+}
+
+/// Adds those of eight clusters from `first` on that have their bit in `bits`.
+fn add_clusters(ranges: &mut Vec<Range<u64>>, bits: u8, first: u64, clusters: u64, cluster_bytes: u64) {
+    let last = (first + 8).min(clusters);
+    match bits {
+        0 => {}
+        0xff => add(ranges, first * cluster_bytes..last.max(first) * cluster_bytes),
+        bits => {
+            for cluster in (first..last).filter(|cluster| bits >> (cluster - first) & 1 != 0) {
+                add(ranges, cluster * cluster_bytes..(cluster + 1) * cluster_bytes);
+            }
+        }
     }
 }
 
