@@ -85,6 +85,20 @@ fn the_first_records_have_a_mirror() {
 }
 
 #[test]
+fn a_file_table_that_cannot_be() {
+    let opened = |pairs: &[u8], size| {
+        let mut disk = Disk::new();
+        disk.record(0, FILE, 0, &[information(6), far(DATA, 0, 1, pairs, 0, size, size)]);
+        ntfs::open(disk.source()).map(drop)
+    };
+    assert!(opened(&[0x11, 64, 8], 65536).is_ok());
+    // A hole, and the same clusters twice: whoever looks at all records would not come to an end.
+    assert!(matches!(opened(&[0x11, 16, 8, 0x01, 48], 65536), Err(Error::Damaged { .. })));
+    assert!(matches!(opened(&[0x12, 0x90, 1, 8, 0x12, 0x90, 1, 0], 700_000), Err(Error::Damaged { .. })));
+    assert!(matches!(opened(&[0x11, 8, 8], 65536), Err(Error::Damaged { .. })));
+}
+
+#[test]
 fn aliases_and_system_files_are_hidden() {
     let mut disk = Disk::new();
     disk.root(&[(reference(4), "$AttrDef", 3), (reference(20), "Long name", 1), (reference(20), "LONGNA~1", 2)]);
