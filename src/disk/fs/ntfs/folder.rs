@@ -224,8 +224,8 @@ impl Volume {
 
     fn block(&mut self, folder: &Folder, number: u64) -> Result<Arc<Vec<u8>>> {
         let key = (folder.number, number);
-        if let Some(block) = self.blocks.get(&key) {
-            return Ok(block.clone());
+        if let Some(block) = self.blocks.get(key) {
+            return Ok(block);
         }
         let outside = || Error::damaged("NTFS index", 0, "a block lies outside of it");
         let stream = folder.blocks.as_ref().filter(|_| number < folder.block_count()).ok_or_else(outside)?;

@@ -153,14 +153,14 @@ fn over_full() -> Error {
 /// Appends `len` bytes that stand `distance` bytes before the end.
 pub(super) fn repeat(out: &mut Vec<u8>, distance: usize, len: usize, len_max: usize) -> Result<()> {
     let start = out.len().checked_sub(distance).filter(|_| distance > 0);
-    let mut at = start.ok_or_else(|| damaged("a back reference leaves its chunk"))?;
+    let start = start.ok_or_else(|| damaged("a back reference leaves its chunk"))?;
     if len > len_max.saturating_sub(out.len()) {
         return Err(damaged("it is longer than it says"));
     }
-    for _ in 0..len {
+    // Bytes that are appended may be referred to as well.
+    for at in start..start + len {
         let byte = out.get(at).copied().unwrap_or(0);
         out.push(byte);
-        at += 1;
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ use crate::disk::fs::ntfs::runlist::Extent;
 use crate::disk::read_runs;
 
 /// A table in more pieces is not read: their places stay in memory.
-const EXTENTS_MAX: usize = 64 << 10;
+const EXTENTS_MAX: usize = 32 << 10;
 /// Records of which `$MFTMirr` has a copy.
 const MIRRORED: u64 = 4;
 /// Node numbers have room for so many.
@@ -54,7 +54,8 @@ impl Mft {
             mft.follow(source, boot, &list_bytes(source, boot, list)?)?;
         }
         let covered = mft.extents.last().map_or(0, Extent::end).saturating_mul(boot.cluster_bytes);
-        if data.sizes.size > covered {
+        // Whoever looks at all records has to come to an end.
+        if data.sizes.size > covered.min(source.len()) {
             return Err(first.fields().damaged("the file table is longer than its clusters"));
         }
         mft.count = data.sizes.size.min(data.sizes.initialized) / boot.record_bytes;
@@ -86,7 +87,11 @@ impl Mft {
         if part.first_vcn != self.extents.last().map_or(0, Extent::end) {
             return Err(part.pairs.damaged("parts of the file table are missing"));
         }
-        self.extents.extend(runlist::decode(&part.pairs, part.first_vcn, part.end_vcn, boot.clusters())?);
+        let extents = runlist::decode(&part.pairs, part.first_vcn, part.end_vcn, boot.clusters())?;
+        if extents.iter().any(|extent| extent.lcn.is_none()) {
+            return Err(part.pairs.damaged("the file table has a hole"));
+        }
+        self.extents.extend(extents);
         if self.extents.len() > EXTENTS_MAX {
             return Err(Error::unsupported("an NTFS file table in so many pieces"));
         }

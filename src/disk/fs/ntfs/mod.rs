@@ -39,6 +39,8 @@ mod runlist;
 mod space;
 mod standard_information;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod upcase;
 mod utf16;
 mod volume;
@@ -197,11 +199,10 @@ impl FileSystem for Ntfs {
         if inode::split_id(node).1.is_some() {
             return Ok(found);
         }
-        let is_packed = matches!(self.volume.special(&inode)?, Special::Packed(_));
         for index in Volume::named_streams(&inode) {
             let stream = self.volume.stream(&inode, index)?;
             let name = inode.attributes.get(index).map(|held| held.name.as_slice()).unwrap_or_default();
-            if is_packed && wof::is_packed_stream(name) {
+            if wof::is_packed_stream(name) && matches!(self.volume.special(&inode)?, Special::Packed(_)) {
                 continue;
             }
             // Longer ones, and those without a key, are found by their names.

@@ -5,6 +5,7 @@ use crate::disk::Result;
 use crate::disk::Run;
 use crate::disk::fs::ntfs::attribute::Body;
 use crate::disk::fs::ntfs::attribute::kind;
+use crate::disk::fs::ntfs::boot::Boot;
 use crate::disk::fs::ntfs::index::I30;
 use crate::disk::fs::ntfs::link::ROOT;
 use crate::disk::fs::ntfs::log_file;
@@ -21,6 +22,8 @@ const FIRST_USER_RECORD: u64 = 16;
 const BOOT_BYTES: u64 = 8 << 10;
 /// `$Bitmap` is read in such pieces.
 const STEP_BYTES: u64 = 1 << 20;
+/// Of more ranges those close together become one, free clusters between them included.
+const RANGES_MAX: usize = 1 << 20;
 
 impl Volume {
     /// Ranges of clusters in use, and what lies behind the last cluster; `None` if `$Bitmap` cannot be right.
@@ -28,32 +31,28 @@ impl Volume {
         let inode = self.inode(RECORD_BITMAP)?;
         let bitmap = self.find_stream(&inode, kind::DATA, &[])?.ok_or(Error::NotFound)?;
         let (clusters, cluster_bytes) = (self.boot.clusters, self.boot.cluster_bytes);
-        // A record that counts more than the source has would take forever here.
+        // Clusters that the source does not have would take forever to count.
         let covered = clusters * cluster_bytes;
         let is_short = bitmap.sizes.size.min(bitmap.sizes.initialized) < clusters.div_ceil(8);
         if covered > self.source.len() || is_short {
             return Ok(None);
         }
-        let mut ranges: Vec<Range<u64>> = Vec::new();
+        let mut used = Used { ranges: Vec::new(), gap_bytes: 0 };
         let mut at = 0;
         while at * 8 < clusters {
             let step = self.read_stream(&bitmap, at..at + STEP_BYTES)?;
             for (byte, number) in step.iter().zip(at..) {
-                for cluster in (number * 8..number * 8 + 8).filter(|cluster| byte >> (cluster % 8) & 1 != 0) {
-                    if cluster < clusters {
-                        add(&mut ranges, cluster * cluster_bytes..(cluster + 1) * cluster_bytes);
-                    }
-                }
+                used.add_clusters(*byte, number * 8, &self.boot);
             }
             at += STEP_BYTES;
         }
-        if !self.is_table_in(&ranges)? {
+        if !self.is_table_in(&used.ranges)? {
             return Ok(None);
         }
         // The copy of the boot sector.
         let end = (self.boot.sectors.saturating_add(1)).saturating_mul(self.boot.sector_bytes);
-        add(&mut ranges, covered..end.min(self.source.len()).max(covered));
-        Ok(Some(ranges))
+        used.add(covered..end.min(self.source.len()).max(covered));
+        Ok(Some(used.ranges))
     }
 
     /// True if the file table and the boot sector are in use: a bitmap that says otherwise is not to be believed.
@@ -128,11 +127,40 @@ impl Volume {
     }
 }
 
-fn add(ranges: &mut Vec<Range<u64>>, range: Range<u64>) {
-    match ranges.last_mut() {
-        _ if range.is_empty() => {}
-        Some(last) if last.end == range.start => last.end = range.end,
-        _ => ranges.push(range),
+/// Ranges in use, in order.
+struct Used {
+    ranges: Vec<Range<u64>>,
+    /// A free range up to this length does not part two in use.
+    gap_bytes: u64,
+}
+
+impl Used {
+    /// Adds those of eight clusters from `first` on that have their bit in `bits`.
+    fn add_clusters(&mut self, bits: u8, first: u64, boot: &Boot) {
+        let last = (first + 8).min(boot.clusters);
+        match bits {
+            0 => {}
+            0xff => self.add(first * boot.cluster_bytes..last.max(first) * boot.cluster_bytes),
+            bits => {
+                for cluster in (first..last).filter(|cluster| bits >> (cluster - first) & 1 != 0) {
+                    self.add(cluster * boot.cluster_bytes..(cluster + 1) * boot.cluster_bytes);
+                }
+            }
+        }
+    }
+
+    fn add(&mut self, range: Range<u64>) {
+        match self.ranges.last_mut() {
+            _ if range.is_empty() => {}
+            Some(last) if range.start.saturating_sub(last.end) <= self.gap_bytes => last.end = range.end,
+            _ => self.ranges.push(range),
+        }
+        while self.ranges.len() > RANGES_MAX {
+            self.gap_bytes = self.gap_bytes.saturating_mul(2).max(512);
+            for range in std::mem::take(&mut self.ranges) {
+                self.add(range);
+            }
+        }
     }
 }
 
@@ -141,4 +169,21 @@ fn give(runs: &[Run], take: &mut dyn FnMut(Range<u64>) -> bool) -> bool {
         Run::Below { offset, len } => take(*offset..offset.saturating_add(*len)),
         _ => true,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_ranges_that_some_are_joined() {
+        let mut used = Used { ranges: Vec::new(), gap_bytes: 0 };
+        // Holes of 512 bytes, but for one in four of 4096.
+        for n in 0..RANGES_MAX as u64 + 1 {
+            let start = n * 1024 + n / 4 * 3584;
+            used.add(start..start + 512);
+        }
+        assert_eq!(used.ranges[..2], [0..3584, 7680..7680 + 3584]);
+        assert!(used.ranges.len() < RANGES_MAX / 3);
+    }
 }

@@ -1,4 +1,4 @@
-//! A volume and what is remembered of it: bounded caches of records, files, runs and unpacked data.
+//! A volume and what is remembered of it: records, files, runs and unpacked data, 8 MiB together at most.
 
 use crate::disk::Result;
 use crate::disk::fs::Source;
@@ -15,12 +15,14 @@ use std::sync::Arc;
 
 /// 256 KiB of records of 4096 bytes.
 const RECORDS_KEPT: usize = 64;
-/// 2 MiB of blocks of 64 KiB, the largest.
-const BLOCKS_KEPT: usize = 32;
-/// Parts of a runlist; one record holds fewer than 2000 runs of 24 bytes.
-const SEGMENTS_KEPT: usize = 32;
-/// Files, of up to [`INODE_PARTS_MAX`] parts.
-const INODES_KEPT: usize = 64;
+/// Index blocks: some hundred of the usual size.
+const BLOCKS_BYTES_MAX: usize = 1 << 20;
+/// Unpacked parts of files.
+const UNITS_BYTES_MAX: usize = 1 << 20;
+/// Parts of runlists: up to 1 MiB, as one record holds fewer than 2000 runs of 32 bytes.
+const SEGMENTS_KEPT: usize = 16;
+/// Files of up to [`INODE_PARTS_MAX`] parts, each of up to 0.5 KiB with its name.
+const INODES_KEPT: usize = 16;
 /// A file in more parts is remembered alone.
 const INODE_PARTS_MAX: usize = 256;
 
@@ -36,31 +38,35 @@ pub(super) struct Volume {
     /// By record and instance.
     pub(super) segments: LruCache<(u64, u16), Arc<Vec<Extent>>>,
     /// Index blocks, by record and number.
-    pub(super) blocks: LruCache<(u64, u64), Arc<Vec<u8>>>,
-    pub(super) units: Units,
+    pub(super) blocks: Pieces<(u64, u64)>,
+    /// Unpacked parts of files, by record, attribute and number.
+    pub(super) units: Pieces<(u64, usize, u64)>,
 }
 
-/// Unpacked parts of compressed files, by record, attribute and number.
-pub(super) struct Units {
-    kept: LruCache<(u64, usize, u64), Arc<Vec<u8>>>,
+/// Bytes that took work, as many as a limit allows.
+pub(super) struct Pieces<K: Hash + Eq> {
+    kept: LruCache<K, Arc<Vec<u8>>>,
     bytes: usize,
+    bytes_max: usize,
 }
 
-impl Units {
-    const BYTES_MAX: usize = 2 << 20;
+impl<K: Hash + Eq> Pieces<K> {
+    fn new(bytes_max: usize) -> Pieces<K> {
+        Pieces { kept: LruCache::unbounded(), bytes: 0, bytes_max }
+    }
 
-    /// A part that was unpacked before.
-    pub(super) fn get(&mut self, key: (u64, usize, u64)) -> Option<Arc<Vec<u8>>> {
+    /// What was remembered.
+    pub(super) fn get(&mut self, key: K) -> Option<Arc<Vec<u8>>> {
         self.kept.get(&key).cloned()
     }
 
-    /// Remembers a part, and forgets others for it.
-    pub(super) fn put(&mut self, key: (u64, usize, u64), unit: Arc<Vec<u8>>) {
-        self.bytes += unit.len();
-        if let Some(before) = self.kept.put(key, unit) {
+    /// Remembers bytes, and forgets others for them.
+    pub(super) fn put(&mut self, key: K, bytes: Arc<Vec<u8>>) {
+        self.bytes += bytes.len();
+        if let Some(before) = self.kept.put(key, bytes) {
             self.bytes -= before.len();
         }
-        while self.bytes > Self::BYTES_MAX {
+        while self.bytes > self.bytes_max {
             let Some((_, oldest)) = self.kept.pop_lru() else { break };
             self.bytes -= oldest.len();
         }
@@ -105,8 +111,8 @@ impl Volume {
             records: cache(RECORDS_KEPT),
             inodes: Inodes { small: cache(INODES_KEPT), large: None },
             segments: cache(SEGMENTS_KEPT),
-            blocks: cache(BLOCKS_KEPT),
-            units: Units { kept: LruCache::unbounded(), bytes: 0 },
+            blocks: Pieces::new(BLOCKS_BYTES_MAX),
+            units: Pieces::new(UNITS_BYTES_MAX),
         }
     }
 
