@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod image;
+mod log;
 
 use crate::disk::Error;
 use crate::disk::Run;
@@ -317,25 +318,4 @@ fn what_is_in_use() {
     assert_eq!(used(&wrong), None);
     image.0.truncate(127 << 10);
     assert_eq!(used(&image), None);
-}
-
-#[test]
-fn what_the_log_tells() {
-    let mut image = Image::new();
-    let log = 100 * BLOCK;
-    // One record of one operation: unmount. The rest was never written.
-    image.put(log, &be32(0xfeed_babe)).put(log + 4, &be32(1)).put(log + 8, &be32(2)).put(log + 12, &be32(512));
-    image.put(log + 40, &be32(1)).put(log + 320, &be32(32 << 10));
-    image.put(log + 512, &be32(1)).put(log + 520, &[0xaa, 0x20]);
-    let fs = image.open().unwrap();
-    assert_eq!(fs.about().notes.len(), 0);
-    // Then a record of something else.
-    image.put(log + 1024, &be32(0xfeed_babe)).put(log + 1028, &be32(1)).put(log + 1036, &be32(512));
-    image.put(log + 1064, &be32(3)).put(log + 1536, &be32(1));
-    let mut fs = image.open().unwrap();
-    assert_eq!(fs.about().used_bytes, None);
-    assert!(fs.about().notes[0].contains("cannot be read"));
-    assert_eq!(fs.used().unwrap(), None);
-    image.put(48, &be64(0)).seal(0, 512, 224);
-    assert!(image.open().unwrap().about().notes[0].contains("another device"));
 }

@@ -55,18 +55,20 @@ pub(super) struct Log {
 }
 
 impl Log {
-    fn without_changes(state: State) -> Log {
-        Log { state, overlay: Overlay::default(), unsettled: BTreeSet::new(), places: Vec::new() }
+    fn without_changes(state: State, places: Vec<Range<u64>>) -> Log {
+        Log { state, overlay: Overlay::default(), unsettled: BTreeSet::new(), places }
     }
 
     /// Reads the log of a file system.
     pub(super) fn read(volume: &Volume) -> Result<Log> {
         let Some(start) = volume.superblock.log_start else {
-            return Ok(Log::without_changes(State::External));
+            return Ok(Log::without_changes(State::External, Vec::new()));
         };
         let read = Ring::of(volume, start).and_then(|ring| read(volume, &ring));
         match read {
-            Err(Error::Damaged { .. } | Error::Unsupported { .. }) => Ok(Log::without_changes(State::Dirty)),
+            Err(Error::Damaged { .. } | Error::Unsupported { .. }) => {
+                Ok(Log::without_changes(State::Dirty, Vec::new()))
+            }
             other => other,
         }
     }
@@ -101,11 +103,11 @@ fn read(volume: &Volume, ring: &Ring<'_>) -> Result<Log> {
     let newest = ring.turn(0)?;
     // All zeros, as if nothing had ever been written.
     if newest == 0 {
-        return Ok(Log::without_changes(State::Clean));
+        return Ok(Log::without_changes(State::Clean, ring.looked_at()));
     }
     let end = ring.end_of_turn(newest)?;
     if is_unmounted(ring, end)? {
-        return Ok(Log::without_changes(State::Clean));
+        return Ok(Log::without_changes(State::Clean, ring.looked_at()));
     }
     let needs_checksum = volume.superblock.has_crc;
     let mut head = ring.first_gap(newest, end)?;
@@ -118,7 +120,7 @@ fn read(volume: &Volume, ring: &Ring<'_>) -> Result<Log> {
             continue;
         }
         if is_unmounted(ring, head)? {
-            return Ok(Log::without_changes(State::Clean));
+            return Ok(Log::without_changes(State::Clean, ring.looked_at()));
         }
         // What was written of the newest turn may all be torn.
         let turn = if head > end { newest.saturating_sub(1) } else { newest };
@@ -141,6 +143,9 @@ fn records(
         let number = ring.before(head, left);
         let record = Record::at(ring, number)?.ok_or(wrong("there is none where one should begin"))?;
         let turn = if number < head || head == 0 { newest } else { newest.saturating_sub(1) };
+        if !record.is_little_endian {
+            return Err(Error::unsupported("XFS log of a big-endian machine"));
+        }
         if record.turn != turn || record.blocks() > left {
             return Err(wrong("it is of another turn"));
         }
@@ -155,6 +160,7 @@ fn replay(volume: &Volume, ring: &Ring<'_>, tail: u64, head: u64, newest: u32) -
     if tail >= ring.blocks {
         return Err(Error::damaged("XFS log", ring.at, "its tail lies outside"));
     }
+    let mut places = ring.looked_at();
     let mut replay = Replay::default();
     let mut open = Open::default();
     records(volume, ring, (tail, head), newest, &mut |data, operations| {
@@ -166,9 +172,7 @@ fn replay(volume: &Volume, ring: &Ring<'_>, tail: u64, head: u64, newest: u32) -
     })?;
     let (overlay, unsettled) = replay.finish();
     let byte = |number: u64| ring.at + number * u64::from(ring::BLOCK_BYTES);
-    let places = match tail <= head {
-        true => vec![byte(tail)..byte(head)],
-        false => vec![byte(tail)..byte(ring.blocks), byte(0)..byte(head)],
-    };
+    let (end, around) = if tail <= head { (head, 0) } else { (ring.blocks, head) };
+    places.extend([byte(tail)..byte(end), byte(0)..byte(around)].into_iter().filter(|place| !place.is_empty()));
     Ok(Log { state: State::Replayed, overlay, unsettled, places })
 }

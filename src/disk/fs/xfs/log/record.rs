@@ -2,7 +2,6 @@
 //!
 //! Source: "XFS Algorithms & Data Structures", chapter 10 "Journaling Log": log records.
 
-use crate::disk::Error;
 use crate::disk::Fields;
 use crate::disk::Result;
 use crate::disk::fs::xfs::crc32c;
@@ -29,6 +28,8 @@ pub(super) struct Record {
     /// Where what is not yet in place began when this was written.
     pub(super) tail: u64,
     pub(super) operations: u32,
+    /// The numbers in items are in the order of a little-endian machine.
+    pub(super) is_little_endian: bool,
     header_blocks: u64,
     len: u32,
 }
@@ -51,6 +52,7 @@ impl Record {
             turn: fields.be32(4)?,
             tail: u64::from(fields.be32(28)?),
             operations: fields.be32(40)?,
+            is_little_endian: fields.be32(300)? == FORMAT_LITTLE_ENDIAN,
             header_blocks: u64::from(covered.div_ceil(HEADER_COVERS_BYTES)),
             len,
         }))
@@ -68,9 +70,6 @@ impl Record {
         let start = start.min(bytes.len());
         let (headers, data) = bytes.split_at_mut(start);
         let fields = Fields::new(headers, WHAT, ring.at);
-        if fields.be32(300)? != FORMAT_LITTLE_ENDIAN {
-            return Err(Error::unsupported("XFS log of a big-endian machine"));
-        }
         let len = self.len as usize;
         let wanted = fields.u32(CRC_AT)?;
         if (needs_checksum || wanted != 0)

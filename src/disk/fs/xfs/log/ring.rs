@@ -4,6 +4,8 @@ use crate::disk::Error;
 use crate::disk::Fields;
 use crate::disk::Result;
 use crate::disk::fs::xfs::volume::Volume;
+use std::cell::RefCell;
+use std::ops::Range;
 
 pub(super) const BLOCK_BYTES: u32 = 512;
 /// How a record begins.
@@ -19,6 +21,8 @@ pub(super) struct Ring<'a> {
     /// Byte of the first block.
     pub(super) at: u64,
     pub(super) blocks: u64,
+    /// Single blocks that were read, until somebody asks for them.
+    looked_at: RefCell<Option<Vec<Range<u64>>>>,
 }
 
 /// The turn a block says it is of; 0 for never written.
@@ -37,7 +41,7 @@ impl<'a> Ring<'a> {
         let at = superblock.byte_of_blocks(start, u64::from(superblock.log_blocks));
         let blocks = (u64::from(superblock.log_blocks) << superblock.block_log) / u64::from(BLOCK_BYTES);
         match at {
-            Some(at) if blocks >= 8 => Ok(Ring { volume, at, blocks }),
+            Some(at) if blocks >= 8 => Ok(Ring { volume, at, blocks, looked_at: RefCell::new(Some(Vec::new())) }),
             _ => Err(Error::damaged("XFS log", 0, "it lies outside")),
         }
     }
@@ -50,11 +54,19 @@ impl<'a> Ring<'a> {
         let number = number % self.blocks;
         let first = count.min(self.blocks - number);
         let each = u64::from(BLOCK_BYTES);
+        if let Some(looked_at) = self.looked_at.borrow_mut().as_mut().filter(|_| count == 1) {
+            looked_at.push(self.at + number * each..self.at + (number + 1) * each);
+        }
         let mut bytes = self.volume.read(self.at + number * each, (first * each) as u32)?.0;
         if count > first {
             bytes.extend(self.volume.read(self.at, ((count - first) * each) as u32)?.0);
         }
         Ok(bytes)
+    }
+
+    /// Places of the single blocks that were read; from now on they are not noted any more.
+    pub(super) fn looked_at(&self) -> Vec<Range<u64>> {
+        self.looked_at.borrow_mut().take().unwrap_or_default()
     }
 
     /// The block `count` before `number`.
