@@ -1,5 +1,6 @@
 //! What is in use, and what browsing reads.
 
+use crate::disk::Error;
 use crate::disk::Result;
 use crate::disk::fs::btrfs::key;
 use crate::disk::fs::btrfs::key::Key;
@@ -20,12 +21,20 @@ const RANGES_MAX: usize = 1 << 22;
 /// So many nodes are remembered, in order not to go through what snapshots share again and again.
 const SEEN_MAX: usize = 1 << 18;
 
-/// Ranges in use: every copy of all allocated extents, the superblocks, and what is reserved.
+/// Ranges in use; `None` if what tells them is damaged, or not understood.
 pub(super) fn used(volume: &mut Volume) -> Result<Option<Vec<Range<u64>>>> {
     // The nodes of a log tree are in no tree of extents.
     if volume.superblock.has_log {
         return Ok(None);
     }
+    match allocated(volume) {
+        Err(Error::Damaged { .. } | Error::Unsupported { .. } | Error::NotFound) => Ok(None),
+        ranges => ranges,
+    }
+}
+
+/// Every copy of all allocated extents, the superblocks, and what is reserved.
+fn allocated(volume: &mut Volume) -> Result<Option<Vec<Range<u64>>>> {
     let mut ranges = vec![0..RESERVED_BYTES];
     ranges.extend(superblock::PLACES.map(|place| place..place + superblock::LEN));
     let root = subvolume::tree_root(volume, key::EXTENT_TREE)?;
@@ -78,7 +87,7 @@ fn sorted(mut ranges: Vec<Range<u64>>, end: u64) -> Vec<Range<u64>> {
     joined
 }
 
-/// Nodes that were gone through, and what they are told to.
+/// Who is told of nodes, and those that were gone through.
 struct Nodes<'a> {
     take: &'a mut dyn FnMut(Range<u64>) -> bool,
     seen: HashSet<u64>,

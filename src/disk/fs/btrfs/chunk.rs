@@ -172,3 +172,61 @@ impl Chunks {
         chunk.ok_or(Error::Damaged { what: "Btrfs logical address", at: logical, why: "no chunk holds it" })
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn chunk(layout: Layout, stripes: &[Option<u64>]) -> Chunk {
+        Chunk { logical: 1 << 30, len: 1 << 20, layout, stripes: stripes.into() }
+    }
+
+    fn place(chunk: &Chunk, within: u64) -> (Vec<u64>, u64) {
+        let place = chunk.place((1 << 30) + within).unwrap();
+        (place.copies, place.len)
+    }
+
+    #[test]
+    fn copies_and_turns() {
+        let raid1 = chunk(Layout::Copies, &[Some(1000), None, Some(9000)]);
+        assert_eq!(place(&raid1, 70_000), (vec![71_000, 79_000], (1 << 20) - 70_000));
+        let raid0 = chunk(Layout::Turns(1), &[Some(0), None, Some(5 << 20)]);
+        assert_eq!(place(&raid0, 10), (vec![10], 65_526));
+        assert_eq!(place(&raid0, 65_536), (vec![], 65_536));
+        assert_eq!(place(&raid0, 65_536 * 5 + 1), (vec![(5 << 20) + 65_537], 65_535));
+        let raid10 = chunk(Layout::Turns(2), &[Some(0), None, None, Some(5 << 20)]);
+        assert_eq!(place(&raid10, 65_536 * 2 + 7), (vec![65_543], 65_529));
+        assert_eq!(place(&raid10, 65_536 * 3 + 7), (vec![(5 << 20) + 65_543], 65_529));
+        assert!(chunk(Layout::Parity, &[Some(0)]).place(1 << 30).is_err());
+    }
+
+    #[test]
+    fn layouts_need_their_stripes() {
+        for (kind, count, sub_count, is_possible) in [
+            (1, 1, 1, true),
+            (1, 2, 1, false),
+            (2 | DUP, 2, 1, true),
+            (4 | RAID1, 1, 1, false),
+            (4 | RAID1C3, 3, 1, true),
+            (1 | RAID10, 4, 2, true),
+            (1 | RAID10, 3, 2, false),
+            (1 | RAID10, 4, 1, false),
+            (1 | RAID0, 0, 1, false),
+        ] {
+            assert_eq!(Layout::of(kind, count, sub_count).unwrap().is_some(), is_possible, "{kind} {count}");
+        }
+        assert!(Layout::of(1 | 1 << 11, 1, 1).is_err());
+        assert!(Layout::of(1 | RAID1 | DUP, 2, 1).is_err());
+    }
+
+    #[test]
+    fn chunks_lie_apart() {
+        let mut chunks = Chunks::default();
+        chunks.push(chunk(Layout::Copies, &[Some(0)])).unwrap();
+        assert!(chunks.push(chunk(Layout::Copies, &[Some(0)])).is_err());
+        assert!(chunks.of((1 << 30) - 1).is_err());
+        assert!(chunks.of((1 << 30) + (1 << 20)).is_err());
+        assert_eq!(chunks.of((1 << 30) + (1 << 20) - 1).unwrap().logical, 1 << 30);
+    }
+}

@@ -89,3 +89,87 @@ fn lzo(packed: &Fields<'_>, len: usize, sector_bytes: usize) -> Result<Vec<u8>> 
     plain.truncate(len);
     Ok(plain)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use flate2::Compression as Level;
+    use flate2::write::ZlibEncoder;
+    use std::io::Write;
+
+    const SECTOR: usize = 4096;
+
+    fn unpack(compression: Compression, packed: &[u8], len: usize) -> Result<Vec<u8>> {
+        compression.unpack(&Fields::new(packed, "test", 0), len, SECTOR)
+    }
+
+    fn text(len: usize) -> Vec<u8> {
+        (0..len as u32).map(|n| (n / 7 + n / 1000 * (n % 11)) as u8).collect()
+    }
+
+    /// A stream of one literal, as long as it is at least 4 and less than 239.
+    fn literal(bytes: &[u8]) -> Vec<u8> {
+        [&[bytes.len() as u8 + 17][..], bytes, &[0x11, 0, 0]].concat()
+    }
+
+    fn segments(segments: &[Vec<u8>]) -> Vec<u8> {
+        let mut out = vec![0; 4];
+        for segment in segments {
+            if out.len() % SECTOR > SECTOR - 4 {
+                out.resize(out.len().next_multiple_of(SECTOR), 0);
+            }
+            out.extend_from_slice(&(segment.len() as u32).to_le_bytes());
+            out.extend_from_slice(segment);
+        }
+        let len = (out.len() as u32).to_le_bytes();
+        out[..4].copy_from_slice(&len);
+        out
+    }
+
+    /// A whole sector of zeros: a literal of `len`, then one long match at distance 1.
+    fn zeros(len: u8) -> Vec<u8> {
+        // SECTOR - len = 2 + 31 + 15 * 255 + (238 - len).
+        [&literal(&vec![0; len.into()])[..usize::from(len) + 1], &[0x20], &[0; 15], &[238 - len, 0, 0, 0x11, 0, 0]]
+            .concat()
+    }
+
+    #[test]
+    fn zlib_and_zstd() {
+        let plain = text(10_000);
+        let mut zlib = ZlibEncoder::new(Vec::new(), Level::default());
+        zlib.write_all(&plain).unwrap();
+        let mut zstd = Vec::new();
+        compress::compress(&plain, 3, &mut zstd).unwrap();
+        for (compression, mut packed) in [(Compression::Zlib, zlib.finish().unwrap()), (Compression::Zstd, zstd)] {
+            packed.extend_from_slice(&[0; 500]);
+            let filled = [&plain[..], &[0; 2288]].concat();
+            assert_eq!(unpack(compression, &packed, 12_288).unwrap(), filled, "the rest of the last sector");
+            assert!(unpack(compression, &packed, 16_384).is_err(), "a whole sector is missing");
+            assert!(unpack(compression, &packed[..50], 10_000).is_err());
+            assert!(unpack(compression, b"", 10_000).is_err());
+        }
+    }
+
+    #[test]
+    fn lzo_in_segments() {
+        let packed = segments(&[zeros(4), literal(b"the end")]);
+        let plain = [&[0; SECTOR][..], b"the end"].concat();
+        assert_eq!(unpack(Compression::Lzo, &packed, SECTOR + 7).unwrap(), plain);
+        assert_eq!(unpack(Compression::Lzo, &packed, SECTOR + 3).unwrap(), plain[..SECTOR + 3]);
+        assert!(unpack(Compression::Lzo, &packed, SECTOR * 3).is_err());
+        assert!(unpack(Compression::Lzo, &segments(&[literal(b"short"), zeros(4)]), SECTOR * 2).is_err());
+        for cut in 0..packed.len() {
+            assert!(unpack(Compression::Lzo, &packed[..cut], SECTOR + 7).is_err());
+        }
+    }
+
+    #[test]
+    fn lengths_do_not_cross_sectors() {
+        let mut all = vec![zeros(33)];
+        all.extend((0..130).map(|_| zeros(4)));
+        assert_eq!(segments(&all).len() % SECTOR, SECTOR - 2);
+        all.extend([zeros(5), zeros(6)]);
+        assert_eq!(unpack(Compression::Lzo, &segments(&all), SECTOR * 133).unwrap(), vec![0; SECTOR * 133]);
+    }
+}

@@ -43,22 +43,21 @@ impl Subvolumes {
             let cursor = Cursor::seek(volume, volume.superblock.root, &from)?;
             let Some(item) = cursor.item()?.filter(|item| item.key.objectid <= key::LAST_FREE) else { break };
             let id = item.key.objectid;
-            let is_subvolume = id == key::FS_TREE || id >= key::FIRST_FREE;
-            from = match item.key.kind {
-                key::ROOT_ITEM if is_subvolume && ids.len() >= COUNT_MAX => {
-                    return Err(Error::unsupported(format!("a Btrfs of more than {COUNT_MAX} subvolumes")));
-                }
-                0..key::ROOT_ITEM if is_subvolume => Key::new(id, key::ROOT_ITEM, 0),
-                kind => {
-                    if kind == key::ROOT_ITEM && is_subvolume {
-                        ids.push(id);
-                    }
-                    Key::new(id.saturating_add(1).max(key::FIRST_FREE), 0, 0)
-                }
-            };
+            if item.key.kind < key::ROOT_ITEM {
+                from = Key::new(id, key::ROOT_ITEM, 0);
+                continue;
+            }
+            if item.key.kind == key::ROOT_ITEM && is_whole(&item.fields(WHAT)?)? {
+                ids.push(id);
+            }
+            if ids.len() > COUNT_MAX {
+                return Err(Error::unsupported(format!("a Btrfs of more than {COUNT_MAX} subvolumes")));
+            }
+            from = Key::new(id.saturating_add(1).max(key::FIRST_FREE), 0, 0);
         }
         let count_bits = usize::BITS - ids.len().saturating_sub(1).leading_zeros();
-        Ok(Subvolumes { ids, inode_bits: NODE_ID_END.ilog2() - count_bits, roots: LruCache::new(ROOTS_KEPT) })
+        let inode_bits = NODE_ID_END.ilog2().saturating_sub(count_bits);
+        Ok(Subvolumes { ids, inode_bits, roots: LruCache::new(ROOTS_KEPT) })
     }
 
     /// Number of a node.
@@ -114,6 +113,12 @@ impl Subvolumes {
         let others = self.ids.iter().copied().filter(|id| *id != shown);
         std::iter::once(shown).chain(others).collect()
     }
+}
+
+/// Whether the subvolume of a `btrfs_root_item` is not one that is being deleted: that has no references any more, and
+/// part of its tree is gone.
+fn is_whole(fields: &Fields<'_>) -> Result<bool> {
+    Ok(fields.u32(216)? != 0)
 }
 
 /// `btrfs_root_ref`: whether it is of this name in this folder.
