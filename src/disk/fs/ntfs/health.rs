@@ -3,8 +3,8 @@
 use crate::disk::Error;
 use crate::disk::Fields;
 use crate::disk::Result;
-use crate::disk::fs::ntfs::attribute::kind;
 use crate::disk::fs::ntfs::folder::Case;
+use crate::disk::fs::ntfs::kind;
 use crate::disk::fs::ntfs::link::ROOT;
 use crate::disk::fs::ntfs::log_file;
 use crate::disk::fs::ntfs::upcase;
