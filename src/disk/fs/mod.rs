@@ -7,6 +7,7 @@ mod breadth;
 mod calendar;
 mod exfat;
 mod fat;
+mod iso;
 mod name_index;
 mod wide;
 
@@ -157,6 +158,9 @@ pub fn open(source: &Source) -> Result<Option<Box<dyn FileSystem>>> {
     }
     if fat::is_fat(source)? {
         return fat::open(source).map(Some);
+    }
+    if iso::is_iso(source)? {
+        return iso::open(source).map(Some);
     }
     Ok(None)
 }
