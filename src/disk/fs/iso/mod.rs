@@ -64,9 +64,12 @@ pub(crate) fn open(source: &Source) -> Result<Box<dyn FileSystem>> {
     let Some(primary) = found.primary else {
         return Err(Error::unsupported("UDF"));
     };
-    let own = record_at(source, u64::from(primary.root_block) * SECTOR_BYTES)?;
-    let own = own.filter(Record::is_self).ok_or_else(|| damaged(&primary, "it has no record of itself"))?;
-    let area_at = u64::from(primary.root_block) * SECTOR_BYTES + own.system_use_at() as u64;
+    let primary_root = u64::from(primary.root_block) * SECTOR_BYTES;
+    let own = record_at(source, primary_root)?;
+    let own = own
+        .filter(Record::is_self)
+        .ok_or_else(|| Error::damaged("ISO 9660 root folder", primary_root, "it has no record of itself"))?;
+    let area_at = primary_root + own.system_use_at() as u64;
     let skipped = rock_ridge::skipped(source, &own.system_use, area_at)?;
     let (volume, names) = match (skipped, found.joliet) {
         (Some(skipped), _) => (primary, Names::RockRidge { skipped }),
@@ -74,11 +77,15 @@ pub(crate) fn open(source: &Source) -> Result<Box<dyn FileSystem>> {
         (None, None) => (primary, Names::Plain),
     };
     let index = Some(NameIndex::default());
-    Ok(Box::new(Iso { source: source.clone(), volume, names, has_udf: found.has_udf, index, unpacked: None }))
-}
-
-fn damaged(volume: &Volume, why: &'static str) -> Error {
-    Error::damaged("ISO 9660 root folder", u64::from(volume.root_block) * SECTOR_BYTES, why)
+    Ok(Box::new(Iso {
+        source: source.clone(),
+        volume,
+        primary_root,
+        names,
+        has_udf: found.has_udf,
+        index,
+        unpacked: None,
+    }))
 }
 
 /// Where names are taken from.
@@ -95,6 +102,8 @@ enum Names {
 struct Iso {
     source: Source,
     volume: Volume,
+    /// Where the primary root begins, which is asked for Rock Ridge.
+    primary_root: u64,
     names: Names,
     has_udf: bool,
     /// Only away while it is asked.
@@ -167,17 +176,20 @@ impl Iso {
         read_runs(&self.source, &runs)
     }
 
-    /// A block of a compressed file.
-    fn block(&mut self, file: NodeId, extents: &Extents, zisofs: &Zisofs, index: u64) -> Result<Arc<[u8]>> {
+    /// A block of a compressed file. `None`: zeros.
+    fn block(&mut self, file: NodeId, extents: &Extents, zisofs: &Zisofs, index: u64) -> Result<Option<Arc<[u8]>>> {
         if let Some((_, _, bytes)) = self.unpacked.as_ref().filter(|(of, at, _)| (*of, *at) == (file, index)) {
-            return Ok(bytes.clone());
+            return Ok(Some(bytes.clone()));
         }
         let pointer = HEADER_BYTES + index * POINTER_BYTES;
         let place = zisofs.stored(&self.stored(extents, pointer..pointer + 2 * POINTER_BYTES)?)?;
+        if place.is_empty() {
+            return Ok(None);
+        }
         let packed = self.stored(extents, place)?;
         let bytes: Arc<[u8]> = zisofs.unpack(&packed, zisofs.len_of(index))?.into();
         self.unpacked = Some((file, index, bytes.clone()));
-        Ok(bytes)
+        Ok(Some(bytes))
     }
 
     fn unpacked(
@@ -191,15 +203,17 @@ impl Iso {
         zisofs.check(&self.stored(extents, 0..HEADER_BYTES)?)?;
         let (mut at, end) = (range.start, range.end.min(zisofs.size));
         while at < end {
-            let (index, within) = (at / zisofs.block_bytes(), at % zisofs.block_bytes());
-            let block = self.block(file, extents, zisofs, index)?;
-            let part = block.get(within as usize..).unwrap_or_default();
-            let part = part.get(..(end - at).min(part.len() as u64) as usize).unwrap_or_default();
-            if part.is_empty() {
-                return Err(Error::damaged("zisofs file", 0, "a block is too short"));
+            let (index, within) = (at / zisofs.block_bytes(), (at % zisofs.block_bytes()) as usize);
+            let len = ((zisofs.len_of(index) - within) as u64).min(end - at);
+            match self.block(file, extents, zisofs, index)? {
+                Some(block) => {
+                    let part = block.get(within..within + len as usize);
+                    let part = part.ok_or_else(|| Error::damaged("zisofs file", 0, "a block is too short"))?;
+                    Run::Bytes(part.to_vec()).push(runs);
+                }
+                None => Run::Zero { len }.push(runs),
             }
-            at += part.len() as u64;
-            Run::Bytes(part.to_vec()).push(runs);
+            at += len;
         }
         Ok(())
     }
@@ -340,7 +354,7 @@ impl FileSystem for Iso {
     }
 
     fn metadata(&mut self, take: &mut dyn FnMut(Range<u64>) -> bool) -> Result<()> {
-        if !take(descriptor::PLACE) {
+        if !take(descriptor::PLACE) || !take(self.primary_root..self.primary_root + SECTOR_BYTES) {
             return Ok(());
         }
         each_folder(self, &mut |iso, folder| iso.ranges(folder, take))

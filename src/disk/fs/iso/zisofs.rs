@@ -74,12 +74,9 @@ impl Zisofs {
         Ok(start..end)
     }
 
-    /// The `len` bytes of a block that is stored as `stored`. Nothing stored: zeros.
+    /// The `len` bytes of a block that is stored as `stored`.
     pub(crate) fn unpack(&self, stored: &[u8], len: usize) -> Result<Vec<u8>> {
         let mut out = vec![0; len];
-        if stored.is_empty() {
-            return Ok(out);
-        }
         let mut stream = Decompress::new(true);
         let status = stream.decompress(stored, &mut out, FlushDecompress::Finish);
         if !matches!(status, Ok(Status::StreamEnd)) || stream.total_out() != len as u64 {
