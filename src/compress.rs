@@ -65,22 +65,34 @@ pub fn compress(plain: &[u8], level: i32, out: &mut Vec<u8>) -> Result<Codec, Co
 pub fn decompress(codec: Codec, stored: &[u8], declared: usize) -> Result<Vec<u8>, CompressError> {
     let plain = match codec {
         Codec::Raw => stored.to_vec(),
-        Codec::Zstd => DECOMPRESSOR.with_borrow_mut(|slot| {
-            if slot.is_none() {
-                *slot = Some(zstd::bulk::Decompressor::new().map_err(|_| CompressError::Memory)?);
-            }
-            let decompressor = slot.as_mut().ok_or(CompressError::Memory)?;
-            let mut plain = Vec::with_capacity(declared);
-            match decompressor.decompress_to_buffer(stored, &mut plain) {
-                Ok(_) => Ok(plain),
-                Err(_) => Err(CompressError::Frame { declared }),
-            }
-        })?,
+        Codec::Zstd => decompress_frame(stored, declared)?,
     };
     if plain.len() != declared {
         return Err(CompressError::Length { declared, found: plain.len() });
     }
     Ok(plain)
+}
+
+/// The plaintext, at most `bytes_max` of it, of the zstd frame that `stored` begins with. What follows is not looked at:
+/// file systems fill up their blocks.
+pub fn decompress_prefix(stored: &[u8], bytes_max: usize) -> Result<Vec<u8>, CompressError> {
+    let len = zstd::zstd_safe::find_frame_compressed_size(stored);
+    let frame = len.ok().and_then(|len| stored.get(..len)).ok_or(CompressError::Frame { declared: bytes_max })?;
+    decompress_frame(frame, bytes_max)
+}
+
+fn decompress_frame(frame: &[u8], bytes_max: usize) -> Result<Vec<u8>, CompressError> {
+    DECOMPRESSOR.with_borrow_mut(|slot| {
+        if slot.is_none() {
+            *slot = Some(zstd::bulk::Decompressor::new().map_err(|_| CompressError::Memory)?);
+        }
+        let decompressor = slot.as_mut().ok_or(CompressError::Memory)?;
+        let mut plain = Vec::with_capacity(bytes_max);
+        match decompressor.decompress_to_buffer(frame, &mut plain) {
+            Ok(_) => Ok(plain),
+            Err(_) => Err(CompressError::Frame { declared: bytes_max }),
+        }
+    })
 }
 
 #[cfg(test)]
@@ -102,5 +114,18 @@ mod tests {
             }
         }
         assert!(decompress(Codec::Zstd, b"not a frame", 100).is_err());
+    }
+
+    #[test]
+    fn what_follows_a_frame_is_not_looked_at() {
+        let text = b"the same words again and again ".repeat(100);
+        let mut stored = Vec::new();
+        compress(&text, 3, &mut stored).unwrap();
+        let frame_len = stored.len();
+        stored.extend_from_slice(&[0; 50]);
+        assert_eq!(decompress_prefix(&stored, text.len() + 7).unwrap(), text);
+        assert!(decompress_prefix(&stored, text.len() - 1).is_err());
+        assert!(decompress_prefix(&stored[..frame_len - 1], text.len()).is_err());
+        assert!(decompress_prefix(b"", 100).is_err());
     }
 }

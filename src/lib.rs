@@ -11,7 +11,7 @@
 //! |---|---|---|
 //! | words | [`id`] [`path`] [`meta`] [`extent`] [`monitor`] | values; no I/O, no clock, no async |
 //! | bytes | [`compress`] [`chunker`] [`crypto`], on them [`mod@format`] and [`disk`], on it [`tree`] | pure, total on hostile input, sync |
-//! | edges | [`store`] [`cache`] [`source`] [`target`] [`state`] | the only code that touches the world |
+//! | edges | [`store`] [`cache`] [`source`] [`target`] [`image`] [`state`] | the only code that touches the world |
 //! | repo | [`repo`] | open, find a chunk, fill a pack, the log |
 //! | browse | [`browse`] | a snapshot as a tree |
 //! | deeds | [`backup`] [`restore`] [`pin`] [`drive`] | what people ask for |
@@ -33,6 +33,7 @@ pub mod drive;
 pub mod extent;
 pub mod format;
 pub mod id;
+pub mod image;
 pub mod meta;
 pub mod monitor;
 pub mod path;

@@ -1,10 +1,12 @@
 //! What a snapshot knows of one file, folder or other node. No access time: reading must not change a backup.
 
 use crate::extent::ChunkRef;
+use serde::Deserialize;
+use serde::Serialize;
 use std::sync::Arc;
 
 /// A point in time: seconds since 1970 (negative before) and nanoseconds below 1 000 000 000.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash, Serialize, Deserialize)]
 pub struct Time {
     /// Whole seconds, rounded down.
     pub secs: i64,
@@ -55,7 +57,7 @@ pub struct Owner {
 }
 
 /// One extended attribute. POSIX ACLs are the attributes `system.posix_acl_access` and `system.posix_acl_default`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Xattr {
     /// Full name with its namespace.
     pub name: Vec<u8>,

@@ -4,6 +4,7 @@
 usage: listing.py DIR [FIELD...]      fields that a view is known not to have are printed as '-'
 The same format as walk.rs: path, kind, size, mtime, mode, uid, gid, links, target, xattrs, SHA-256; names in hex if not plain.
 """
+import errno
 import hashlib
 import os
 import stat
@@ -28,7 +29,13 @@ def xattrs_of(path):
 
 def digest(path):
     h = hashlib.sha256()
-    with open(path, "rb") as f:
+    try:
+        f = open(path, "rb")
+    except OSError as error:
+        if error.errno == errno.ENOKEY:
+            return "-"
+        raise
+    with f:
         while block := f.read(1 << 20):
             h.update(block)
     return h.hexdigest()

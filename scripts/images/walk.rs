@@ -1,6 +1,7 @@
 //! Prints everything about the tree in an image, as `listing.py` prints what a driver shows, through the parsers alone.
 //!
-//! usage: walk [--meta] IMAGE      --meta: no content is read
+//! usage: walk [--meta | --used] IMAGE      --meta: no content is read
+//!                                          --used: only the ranges in use, for garbage.py
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 use bygone::disk::BlockSource;
@@ -78,7 +79,10 @@ impl Walk {
         let xattrs: Vec<String> = xattrs.iter().map(|x| format!("{}={}", shown(&x.name), hex(&x.value))).collect();
         let content = match kind {
             "f" if self.meta_only => "-".to_owned(),
-            "f" => digest(fs, &self.source, id, node.size)?,
+            "f" => match digest(fs, &self.source, id, node.size) {
+                Err(Error::Encrypted) => "-".to_owned(),
+                digest => digest?,
+            },
             _ => String::new(),
         };
         let fields = [
@@ -126,10 +130,19 @@ impl Walk {
     }
 }
 
+fn print_used(fs: &mut dyn FileSystem) {
+    match fs.used() {
+        Ok(Some(ranges)) => ranges.iter().for_each(|range| println!("{} {}", range.start, range.end)),
+        Ok(None) => eprintln!("it cannot be known what is in use"),
+        Err(error) => eprintln!("in use: {error}"),
+    }
+}
+
 fn main() {
     let mut args: Vec<_> = std::env::args_os().skip(1).collect();
     let meta_only = args.first().is_some_and(|arg| arg == "--meta");
-    if meta_only {
+    let used_only = args.first().is_some_and(|arg| arg == "--used");
+    if meta_only || used_only {
         args.remove(0);
     }
     let file = File::open(&args[0]).unwrap();
@@ -141,6 +154,9 @@ fn main() {
         Err(error) => return eprintln!("cannot be opened: {error}"),
     };
     eprintln!("{:?}", fs.about());
+    if used_only {
+        return print_used(&mut *fs);
+    }
     let root = fs.root();
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let mut walk = Walk { source, meta_only, left: 2_000_000 };

@@ -102,6 +102,11 @@ impl<'a> Collector<'a> {
                     self.monitor.event(Event::Done { nodes: 0, bytes });
                     self.large = Some(large);
                 }
+                Ticket::Ahead(results) => {
+                    for draft in results.recv().map_err(lost)?? {
+                        self.store(draft)?;
+                    }
+                }
                 Ticket::End(outcome) => self.take(*outcome)?,
             }
             if self.monitor.is_cancelled() {
@@ -162,8 +167,15 @@ impl<'a> Collector<'a> {
     }
 
     fn take_run(&mut self, draft: Draft, extents: &mut ExtentTreeBuilder) -> Result<(), Error> {
-        let extent = match draft {
+        let extent = self.store(draft)?;
+        extents.push(extent, &mut self.uploader)
+    }
+
+    /// Sees to it that a run is stored.
+    fn store(&mut self, draft: Draft) -> Result<Extent, Error> {
+        Ok(match draft {
             Draft::Hole(len) => Extent::Hole(len),
+            Draft::Known(chunk) => Extent::Data(chunk),
             Draft::Chunk { id, len, encoded } => {
                 // Two workers can have met the same new chunk at once: the first to come here stores it.
                 let chunk = match (self.uploader.known(id, len)?, encoded) {
@@ -176,8 +188,7 @@ impl<'a> Collector<'a> {
                 };
                 Extent::Data(chunk)
             }
-        };
-        extents.push(extent, &mut self.uploader)
+        })
     }
 
     fn push(&mut self, parent: &[u8], node: Node) -> Result<(), Error> {

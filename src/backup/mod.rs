@@ -12,6 +12,7 @@
 
 mod census;
 mod collect;
+mod disk;
 mod known;
 mod options;
 mod parent;
@@ -20,6 +21,8 @@ mod scout;
 mod uploader;
 mod work;
 
+pub use disk::Disk;
+pub use disk::DiskError;
 pub use options::Error;
 pub use options::Options;
 pub use options::Parent;
@@ -43,7 +46,9 @@ use collect::Collector;
 use known::Known;
 use parent::OldNodes;
 use scout::Job;
+use scout::Line;
 use scout::Scout;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
@@ -66,11 +71,7 @@ pub fn backup(
     monitor: &dyn Monitor,
 ) -> Result<Summary, Error> {
     let began = Instant::now();
-    let stdin = options.stdin.take();
-    let (walk, sources) = match &stdin {
-        Some(stdin) => (None, vec![stdin.path.clone()]),
-        None => (Some(source::walk(&options.source)?), source::roots_of(&options.source)?),
-    };
+    let (input, sources) = Input::of(&mut options)?;
     let log = runtime.block_on(Log::read(repo))?;
     let (parent, partial) = choose_parent(&log, &options, &sources)?;
     let chunks = {
@@ -99,8 +100,8 @@ pub fn backup(
     let resumed = partial.is_some();
     let mut collector = Collector::new(repo, author, runtime, uploader, monitor, draft, &options, began);
     let scout = Scout::new(&shop, old, monitor, options.time);
-    let census = Census::new(parent.as_ref(), monitor, stdin.is_some());
-    let removed = run(&shop, &options, scout, Source { walk, stdin, census }, &mut collector)?;
+    let census = Census::new(parent.as_ref(), monitor, !matches!(input, Input::Walk(_)));
+    let removed = run(&shop, runtime, &options, scout, (input, census), &mut collector)?;
     let mut summary = collector.finish()?;
     summary.nodes_removed = removed;
     summary.resumed = resumed;
@@ -182,22 +183,46 @@ fn choose_parent(
     Ok((parent.cloned(), partial.copied().cloned()))
 }
 
-/// Where the nodes come from, and who counts them beforehand.
-struct Source<'a> {
-    walk: Option<source::Walk>,
-    stdin: Option<Stdin>,
-    census: Option<Census<'a>>,
+/// Where the nodes come from.
+enum Input {
+    Walk(Box<source::Walk>),
+    Stdin(Stdin),
+    Disks(Vec<Disk>),
+}
+
+impl Input {
+    /// Takes it out of the options, with the sources as a snapshot names them.
+    fn of(options: &mut Options) -> Result<(Input, Vec<Vec<u8>>), Error> {
+        if let Some(stdin) = options.stdin.take() {
+            let sources = vec![stdin.path.clone()];
+            return Ok((Input::Stdin(stdin), sources));
+        }
+        let mut disks = std::mem::take(&mut options.disks);
+        if disks.is_empty() {
+            let walk = source::walk(&options.source)?;
+            return Ok((Input::Walk(Box::new(walk)), source::roots_of(&options.source)?));
+        }
+        disk::check(&disks)?;
+        disks.sort_by(|a, b| a.name.cmp(&b.name));
+        let path = |disk: &Disk| {
+            let path = disk.device.path().as_os_str().as_bytes();
+            path.strip_prefix(b"/").unwrap_or(path).to_vec()
+        };
+        let mut sources: Vec<Vec<u8>> = disks.iter().map(path).collect();
+        sources.sort();
+        Ok((Input::Disks(disks), sources))
+    }
 }
 
 /// Runs scout and workers until the collector has everything; returns how many old nodes are gone.
 fn run(
     shop: &Shop,
+    runtime: &Handle,
     options: &Options,
     scout: Scout<'_>,
-    source: Source<'_>,
+    (input, census): (Input, Option<Census<'_>>),
     collector: &mut Collector<'_>,
 ) -> Result<u64, Error> {
-    let Source { walk, stdin, census } = source;
     let threads = options.threads.max(1);
     let stop = AtomicBool::new(false);
     let (work, jobs) = crossbeam_channel::bounded::<Job>(threads);
@@ -213,9 +238,11 @@ fn run(
         }
         drop(jobs);
         let stop = &stop;
-        let scouting = thread::Builder::new().name("scout".to_owned()).spawn_scoped(scope, move || match stdin {
-            Some(stdin) => scout.stream(stdin, work, tickets, stop),
-            None => scout.explore(walk, work, tickets, stop),
+        let line = Line::new(work, tickets, stop);
+        let scouting = thread::Builder::new().name("scout".to_owned()).spawn_scoped(scope, move || match input {
+            Input::Stdin(stdin) => scout.stream(stdin, line),
+            Input::Walk(walk) => scout.explore(*walk, line),
+            Input::Disks(disks) => scout.disks(disks, line, runtime),
         });
         let scouting = scouting.map_err(Error::Thread)?;
         if let Some(census) = census {

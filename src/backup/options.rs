@@ -1,5 +1,7 @@
 //! What a backup is asked to do, and what came of it.
 
+use crate::backup::disk::Disk;
+use crate::backup::disk::DiskError;
 use crate::format::record::Figures;
 use crate::format::record::Snapshot;
 use crate::id::SnapshotId;
@@ -35,6 +37,8 @@ pub struct Options {
     pub source: source::Options,
     /// A stream instead of files.
     pub stdin: Option<Stdin>,
+    /// Disks instead of files, with different names.
+    pub disks: Vec<Disk>,
     /// Host to record.
     pub host: String,
     /// User to record.
@@ -108,6 +112,9 @@ pub enum Error {
     /// A thread cannot be started.
     #[error("cannot start a thread")]
     Thread(#[source] std::io::Error),
+    /// A disk cannot be backed up.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     /// The monitor cancelled.
     #[error("interrupted")]
     Cancelled,

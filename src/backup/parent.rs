@@ -14,9 +14,11 @@ use crate::repo;
 use crate::repo::Chunks;
 use crate::repo::Result;
 use crate::tree::Found;
+use crate::tree::Piece;
 use crate::tree::Stop;
 use crate::tree::pieces;
 use std::cmp::Ordering;
+use std::ops::Range;
 use std::sync::Arc;
 use tokio::runtime::Handle;
 
@@ -159,6 +161,23 @@ impl OldNodes {
             known.note_loss();
         }
         Ok(false)
+    }
+
+    /// The pieces of a large file in a range; none if they cannot be read.
+    pub(super) fn pieces(&self, content: &Content, range: Range<u64>) -> Result<Vec<Piece>> {
+        let asked = self.runtime.block_on(self.chunks.ask(|pages| {
+            let mut found = Vec::new();
+            pieces(pages, content, range.clone(), &mut |piece| {
+                found.push(piece);
+                true
+            })?;
+            Ok(found)
+        }));
+        match asked {
+            Ok(found) => Ok(found),
+            Err(error) if error.is_transient() => Err(error),
+            Err(_) => Ok(Vec::new()),
+        }
     }
 
     /// A chunk of a large file that is not where it should be.

@@ -7,12 +7,13 @@ use crate::backup::work::Cutter;
 use crate::backup::work::Draft;
 use crate::backup::work::NodeDraft;
 use crate::backup::work::Outcome;
-use crate::backup::work::Piece;
+use crate::backup::work::Run;
 use crate::backup::work::Shop;
 use crate::backup::work::Stopped;
 use crate::backup::work::cut_file;
 use crate::backup::work::has_changed;
 use crate::backup::work::is_same;
+use crate::extent::ChunkRef;
 use crate::meta::Kind;
 use crate::meta::Meta;
 use crate::meta::Time;
@@ -35,6 +36,8 @@ const BATCH_BYTES: u64 = 1 << 20;
 const BATCH_NODES: usize = 256;
 /// Bytes of a large file that go to one worker at once.
 const GROUP_BYTES: usize = 1 << 20;
+/// Runs of it: those that are holes or known have no bytes.
+const GROUP_RUNS: usize = 4096;
 
 /// What the collector will get, in the order of the tree.
 pub(super) enum Ticket {
@@ -44,6 +47,8 @@ pub(super) enum Ticket {
     Ready(Vec<Outcome>),
     /// Runs of a large file, which follow each other until its end.
     Runs(Receiver<Result<Vec<Draft>, Error>>),
+    /// Chunks that are part of no file yet.
+    Ahead(Receiver<Result<Vec<Draft>, Error>>),
     /// The end of a large file: the node itself, or why there is none.
     End(Box<Outcome>),
 }
@@ -64,12 +69,21 @@ pub(super) enum Task {
     Done(Outcome),
 }
 
-/// Pieces of a large file: bytes with the lengths of their chunks, and holes.
+/// Pieces of a large file: bytes, with the lengths of their chunks, and what lies between them.
 #[derive(Default)]
 pub(super) struct Group {
     bytes: Vec<u8>,
-    /// Length, and true for a hole.
-    runs: Vec<(u64, bool)>,
+    runs: Vec<Piece>,
+}
+
+/// One piece of a large file.
+enum Piece {
+    /// A chunk of this length.
+    Data(usize),
+    /// A hole.
+    Hole(u64),
+    /// A chunk that is stored already.
+    Known(ChunkRef),
 }
 
 impl Job {
@@ -85,13 +99,14 @@ impl Job {
             }
             Job::Group(group, done) => {
                 let mut rest = &group.bytes[..];
-                let drafts = group.runs.iter().map(|(len, is_hole)| {
-                    if *is_hole {
-                        return Ok(Draft::Hole(*len));
+                let drafts = group.runs.iter().map(|piece| match piece {
+                    Piece::Hole(len) => Ok(Draft::Hole(*len)),
+                    Piece::Known(chunk) => Ok(Draft::Known(*chunk)),
+                    Piece::Data(len) => {
+                        let (chunk, later) = rest.split_at(*len);
+                        rest = later;
+                        shop.draft(chunk)
                     }
-                    let (chunk, later) = rest.split_at(*len as usize);
-                    rest = later;
-                    shop.draft(chunk)
                 });
                 let _nobody_listens = done.send(drafts.collect());
             }
@@ -101,26 +116,37 @@ impl Job {
 
 /// Walks, compares, and hands out work.
 pub(super) struct Scout<'a> {
-    shop: &'a Shop,
-    old: OldNodes,
-    monitor: &'a dyn Monitor,
-    time: Time,
+    pub(super) shop: &'a Shop,
+    pub(super) old: OldNodes,
+    pub(super) monitor: &'a dyn Monitor,
+    pub(super) time: Time,
 }
 
-/// The queues, and the batch that is being filled.
-struct Line<'a> {
+/// The queues, the batch that is being filled, and the group of the large file that is being cut.
+pub(super) struct Line<'a> {
     work: Sender<Job>,
     tickets: Sender<Ticket>,
-    stop: &'a AtomicBool,
+    pub(super) stop: &'a AtomicBool,
     batch: Vec<Task>,
     batch_bytes: u64,
     must_read: bool,
+    group: Group,
 }
 
-impl Line<'_> {
+impl<'a> Line<'a> {
+    pub(super) fn new(work: Sender<Job>, tickets: Sender<Ticket>, stop: &'a AtomicBool) -> Line<'a> {
+        let group = Group::default();
+        Line { work, tickets, stop, batch: Vec::new(), batch_bytes: 0, must_read: false, group }
+    }
+
     /// The collector has stopped listening, or the user wants to stop.
     fn ended<T>(_: T) -> Error {
         Error::Cancelled
+    }
+
+    /// A node that needs no reading.
+    pub(super) fn node(&mut self, draft: NodeDraft) -> Result<(), Error> {
+        self.push(Task::Done(Outcome::Read(Box::new(draft), None)), 0)
     }
 
     fn push(&mut self, task: Task, bytes: u64) -> Result<(), Error> {
@@ -131,7 +157,7 @@ impl Line<'_> {
     }
 
     /// Sends the open batch.
-    fn send(&mut self) -> Result<(), Error> {
+    pub(super) fn send(&mut self) -> Result<(), Error> {
         let tasks = std::mem::take(&mut self.batch);
         self.batch_bytes = 0;
         if tasks.is_empty() {
@@ -146,23 +172,60 @@ impl Line<'_> {
         self.tickets.send(Ticket::Ready(ready.collect())).map_err(Self::ended)
     }
 
-    fn send_group(&mut self, group: &mut Group) -> Result<(), Error> {
-        let (done, ticket) = crossbeam_channel::bounded(1);
-        self.tickets.send(Ticket::Runs(ticket)).map_err(Self::ended)?;
-        self.work.send(Job::Group(std::mem::take(group), done)).map_err(Self::ended)?;
+    fn send_group(&mut self, ticket: fn(Receiver<Result<Vec<Draft>, Error>>) -> Ticket) -> Result<(), Error> {
+        if self.group.runs.is_empty() {
+            return Ok(());
+        }
+        let (done, receiver) = crossbeam_channel::bounded(1);
+        self.tickets.send(ticket(receiver)).map_err(Self::ended)?;
+        self.work.send(Job::Group(std::mem::take(&mut self.group), done)).map_err(Self::ended)?;
         if self.stop.load(Ordering::Relaxed) { Err(Error::Cancelled) } else { Ok(()) }
     }
 
-    /// Takes in one piece of a large file.
-    fn piece(&mut self, group: &mut Group, piece: &Piece<'_>) -> Result<(), Error> {
-        match piece {
-            Piece::Hole(len) => group.runs.push((*len, true)),
-            Piece::Data(chunk) => {
-                group.bytes.extend_from_slice(chunk);
-                group.runs.push((chunk.len() as u64, false));
+    fn take(&mut self, run: &Run<'_>) {
+        let piece = match run {
+            Run::Hole(len) => Piece::Hole(*len),
+            Run::Known(chunk) => Piece::Known(*chunk),
+            Run::Data(chunk) => {
+                self.group.bytes.extend_from_slice(chunk);
+                Piece::Data(chunk.len())
             }
+        };
+        match (self.group.runs.last_mut(), piece) {
+            (Some(Piece::Hole(len)), Piece::Hole(more)) => *len += more,
+            (_, piece) => self.group.runs.push(piece),
         }
-        if group.bytes.len() >= GROUP_BYTES { self.send_group(group) } else { Ok(()) }
+    }
+
+    fn is_full(&self) -> bool {
+        self.group.bytes.len() >= GROUP_BYTES || self.group.runs.len() >= GROUP_RUNS
+    }
+
+    /// Takes in one run of a large file.
+    pub(super) fn run(&mut self, run: Run<'_>) -> Result<(), Error> {
+        self.take(&run);
+        if self.is_full() { self.send_group(Ticket::Runs) } else { Ok(()) }
+    }
+
+    /// Sends the runs that are left of a large file.
+    pub(super) fn end_runs(&mut self) -> Result<(), Error> {
+        self.send_group(Ticket::Runs)
+    }
+
+    /// Takes in a chunk that is to be stored before the file it is part of.
+    pub(super) fn run_ahead(&mut self, chunk: &[u8]) -> Result<(), Error> {
+        self.take(&Run::Data(chunk));
+        if self.is_full() { self.send_group(Ticket::Ahead) } else { Ok(()) }
+    }
+
+    /// Sends what is left of them.
+    pub(super) fn end_ahead(&mut self) -> Result<(), Error> {
+        self.send_group(Ticket::Ahead)
+    }
+
+    /// The end of a large file.
+    pub(super) fn end(&mut self, outcome: Outcome) -> Result<(), Error> {
+        self.tickets.send(Ticket::End(Box::new(outcome))).map_err(Self::ended)
     }
 }
 
@@ -172,17 +235,10 @@ impl<'a> Scout<'a> {
     }
 
     /// Walks the whole source; returns how many nodes of the parent are gone.
-    pub(super) fn explore(
-        mut self,
-        walk: Option<Walk>,
-        work: Sender<Job>,
-        tickets: Sender<Ticket>,
-        stop: &AtomicBool,
-    ) -> Result<u64, Error> {
-        let mut line = Line { work, tickets, stop, batch: Vec::new(), batch_bytes: 0, must_read: false };
+    pub(super) fn explore(mut self, walk: Walk, mut line: Line<'_>) -> Result<u64, Error> {
         let mut buffer = Vec::new();
-        for step in walk.into_iter().flatten() {
-            if stop.load(Ordering::Relaxed) || self.monitor.is_cancelled() {
+        for step in walk {
+            if line.stop.load(Ordering::Relaxed) || self.monitor.is_cancelled() {
                 return Err(Error::Cancelled);
             }
             match step {
@@ -220,59 +276,43 @@ impl<'a> Scout<'a> {
     /// Cuts a large file and spreads its chunks over all workers.
     fn large(&self, found: &Found, is_new: bool, line: &mut Line<'_>, buffer: &mut Vec<u8>) -> Result<(), Error> {
         self.monitor.event(Event::Path(&found.path()));
-        let end = |line: &Line<'_>, outcome| line.tickets.send(Ticket::End(Box::new(outcome))).map_err(Line::ended);
         let opened = found.complete(&self.shop.owners).and_then(|both| Ok((both, found.open()?)));
         let ((kind, meta), file) = match opened {
             Ok(opened) => opened,
-            Err(error) => return end(line, Outcome::Problem(found.path(), error)),
+            Err(error) => return line.end(Outcome::Problem(found.path(), error)),
         };
         let mut draft = NodeDraft { is_new, ..empty_draft(found.parent().clone(), found.name.clone(), kind, meta) };
-        let mut group = Group::default();
-        let mut bytes_read = 0;
-        let cut = cut_file(&self.shop.chunker, &file, buffer, &mut |piece| {
-            if let Piece::Data(chunk) = &piece {
-                bytes_read += chunk.len() as u64;
+        let cut = cut_file(&self.shop.chunker, &file, buffer, &mut |run| {
+            if let Run::Data(chunk) = &run {
+                draft.bytes_read += chunk.len() as u64;
             }
             if self.monitor.is_cancelled() {
                 return Err(Error::Cancelled);
             }
-            line.piece(&mut group, &piece)
+            line.run(run)
         });
-        if !group.runs.is_empty() {
-            line.send_group(&mut group)?;
-        }
-        draft.bytes_read = bytes_read;
+        line.end_runs()?;
         match cut {
-            Ok(()) => end(line, Outcome::Read(Box::new(draft), has_changed(found, &file))),
-            Err(Stopped::Source(error)) => end(line, Outcome::Problem(found.path(), error)),
+            Ok(()) => line.end(Outcome::Read(Box::new(draft), has_changed(found, &file))),
+            Err(Stopped::Source(error)) => line.end(Outcome::Problem(found.path(), error)),
             Err(Stopped::Backup(fault)) => Err(fault),
         }
     }
 
     /// Backs up a stream as one file below the folders its path names.
-    pub(super) fn stream(
-        self,
-        mut stdin: Stdin,
-        work: Sender<Job>,
-        tickets: Sender<Ticket>,
-        stop: &AtomicBool,
-    ) -> Result<u64, Error> {
-        let mut line = Line { work, tickets, stop, batch: Vec::new(), batch_bytes: 0, must_read: false };
+    pub(super) fn stream(self, mut stdin: Stdin, mut line: Line<'_>) -> Result<u64, Error> {
         let meta = |mode| Meta { mode, mtime: self.time, ctime: self.time, links: 1, ..Meta::default() };
         let mut folder: Vec<u8> = Vec::new();
-        let folder_draft = |parent: &[u8], name: &[u8]| {
-            let draft = empty_draft(parent.into(), name.to_vec(), Kind::Folder, meta(0o755));
-            Task::Done(Outcome::Read(Box::new(draft), None))
-        };
-        line.push(folder_draft(b"", b""), 0)?;
+        let folder_draft =
+            |parent: &[u8], name: &[u8]| empty_draft(parent.into(), name.to_vec(), Kind::Folder, meta(0o755));
+        line.node(folder_draft(b"", b""))?;
         let (parents, name) = path::split(&stdin.path);
         for part in parents.split(|&b| b == b'/').filter(|part| !part.is_empty()) {
-            line.push(folder_draft(&folder, part), 0)?;
+            line.node(folder_draft(&folder, part))?;
             folder = path::join(&folder, part);
         }
         line.send()?;
         let mut draft = empty_draft(parents.into(), name.to_vec(), Kind::File, meta(0o600));
-        let mut group = Group::default();
         let mut buffer = Vec::new();
         let mut cutter = Cutter::new(&self.shop.chunker, &mut buffer);
         loop {
@@ -286,17 +326,16 @@ impl<'a> Scout<'a> {
                 Err(e) => return Err(Error::Stdin(e)),
             };
             draft.bytes_read += count as u64;
-            cutter.add(count, &mut |piece| line.piece(&mut group, &piece))?;
+            cutter.add(count, &mut |run| line.run(run))?;
         }
-        cutter.finish(&mut |piece| line.piece(&mut group, &piece))?;
-        if !group.runs.is_empty() {
-            line.send_group(&mut group)?;
-        }
-        line.tickets.send(Ticket::End(Box::new(Outcome::Read(Box::new(draft), None)))).map_err(Line::ended)?;
+        cutter.finish(&mut |run| line.run(run))?;
+        line.end_runs()?;
+        line.end(Outcome::Read(Box::new(draft), None))?;
         Ok(0)
     }
 }
 
-fn empty_draft(parent: Arc<[u8]>, name: Vec<u8>, kind: Kind, meta: Meta) -> NodeDraft {
+/// A node without content.
+pub(super) fn empty_draft(parent: Arc<[u8]>, name: Vec<u8>, kind: Kind, meta: Meta) -> NodeDraft {
     NodeDraft { parent, name, kind, meta, inline: None, is_new: true, runs: Vec::new(), bytes_read: 0 }
 }

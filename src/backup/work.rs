@@ -4,6 +4,7 @@ use crate::backup::known::Known;
 use crate::chunker::Chunker;
 use crate::crypto::Keys;
 use crate::extent::ChunkKind;
+use crate::extent::ChunkRef;
 use crate::format::chunk;
 use crate::id::ChunkId;
 use crate::meta::Kind;
@@ -36,6 +37,8 @@ pub(super) enum Draft {
     Chunk { id: ChunkId, len: u32, encoded: Option<Vec<u8>> },
     /// A hole.
     Hole(u64),
+    /// A chunk that is stored where it says.
+    Known(ChunkRef),
 }
 
 /// A node, ready to be put into the tree.
@@ -114,12 +117,13 @@ impl Shop {
             };
             let read = cut_file(&self.chunker, &file, buffer, &mut |piece| {
                 match piece {
-                    Piece::Hole(len) => draft.runs.push(Draft::Hole(len)),
-                    Piece::Data(bytes) if bytes.len() <= INLINE_BYTES && bytes.len() as u64 == found.stat.size => {
+                    Run::Hole(len) => draft.runs.push(Draft::Hole(len)),
+                    Run::Known(chunk) => draft.runs.push(Draft::Known(chunk)),
+                    Run::Data(bytes) if bytes.len() <= INLINE_BYTES && bytes.len() as u64 == found.stat.size => {
                         draft.inline = Some(bytes.to_vec());
                         draft.bytes_read += bytes.len() as u64;
                     }
-                    Piece::Data(bytes) => {
+                    Run::Data(bytes) => {
                         draft.bytes_read += bytes.len() as u64;
                         draft.runs.push(self.draft(bytes)?);
                     }
@@ -145,10 +149,14 @@ pub(super) fn has_changed(found: &Found, file: &SourceFile) -> Option<source::Er
     }
 }
 
-/// A piece of a file in order.
-pub(super) enum Piece<'a> {
+/// A run of a file in order.
+pub(super) enum Run<'a> {
+    /// One chunk.
     Data(&'a [u8]),
+    /// A hole.
     Hole(u64),
+    /// A chunk of the parent, unread.
+    Known(ChunkRef),
 }
 
 /// Why reading a file ended early.
@@ -176,11 +184,11 @@ pub(super) fn cut_file(
     chunker: &Chunker,
     file: &SourceFile,
     buffer: &mut Vec<u8>,
-    take: &mut dyn FnMut(Piece<'_>) -> Result<(), Fault>,
+    take: &mut dyn FnMut(Run<'_>) -> Result<(), Fault>,
 ) -> Result<(), Stopped> {
     for run in file.runs() {
         if run.is_hole {
-            take(Piece::Hole(run.len))?;
+            take(Run::Hole(run.len))?;
             continue;
         }
         let (mut at, end) = (run.offset, run.offset + run.len);
@@ -226,7 +234,7 @@ impl<'a> Cutter<'a> {
     pub(super) fn add(
         &mut self,
         count: usize,
-        take: &mut dyn FnMut(Piece<'_>) -> Result<(), Fault>,
+        take: &mut dyn FnMut(Run<'_>) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
         self.filled += count;
         if self.filled < self.buffer.len() {
@@ -236,7 +244,7 @@ impl<'a> Cutter<'a> {
         let mut start = 0;
         while self.filled - start >= max {
             let len = self.chunker.cut(&self.buffer[start..self.filled]);
-            take(Piece::Data(&self.buffer[start..start + len]))?;
+            take(Run::Data(&self.buffer[start..start + len]))?;
             start += len;
         }
         self.buffer.copy_within(start..self.filled, 0);
@@ -245,11 +253,11 @@ impl<'a> Cutter<'a> {
     }
 
     /// Hands out what is left.
-    pub(super) fn finish(&mut self, take: &mut dyn FnMut(Piece<'_>) -> Result<(), Fault>) -> Result<(), Fault> {
+    pub(super) fn finish(&mut self, take: &mut dyn FnMut(Run<'_>) -> Result<(), Fault>) -> Result<(), Fault> {
         let mut start = 0;
         while start < self.filled {
             let len = self.chunker.cut(&self.buffer[start..self.filled]);
-            take(Piece::Data(&self.buffer[start..start + len]))?;
+            take(Run::Data(&self.buffer[start..start + len]))?;
             start += len;
         }
         self.filled = 0;

@@ -5,18 +5,24 @@
 
 mod ahead;
 mod content;
+mod inside;
 mod select;
 mod stream;
 
 pub use ahead::Ahead;
+pub use inside::Inside;
+pub use inside::InsideError;
 pub use select::Filter;
 pub use select::SelectError;
 pub use select::Selector;
 pub use select::SnapshotPath;
 pub use stream::DataStream;
 
+use crate::format::disk::DISK_XATTR;
+use crate::format::disk::Disk;
 use crate::format::record::Snapshot;
 use crate::meta::Content;
+use crate::meta::Node;
 use crate::path;
 use crate::repo::Chunks;
 use crate::repo::Log;
@@ -160,6 +166,13 @@ impl Browse {
     pub fn is_kept(&self, content: &Content) -> bool {
         content::is_kept(&self.chunks.kept(), content)
     }
+}
+
+/// The description of the disk whose bytes a node holds, if it holds a disk.
+pub fn disk_of(node: &Node) -> Option<Disk> {
+    let xattr = node.meta.xattrs.iter().find(|xattr| xattr.name == DISK_XATTR)?;
+    // A newer program may have described it in another way: then it is a file.
+    Disk::decode(&xattr.value).ok()
 }
 
 /// Ranks of the children of a folder.

@@ -1,4 +1,4 @@
-//! `bygone backup`: a snapshot of folders, or of a stream.
+//! `bygone backup`: a snapshot of folders, of disks, or of a stream.
 
 use crate::backup;
 use crate::backup::Options;
@@ -8,6 +8,8 @@ use crate::backup::Summary;
 use crate::browse::Filter;
 use crate::browse::Selector;
 use crate::browse::clean_path;
+use crate::cli::disks;
+use crate::cli::disks::DiskArgs;
 use crate::cli::error::Result;
 use crate::cli::error::usage;
 use crate::cli::exit::Exit;
@@ -36,6 +38,8 @@ const THREADS_TYPICAL_MAX: usize = 16;
 const EXAMPLES: &str = "Examples:
   bygone backup ~/Documents ~/Pictures --exclude '*.tmp' --tag weekly
   bygone backup / --one-file-system --exclude-caches
+  bygone backup --image /dev/sda              a whole disk, its files to be opened later
+  bygone backup --image vm.qcow2 --tag vm
   pg_dump shop | bygone backup --stdin-name shop.sql
 
 Patterns are those of .gitignore, relative to each PATH. The exit code is 3 if the snapshot was taken but some files \
@@ -51,6 +55,9 @@ pub(super) struct BackupArgs {
     /// What to back up
     #[arg(value_name = "PATH", required_unless_present = "stdin_name", conflicts_with = "stdin_name")]
     paths: Vec<PathBuf>,
+
+    #[command(flatten)]
+    disks: DiskArgs,
 
     /// Leave out what matches (repeatable)
     #[arg(short, long, value_name = "PATTERN", help_heading = "What to leave out")]
@@ -170,6 +177,9 @@ impl BackupArgs {
         if self.tag.iter().any(String::is_empty) {
             return Err(usage("a tag is not empty"));
         }
+        if self.disks.are_asked_for() && self.paths.is_empty() {
+            return Err(usage("name the disks, as in 'bygone backup --image /dev/sda'"));
+        }
         if let Some(name) = &self.stdin_name {
             let clean = clean_path(name.as_bytes()).ok().filter(|path| !path.is_empty());
             clean.ok_or_else(|| usage(format!("'{}' cannot be the name of a file", name.display())))?;
@@ -195,6 +205,7 @@ impl BackupArgs {
             }
             None => None,
         };
+        let disks = disks::chosen(&self.paths, &self.disks)?;
         let source = source::Options {
             roots: self.paths,
             excludes: self.exclude,
@@ -211,6 +222,7 @@ impl BackupArgs {
         Ok(Options {
             source,
             stdin,
+            disks,
             host: self.host.unwrap_or_else(place::host),
             user: place::user(),
             tags,

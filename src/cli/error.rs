@@ -6,6 +6,7 @@ use crate::cli::exit::layers;
 use crate::cli::hints;
 use crate::cli::json;
 use crate::cli::out;
+use crate::image::DeviceError;
 use crate::path::Show;
 use serde_json::json;
 use std::error::Error;
@@ -67,6 +68,14 @@ pub(super) enum Fault {
     NotConfirmed,
     #[error("cannot use the current folder")]
     CurrentFolder(#[source] io::Error),
+    #[error(transparent)]
+    Device(DeviceError),
+    #[error("cannot read '{}'", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
 }
 
 /// Why a command failed, and what to do about it.

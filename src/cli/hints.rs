@@ -79,6 +79,13 @@ fn of_backup(error: &backup::Error) -> Hints {
         backup::Error::NoParent { .. } => {
             Some(&["'bygone snapshots' lists them; without --parent the newest fitting one is taken"])
         }
+        backup::Error::Disk(backup::DiskError::Mounted { .. }) => Some(&[
+            "unmount it first, or mount it read-only",
+            "--live backs it up as it is, as if the power had failed in the middle",
+        ]),
+        backup::Error::Disk(backup::DiskError::Image { .. }) => {
+            Some(&["without --image it is backed up as a file, whatever is in it"])
+        }
         backup::Error::Cancelled => Some(&["run the same backup again: what was stored already is not stored twice"]),
         _ => None,
     }

@@ -20,6 +20,7 @@ mod backup;
 mod cache;
 mod cat;
 mod completions;
+mod disks;
 mod drives;
 mod error;
 mod exit;
@@ -67,6 +68,7 @@ use crate::cli::pin::UnpinArgs;
 use crate::cli::restore::RestoreArgs;
 use crate::cli::snapshots::SnapshotsArgs;
 use crate::cli::umount::UmountArgs;
+use crate::image;
 use clap::Parser;
 use clap::error::ErrorKind;
 use std::ffi::OsString;
@@ -120,6 +122,11 @@ enum Command {
 /// Runs the command line and returns the exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
+    // Before anything else is read or opened: this process is not to be trusted with it.
+    if arguments.get(1).is_some_and(|flag| flag == image::PROGRAM_FLAG) && arguments.len() == 2 {
+        let served = image::serve(std::io::stdin(), std::io::stdout());
+        return if served.is_ok() { Exit::Done } else { Exit::Failed }.number();
+    }
     let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
         Err(error) => return not_parsed(&error, &arguments).number(),

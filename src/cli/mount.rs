@@ -261,7 +261,13 @@ impl MountArgs {
         };
         let location = &opened.location;
         let Some(at) = &self.at else {
-            let options = DriveOptions { owner, name: "Backups".to_owned(), time_zone: TimeZone::system(), watch };
+            let options = DriveOptions {
+                owner,
+                name: "Backups".to_owned(),
+                time_zone: TimeZone::system(),
+                watch,
+                ..DriveOptions::default()
+            };
             let _within = opened.runtime.enter();
             return Ok(Shown {
                 drive: repository_drive(&chunks, &opened.log, options),
@@ -276,7 +282,7 @@ impl MountArgs {
         let name = format!("{} {}", snapshot.host, human::time_for_name(snapshot.time));
         let drive = opened.runtime.block_on(async {
             select::node(&browse, &at.path).await?;
-            let options = DriveOptions { owner, name, time_zone: TimeZone::system(), watch };
+            let options = DriveOptions { owner, name, time_zone: TimeZone::system(), watch, ..DriveOptions::default() };
             let drive = snapshot_drive(browse, &at.path, options).await?;
             drive.ok_or_else(|| CommandError::from(Fault::NotAFolder { path: at.path.clone() }))
         })?;

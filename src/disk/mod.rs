@@ -17,15 +17,26 @@
 //! What a format cannot tell is `None`, never invented. A feature that is not understood is [`Error::Unsupported`],
 //! never a guess: wrong content without an error is the one thing that must not happen.
 
+pub mod container;
+mod crc32;
 mod error;
 mod fields;
+pub mod free;
 pub mod fs;
+pub mod layout;
+mod opened;
 mod source;
 pub mod volume;
+mod guid;
+pub mod layout;
+pub mod magic;
+mod source;
+pub mod table;
 
 pub use error::Error;
 pub use error::Result;
 pub use fields::Fields;
+pub use opened::Disk;
 pub use source::BlockSource;
 pub use source::Cached;
 pub use source::RUNS_BYTES_MAX;

@@ -3,6 +3,8 @@
 use crate::disk::Error;
 use crate::disk::Result;
 use lru::LruCache;
+use serde::Deserialize;
+use serde::Serialize;
 use std::io;
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -11,7 +13,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 
 /// Where a run of bytes comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Run {
     /// It lies in what is below, from `offset` on.
     Below {

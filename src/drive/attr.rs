@@ -1,5 +1,7 @@
 //! Attributes of nodes as the drive shows them.
 
+use crate::disk::fs;
+use crate::disk::fs::NodeKind;
 use crate::meta::Content;
 use crate::meta::Kind;
 use crate::meta::Node;
@@ -53,6 +55,41 @@ pub(super) fn attr(node: &Node, ino: Ino, owner: Option<(u32, u32)>) -> Attr {
         mtime: drive_time(meta.mtime),
         ctime: drive_time(meta.ctime),
         btime: drive_time(meta.btime.unwrap_or(meta.mtime)),
+    }
+}
+
+/// Attributes of a node inside a disk image. What its file system does not have is as a driver of the system shows it.
+pub(super) fn inside_attr(node: &fs::Node, ino: Ino, owner: Option<(u32, u32)>) -> Attr {
+    let kind = match node.kind {
+        NodeKind::File => FileKind::File,
+        NodeKind::Folder => FileKind::Folder,
+        NodeKind::Symlink => FileKind::Symlink,
+        NodeKind::Fifo => FileKind::Fifo,
+        NodeKind::Socket => FileKind::Socket,
+        NodeKind::CharDevice => FileKind::CharDevice,
+        NodeKind::BlockDevice => FileKind::BlockDevice,
+    };
+    let usual = if kind == FileKind::Folder { 0o755 } else { 0o644 };
+    let mode = node.mode.unwrap_or(usual) & 0o7777;
+    let (uid, gid, mode) = match owner {
+        Some((uid, gid)) => (uid, gid, readable(mode, kind)),
+        None => (node.uid.unwrap_or(0), node.gid.unwrap_or(0), mode),
+    };
+    let mtime = node.mtime.unwrap_or_default();
+    let time = |time: Option<Time>| drive_time(time.unwrap_or(mtime));
+    Attr {
+        ino,
+        kind,
+        size: node.size,
+        allocated: node.allocated.unwrap_or(node.size),
+        mode,
+        links: node.links.unwrap_or(1).max(1),
+        uid,
+        gid,
+        device: node.device.unwrap_or_default(),
+        mtime: drive_time(mtime),
+        ctime: time(node.ctime),
+        btime: time(node.btime),
     }
 }
 

@@ -5,12 +5,14 @@
 //! are remembered, because they share one number.
 
 mod attr;
+mod parts;
 mod previews;
 mod process;
 mod repository;
 mod shown;
 mod snapshot;
 mod watch;
+mod with_parts;
 
 pub use previews::Previews;
 pub use process::memory;
@@ -37,6 +39,8 @@ pub struct DriveOptions {
     pub time_zone: jiff::tz::TimeZone,
     /// Judges and counts who reads.
     pub watch: Arc<Watch>,
+    /// Opens encrypted partitions of disk images.
+    pub passphrase: Vec<u8>,
 }
 
 impl Default for DriveOptions {
@@ -46,6 +50,7 @@ impl Default for DriveOptions {
             name: "Backup".to_owned(),
             time_zone: jiff::tz::TimeZone::UTC,
             watch: Arc::default(),
+            passphrase: Vec::new(),
         }
     }
 }

@@ -6,12 +6,14 @@
 use crate::browse::Browse;
 use crate::drive::DriveOptions;
 use crate::drive::attr::virtual_folder;
+use crate::drive::parts::Parts;
 use crate::drive::refuse;
 use crate::drive::shown::Place;
 use crate::drive::shown::Shown;
 use crate::drive::shown::slot_of;
 use crate::drive::shown::slot_root;
 use crate::drive::watch::Watch;
+use crate::drive::with_parts::WithParts;
 use crate::format::record::Snapshot;
 use crate::meta::Time;
 use crate::path;
@@ -64,6 +66,7 @@ pub fn repository_drive(chunks: &Arc<Chunks>, log: &Log, options: DriveOptions) 
         has_xattrs: found.iter().any(|s| s.with_xattrs > 0),
         watch: options.watch.clone(),
     };
+    let parts = Parts::new(options.owner, &options.passphrase);
     let mut maker = Maker { drive: &mut drive, owner: options.owner, newest };
     let root = maker.folder(ROOT, b"");
     let all = maker.folder(root, b"snapshots");
@@ -73,7 +76,7 @@ pub fn repository_drive(chunks: &Arc<Chunks>, log: &Log, options: DriveOptions) 
         let place = Place { slot, top_rank: 0, top_ino: slot_root(slot), parent_ino: all };
         maker.enter(all, &name, place.top_ino);
         let browse = Browse::open(chunks, log, snapshot);
-        maker.drive.snapshots.push(Shown::new(browse, place, &options));
+        maker.drive.snapshots.push(Shown::new(browse, place, &options, &parts));
         let host = match host_name(&snapshot.host) {
             name if maker.has(hosts, &name).is_some() => maker.has(hosts, &name).unwrap_or(hosts),
             name => maker.folder(hosts, &name),
@@ -83,7 +86,7 @@ pub fn repository_drive(chunks: &Arc<Chunks>, log: &Log, options: DriveOptions) 
             maker.link(root, b"latest", [b"snapshots/", &name[..]].concat());
         }
     }
-    Arc::new(drive)
+    Arc::new(WithParts { drive, parts, watch: options.watch })
 }
 
 /// `2026-11-22 14.05.33 1a2b3c4d`: sorts by time, and every system can show it.

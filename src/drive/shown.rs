@@ -3,13 +3,19 @@
 use crate::browse::Ahead;
 use crate::browse::Browse;
 use crate::browse::children;
+use crate::browse::disk_of;
 use crate::drive::DriveOptions;
 use crate::drive::attr::attr;
 use crate::drive::drive_error;
+use crate::drive::parts::DiskAt;
+use crate::drive::parts::PartFolder;
+use crate::drive::parts::Parts;
 use crate::drive::refuse;
 use crate::extent::Extent;
+use crate::format::disk::OWN_XATTR_PREFIX;
 use crate::meta::Content;
 use crate::meta::Kind;
+use crate::meta::Xattr;
 use crate::path;
 use crate::repo;
 use crate::tree::Found;
@@ -31,6 +37,7 @@ use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::OnceLock;
 use std::sync::PoisonError;
 
 /// Numbers of one snapshot: its slot in the upper bits, rank + [`RANK_OFFSET`] in the lower ones.
@@ -58,6 +65,8 @@ pub(super) struct Shown {
     links: Mutex<HashMap<Ino, u64>>,
     readers: Mutex<LruCache<Ino, u64>>,
     ahead: Arc<Ahead>,
+    parts: Arc<Parts>,
+    disks: OnceLock<Vec<Arc<PartFolder>>>,
 }
 
 /// Where a snapshot stands on its drive.
@@ -86,10 +95,13 @@ pub(super) trait Question<T>:
 }
 impl<T, F: Fn(&Shown, &NodeTree, &dyn Pages) -> Result<T, Stop> + Send + Sync + 'static> Question<T> for F {}
 
+/// Most nodes of a snapshot of disks.
+const DISK_NODES_MAX: u64 = 65;
+
 type Asked<T> = bygone_mount::drive::Result<T>;
 
 impl Shown {
-    pub(super) fn new(browse: Browse, place: Place, options: &DriveOptions) -> Arc<Shown> {
+    pub(super) fn new(browse: Browse, place: Place, options: &DriveOptions, parts: &Arc<Parts>) -> Arc<Shown> {
         let Place { slot, top_rank, top_ino, parent_ino } = place;
         Arc::new(Shown {
             ahead: Ahead::new(browse.clone()),
@@ -101,6 +113,8 @@ impl Shown {
             owner: options.owner,
             links: Mutex::default(),
             readers: Mutex::new(LruCache::new(READERS_MAX)),
+            parts: parts.clone(),
+            disks: OnceLock::new(),
         })
     }
 
@@ -182,8 +196,12 @@ impl Shown {
                 Ok(_) => return Ok(Err(DriveError::NotAFolder)),
                 Err(error) => return Ok(Err(error)),
             };
-            let found = tree.get(pages, &folder, &name)?;
-            Ok(found.map(|found| this.attr_of(&found)).ok_or(DriveError::NotFound))
+            if let Some(found) = tree.get(pages, &folder, &name)? {
+                return Ok(Ok(this.attr_of(&found)));
+            }
+            let parts = if parent == this.top_ino { this.parts_of_disks(tree, pages)? } else { &[] };
+            let part = parts.iter().find(|part| part.name() == name);
+            Ok(part.map(|part| part.top()).ok_or(DriveError::NotFound))
         })
     }
 
@@ -201,8 +219,10 @@ impl Shown {
                 above.map_or(this.top_ino, |above| this.ino(&above))
             };
             let range = children(tree, pages, &found.path())?;
+            let parts = if folder == this.top_ino { this.parts_of_disks(tree, pages)? } else { &[] };
+            let most = entries_max.max(1);
             let start = range.start.max(cursor);
-            let end = range.end.min(start.saturating_add(entries_max.max(1) as u64));
+            let end = range.end.min(start.saturating_add(most as u64));
             let mut entries = Vec::with_capacity(end.saturating_sub(start) as usize);
             let mut next = if start < end { tree.at(pages, start)? } else { None };
             while let Some(found) = next {
@@ -210,8 +230,47 @@ impl Shown {
                 entries.push(Listed { name: found.node().name.clone(), attr, cursor: found.rank + 1 });
                 next = if found.rank + 1 < end { tree.next(pages, &found)? } else { None };
             }
-            Ok(Ok(Listing { entries, parent, end: end >= range.end }))
+            // Parts stand behind the last node.
+            let first = start.max(range.end) - range.end;
+            let room = if end >= range.end { most.saturating_sub(entries.len()) } else { 0 };
+            let listed = (range.end + 1..).zip(parts).skip(first as usize).take(room);
+            entries.extend(listed.map(|(cursor, part)| Listed {
+                name: part.name().to_vec(),
+                attr: part.top(),
+                cursor,
+            }));
+            let until = entries.last().map_or(start, |last| last.cursor);
+            Ok(Ok(Listing { entries, parent, end: until >= range.end + parts.len() as u64 }))
         })
+    }
+
+    /// Parts of the disks at the top. A snapshot of disks has nothing but them.
+    fn parts_of_disks<P: Pages + ?Sized>(&self, tree: &NodeTree, pages: &P) -> Result<&[Arc<PartFolder>], Stop> {
+        if let Some(known) = self.disks.get() {
+            return Ok(known);
+        }
+        let mut disks = Vec::new();
+        if self.top_rank == 0 && tree.nodes <= DISK_NODES_MAX && self.browse.snapshot().with_xattrs > 0 {
+            for rank in 1..tree.nodes {
+                let Some(found) = tree.at(pages, rank)? else { break };
+                disks.extend(disk_of(found.node()).map(|disk| (found, disk)));
+            }
+        }
+        let many = disks.len() > 1;
+        let parts = disks.iter().flat_map(|(found, disk)| {
+            let node = found.node();
+            let stem = String::from_utf8_lossy(node.name.strip_suffix(b".img").unwrap_or(&node.name)).into_owned();
+            let at = DiskAt {
+                slot: self.slot,
+                rank: found.rank,
+                browse: &self.browse,
+                content: &node.content,
+                time: node.meta.mtime,
+                parent: self.top_ino,
+            };
+            self.parts.of_disk(disk, &at, &if many { format!("{stem} ") } else { String::new() })
+        });
+        Ok(self.disks.get_or_init(|| parts.collect()))
     }
 
     pub(super) fn read_link(self: &Arc<Self>, ino: Ino) -> Answer<Bytes> {
@@ -224,13 +283,13 @@ impl Shown {
     pub(super) fn xattr(self: &Arc<Self>, ino: Ino, name: &[u8]) -> Answer<Bytes> {
         let name = name.to_vec();
         self.ask_node(ino, move |_, found| {
-            let xattr = found.node().meta.xattrs.iter().find(|xattr| xattr.name == name);
+            let xattr = shown_xattrs(found).find(|xattr| xattr.name == name);
             xattr.map(|xattr| Bytes::copy_from_slice(&xattr.value)).ok_or(DriveError::NoAttribute)
         })
     }
 
     pub(super) fn xattr_names(self: &Arc<Self>, ino: Ino) -> Answer<Vec<Vec<u8>>> {
-        self.ask_node(ino, |_, found| Ok(found.node().meta.xattrs.iter().map(|xattr| xattr.name.clone()).collect()))
+        self.ask_node(ino, |_, found| Ok(shown_xattrs(found).map(|xattr| xattr.name.clone()).collect()))
     }
 
     pub(super) fn seek(self: &Arc<Self>, ino: Ino, offset: u64, what: Seek) -> Answer<u64> {
@@ -342,6 +401,11 @@ impl Shown {
             true
         });
     }
+}
+
+/// Attributes but our own.
+fn shown_xattrs(found: &Found) -> impl Iterator<Item = &Xattr> {
+    found.node().meta.xattrs.iter().filter(|xattr| !xattr.name.starts_with(OWN_XATTR_PREFIX))
 }
 
 /// The next data or hole from an offset on; `None` beyond the end, or if there is no more data.

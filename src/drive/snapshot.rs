@@ -4,11 +4,13 @@ use crate::browse::Browse;
 use crate::drive::DriveOptions;
 use crate::drive::VOLUME_INFO;
 use crate::drive::attr::virtual_folder;
+use crate::drive::parts::Parts;
 use crate::drive::refuse;
 use crate::drive::shown::Place;
 use crate::drive::shown::Shown;
 use crate::drive::volume_info;
 use crate::drive::watch::Watch;
+use crate::drive::with_parts::WithParts;
 use crate::repo::Error;
 use bygone_mount::Answer;
 use bygone_mount::Attr;
@@ -49,14 +51,16 @@ pub async fn snapshot_drive(
     let info_attr = Attr { kind: FileKind::File, size: info.len() as u64, mode: 0o444, ..folder };
     let has_xattrs = browse.snapshot().with_xattrs > 0;
     let place = Place { slot: 0, top_rank: top.rank, top_ino: ROOT, parent_ino: ROOT };
-    Ok(Some(Arc::new(SnapshotDrive {
-        shown: Shown::new(browse, place, &options),
+    let parts = Parts::new(options.owner, &options.passphrase);
+    let drive = SnapshotDrive {
+        shown: Shown::new(browse, place, &options, &parts),
         volume: Volume { bytes: sums.bytes, nodes: sums.nodes },
         has_xattrs,
-        watch: options.watch,
+        watch: options.watch.clone(),
         info,
         info_attr,
-    })))
+    };
+    Ok(Some(Arc::new(WithParts { drive, parts, watch: options.watch })))
 }
 
 impl Drive for SnapshotDrive {

@@ -6,6 +6,7 @@
 
 pub mod chunk;
 pub mod config;
+pub mod disk;
 pub mod extents;
 pub mod index;
 pub mod node;

@@ -3,7 +3,17 @@
 //! One folder of modules per format, one on-disk structure per file. Nothing here keeps state that a second look at the
 //! same bytes would not give again: a process that died can be replaced in the middle of a listing.
 
+mod breadth;
+pub mod btrfs;
+mod calendar;
+mod exfat;
+pub mod ext;
+mod fat;
+mod name_index;
+pub mod ntfs;
 mod squash;
+mod wide;
+pub mod xfs;
 
 use crate::disk::BlockSource;
 use crate::disk::Error;
@@ -11,6 +21,8 @@ use crate::disk::Result;
 use crate::disk::Run;
 use crate::meta::Time;
 use crate::meta::Xattr;
+use serde::Deserialize;
+use serde::Serialize;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -25,7 +37,7 @@ pub type NodeId = u64;
 pub const NODE_ID_END: NodeId = 1 << 48;
 
 /// What a node is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NodeKind {
     /// Regular file.
     File,
@@ -44,7 +56,7 @@ pub enum NodeKind {
 }
 
 /// What is known of a node. `None`: the format does not have it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
     /// What it is.
     pub kind: NodeKind,
@@ -71,7 +83,7 @@ pub struct Node {
 }
 
 /// One entry of a folder.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// Name, as bytes; UTF-16 becomes UTF-8, lone surrogates WTF-8. Never `.` or `..`.
     pub name: Vec<u8>,
@@ -82,7 +94,7 @@ pub struct Entry {
 }
 
 /// The file system as a whole.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct About {
     /// Its kind as people call it: `ext4`, `NTFS`, `FAT32`.
     pub kind: String,
@@ -145,7 +157,30 @@ pub trait FileSystem: Send {
     fn metadata(&mut self, take: &mut dyn FnMut(Range<u64>) -> bool) -> Result<()>;
 }
 
-/// The file system on a source, if its kind is known.
+/// The file system on a source, if its kind is known. Those with a signature of their own come before those that are told
+/// by what is plausible.
 pub fn open(source: &Source) -> Result<Option<Box<dyn FileSystem>>> {
-    squash::open(source)
+    if ext::is_ext(source)? {
+        return ext::open(source.clone()).map(Some);
+    }
+    if xfs::is_xfs(source)? {
+        return xfs::open(source).map(Some);
+    }
+    if btrfs::is_btrfs(source)? {
+        return btrfs::open(source).map(Some);
+    }
+    if let Some(squash) = squash::open(source)? {
+        return Ok(Some(squash));
+    }
+    if exfat::is_exfat(source)? {
+        return exfat::open(source).map(Some);
+    }
+    if fat::is_fat(source)? {
+        return fat::open(source).map(Some);
+    }
+    // Last: a volume may have left a copy of its first sector at the end.
+    if ntfs::is_ntfs(source)? {
+        return ntfs::open(source.clone()).map(Some);
+    }
+    Ok(None)
 }

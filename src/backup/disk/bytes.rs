@@ -1,0 +1,225 @@
+//! The bytes of a disk in order: out of their container, without what nobody needs, and what could not be read.
+
+use crate::backup::Error;
+use crate::backup::disk::DiskError;
+use crate::backup::disk::plan::Plan;
+use crate::disk::Run;
+use crate::format::disk::UNREADABLE_MAX;
+use crate::image::Device;
+use crate::image::ImageReader;
+use std::collections::VecDeque;
+use std::io;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::runtime::Handle;
+
+/// What is tried one by one where a larger read fails.
+const SMALL_BYTES: u64 = 4096;
+/// Bytes of a container that are mapped at once.
+const MAP_BYTES: u64 = 64 << 20;
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
+/// What could not be read.
+#[derive(Default)]
+pub(super) struct Unreadable {
+    pub(super) ranges: Vec<Range<u64>>,
+    /// Why the first of it could not.
+    pub(super) cause: Option<io::Error>,
+}
+
+/// Reads a disk.
+pub(super) struct DiskBytes {
+    device: Device,
+    reader: Option<Arc<ImageReader>>,
+    runtime: Handle,
+    len: u64,
+    buffer: Vec<u8>,
+    /// Runs of a container, and where the first of them begins.
+    runs: VecDeque<Run>,
+    runs_at: u64,
+    /// Where the run of a file that was looked at last ends, and whether it is a hole.
+    file_run: (Range<u64>, bool),
+    hasher: blake3::Hasher,
+    /// Hashed up to here; what was skipped cannot be hashed.
+    hashed: Option<u64>,
+    unreadable: Unreadable,
+}
+
+impl DiskBytes {
+    pub(super) fn new(plan: &Plan, runtime: &Handle) -> DiskBytes {
+        DiskBytes {
+            device: plan.disk.device.clone(),
+            reader: plan.is_contained.then(|| plan.reader.clone()),
+            runtime: runtime.clone(),
+            len: plan.len,
+            buffer: Vec::new(),
+            runs: VecDeque::new(),
+            runs_at: 0,
+            file_run: (0..0, false),
+            hasher: blake3::Hasher::new(),
+            hashed: Some(0),
+            unreadable: Unreadable::default(),
+        }
+    }
+
+    /// True if nothing was ever written to all of this range.
+    pub(super) fn is_hole(&mut self, range: Range<u64>) -> Result<bool, Error> {
+        if self.reader.is_some() {
+            self.map_to(range.start)?;
+            let first = self.runs.front().filter(|_| self.runs_at <= range.start);
+            let end = self.runs_at.saturating_add(first.map_or(0, Run::len));
+            return Ok(matches!(first, Some(Run::Zero { .. })) && end >= range.end);
+        }
+        if !self.file_run.0.contains(&range.start) {
+            let (end, is_hole) = self.device.run_at(range.start);
+            self.file_run = (range.start..end, is_hole);
+        }
+        Ok(self.file_run.1 && self.file_run.0.end >= range.end)
+    }
+
+    /// Sees to it that the runs begin with the one `at` is in. Only goes forward, but for a new start.
+    fn map_to(&mut self, at: u64) -> Result<(), Error> {
+        if at < self.runs_at {
+            self.runs.clear();
+        }
+        if self.runs.is_empty() {
+            self.runs_at = at;
+        }
+        loop {
+            let Some(first) = self.runs.front() else {
+                self.runs = self.map(at)?.into();
+                self.runs_at = at;
+                if self.runs.is_empty() {
+                    return Ok(());
+                }
+                continue;
+            };
+            if self.runs_at + first.len() > at {
+                return Ok(());
+            }
+            self.runs_at += first.len();
+            self.runs.pop_front();
+        }
+    }
+
+    fn map(&self, at: u64) -> Result<Vec<Run>, Error> {
+        let Some(reader) = &self.reader else { return Ok(Vec::new()) };
+        let range = at..self.len.min(at + MAP_BYTES);
+        self.runtime.block_on(reader.map_part(range)).map_err(|source| {
+            let path: PathBuf = self.device.path().to_owned();
+            DiskError::Image { path, source }.into()
+        })
+    }
+
+    /// The bytes of a range, zeros where nobody needs them; they count for the checksum.
+    pub(super) fn read(&mut self, range: Range<u64>, plan: &Plan) -> Result<&[u8], Error> {
+        self.fill(&range, plan, true)?;
+        if self.hashed == Some(range.start) {
+            self.hasher.update(&self.buffer);
+            self.hashed = Some(range.end);
+        }
+        Ok(&self.buffer)
+    }
+
+    /// The bytes of a range that will be read again.
+    pub(super) fn peek(&mut self, range: Range<u64>, plan: &Plan) -> Result<&[u8], Error> {
+        self.fill(&range, plan, false)?;
+        Ok(&self.buffer)
+    }
+
+    fn fill(&mut self, range: &Range<u64>, plan: &Plan, counts: bool) -> Result<(), Error> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.clear();
+        buffer.resize((range.end - range.start) as usize, 0);
+        if self.reader.is_some() {
+            self.fill_mapped(range, &mut buffer, counts)?;
+        } else {
+            self.fill_plain(range.start, range.start, &mut buffer, counts);
+        }
+        for free in plan.free_in(range) {
+            buffer[(free.start - range.start) as usize..(free.end - range.start) as usize].fill(0);
+        }
+        self.buffer = buffer;
+        Ok(())
+    }
+
+    fn fill_mapped(&mut self, range: &Range<u64>, buffer: &mut [u8], counts: bool) -> Result<(), Error> {
+        let mut at = range.start;
+        while at < range.end {
+            self.map_to(at)?;
+            let Some(run) = self.runs.front() else {
+                self.fail(at..range.end, io::ErrorKind::UnexpectedEof.into(), counts);
+                return Ok(());
+            };
+            let skip = at - self.runs_at;
+            let len = (run.len() - skip).min(range.end - at);
+            let from = (at - range.start) as usize;
+            let part = &mut buffer[from..from + len as usize];
+            match run {
+                Run::Below { offset, .. } => {
+                    let offset = offset + skip;
+                    self.fill_plain(offset, at, part, counts);
+                }
+                Run::Zero { .. } => {}
+                Run::Bytes(bytes) => part.copy_from_slice(&bytes[skip as usize..(skip + len) as usize]),
+            }
+            at += len;
+        }
+        Ok(())
+    }
+
+    /// Reads from the device or file; what fails is tried in small parts, and then noted as bytes of the disk from `at`.
+    fn fill_plain(&mut self, offset: u64, at: u64, buffer: &mut [u8], counts: bool) {
+        if self.device.read_at(offset, buffer).is_ok() {
+            return;
+        }
+        let mut done = 0u64;
+        for part in buffer.chunks_mut(SMALL_BYTES as usize) {
+            let len = part.len() as u64;
+            if let Err(cause) = self.device.read_at(offset + done, part) {
+                part.fill(0);
+                self.fail(at + done..at + done + len, cause, counts);
+            }
+            done += len;
+        }
+    }
+
+    fn fail(&mut self, range: Range<u64>, cause: io::Error, counts: bool) {
+        if !counts {
+            return;
+        }
+        self.unreadable.cause.get_or_insert(cause);
+        let is_full = self.unreadable.ranges.len() >= UNREADABLE_MAX;
+        match self.unreadable.ranges.last_mut() {
+            // One range too many hides what lies between: rather too much is called unreadable than too little.
+            Some(last) if last.end == range.start || is_full => last.end = range.end,
+            _ => self.unreadable.ranges.push(range),
+        }
+    }
+
+    /// A range that is zeros, or taken for zeros because nobody needs it.
+    pub(super) fn zeros(&mut self, range: Range<u64>) {
+        if self.hashed != Some(range.start) {
+            return;
+        }
+        let mut left = range.end - range.start;
+        while left > 0 {
+            let part = left.min(ZEROS.len() as u64);
+            self.hasher.update(&ZEROS[..part as usize]);
+            left -= part;
+        }
+        self.hashed = Some(range.end);
+    }
+
+    /// A range that is not read at all.
+    pub(super) fn skip(&mut self, _range: Range<u64>) {
+        self.hashed = None;
+    }
+
+    /// Checksum of all bytes, if all were read; and what could not be.
+    pub(super) fn finish(self) -> (Option<[u8; 32]>, Unreadable) {
+        let all = self.hashed == Some(self.len) && self.unreadable.cause.is_none();
+        (all.then(|| *self.hasher.finalize().as_bytes()), self.unreadable)
+    }
+}

@@ -1,0 +1,175 @@
+//! What a disk is, where its chunks end, what of it is needed, and what is stored first.
+
+use crate::backup::Error;
+use crate::backup::disk::CHUNK_BYTES;
+use crate::backup::disk::Disk;
+use crate::backup::disk::DiskError;
+use crate::backup::disk::Need;
+use crate::format::disk;
+use crate::image;
+use crate::image::Image;
+use crate::image::ImageReader;
+use crate::image::Part;
+use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use tokio::runtime::Handle;
+
+/// Most ranges that a file system may name as needed for browsing.
+const BROWSE_RANGES_MAX: usize = 1 << 16;
+
+/// How a disk will be read.
+pub(super) struct Plan {
+    pub(super) disk: Disk,
+    /// Asks about the virtual disk.
+    pub(super) reader: Arc<ImageReader>,
+    /// Bytes of the virtual disk.
+    pub(super) len: u64,
+    /// Whether it lies in a container.
+    pub(super) is_contained: bool,
+    pub(super) mtime: Option<(i64, u32)>,
+    pub(super) description: disk::Disk,
+    /// Starts of partitions, where chunks begin anew; 0 first.
+    starts: Vec<u64>,
+    /// What nobody needs, in order.
+    free: Vec<Range<u64>>,
+    /// What a browse needs, in that order.
+    pub(super) browse_first: Vec<Range<u64>>,
+}
+
+impl Plan {
+    /// Looks at the disk.
+    pub(super) fn make(disk: Disk, runtime: &Handle) -> Result<Plan, Error> {
+        let device: Arc<dyn Image> = Arc::new(disk.device.clone());
+        let mtime = disk.device.mtime();
+        let path = disk.device.path().to_owned();
+        let fault = |source| DiskError::Image { path: path.clone(), source };
+        let reader = ImageReader::new(device.clone(), Some(Part::Disk), &[], runtime);
+        let layout = runtime.block_on(reader.layout()).map_err(fault)?;
+        let mut description = image::describe(&layout);
+        description.path = path.as_os_str().as_bytes().to_vec();
+        description.chunk_bytes = CHUNK_BYTES as u32;
+        description.all_blocks = disk.all_blocks;
+        description.live = disk.live;
+        let is_contained = layout.is_contained();
+        if !is_contained {
+            description.container = if disk.device.is_device() { "device" } else { "raw" }.to_owned();
+            description.sector_bytes = description.sector_bytes.max(disk.device.sector_bytes());
+        }
+        let mut plan = Plan {
+            disk,
+            reader,
+            len: layout.bytes,
+            is_contained,
+            mtime,
+            starts: vec![0],
+            free: Vec::new(),
+            browse_first: Vec::new(),
+            description,
+        };
+        for part in &mut plan.description.parts {
+            plan.starts.push(part.range.start);
+            if part.fs.is_none() {
+                continue;
+            }
+            let reader = ImageReader::new(device.clone(), Some(Part::Number(part.number)), &[], runtime);
+            let looked = runtime.block_on(look(&reader, part, &mut plan.browse_first, !plan.disk.all_blocks));
+            match looked {
+                Ok(Some(used)) => free_of(&part.range, &used, &mut plan.free),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(part = part.folder, error = %crate::monitor::chain(&error), "Stored whole");
+                    part.notes.push("It was stored whole, because not all of it could be understood.".to_owned());
+                }
+            }
+        }
+        plan.starts.sort_unstable();
+        plan.starts.dedup();
+        plan.free.sort_by_key(|range| range.start);
+        Ok(plan)
+    }
+
+    /// Where the chunk that `at` is in ends.
+    pub(super) fn chunk_end(&self, at: u64) -> u64 {
+        let next = self.starts.partition_point(|start| *start <= at);
+        let end = self.chunk_start(at) + CHUNK_BYTES;
+        end.min(self.len).min(self.starts.get(next).copied().unwrap_or(u64::MAX))
+    }
+
+    /// Where the chunk that `at` is in begins.
+    pub(super) fn chunk_start(&self, at: u64) -> u64 {
+        let next = self.starts.partition_point(|start| *start <= at);
+        let base = self.starts[..next].last().copied().unwrap_or(0);
+        base + (at - base) / CHUNK_BYTES * CHUNK_BYTES
+    }
+
+    /// What is to be done with a chunk.
+    pub(super) fn need(&self, chunk: &Range<u64>) -> Need {
+        let at = self.free.partition_point(|free| free.end < chunk.end);
+        let is_free = self.free.get(at).is_some_and(|free| free.start <= chunk.start && free.end >= chunk.end);
+        if is_free { Need::Free } else { Need::Read }
+    }
+
+    /// Parts of a range that nobody needs.
+    pub(super) fn free_in(&self, range: &Range<u64>) -> impl Iterator<Item = Range<u64>> {
+        let first = self.free.partition_point(|free| free.end <= range.start);
+        let range = range.clone();
+        let within = self.free[first..].iter().take_while({
+            let end = range.end;
+            move |free| free.start < end
+        });
+        within.map(move |free| free.start.max(range.start)..free.end.min(range.end))
+    }
+
+    /// Bytes that will be read at most.
+    pub(super) fn needed_bytes(&self) -> u64 {
+        let free: u64 = self.free.iter().map(|free| free.end - free.start).sum();
+        self.len.saturating_sub(free)
+    }
+}
+
+/// Fills in the root of the file system and what it needs for browsing; gives what it uses.
+async fn look(
+    reader: &Arc<ImageReader>,
+    part: &mut disk::DiskPart,
+    browse_first: &mut Vec<Range<u64>>,
+    wants_used: bool,
+) -> image::Result<Option<Vec<Range<u64>>>> {
+    let (root, _) = reader.about().await?;
+    let root = reader.node(root).await?;
+    if let Some(fs) = &mut part.fs {
+        fs.root = (root.mode.unwrap_or(0o755), root.uid.unwrap_or(0), root.gid.unwrap_or(0));
+        fs.root_mtime = root.mtime.unwrap_or_default();
+    }
+    browse_first.extend(reader.metadata(BROWSE_RANGES_MAX).await?);
+    if wants_used { reader.used().await } else { Ok(None) }
+}
+
+/// Adds what lies in a partition and is not used.
+fn free_of(part: &Range<u64>, used: &[Range<u64>], free: &mut Vec<Range<u64>>) {
+    let mut at = part.start;
+    for range in used {
+        let start = part.start.saturating_add(range.start).min(part.end);
+        if start > at {
+            free.push(at..start);
+        }
+        at = at.max(part.start.saturating_add(range.end).min(part.end));
+    }
+    // What lies behind the file system belongs to nobody known, so it is kept.
+}
+
+#[cfg(test)]
+#[allow(clippy::single_range_in_vec_init)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_used_is_free() {
+        let mut free = Vec::new();
+        free_of(&(1000..9000), &[10..20, 20..30, 100..200], &mut free);
+        assert_eq!(free, [1000..1010, 1030..1100]);
+        free.clear();
+        free_of(&(1000..2000), &[5..u64::MAX], &mut free);
+        assert_eq!(free, [1000..1005]);
+    }
+}

@@ -1,0 +1,295 @@
+//! Files inside a disk image that lies in a snapshot.
+//!
+//! The structure of the image comes from the process that reads it ([`crate::image`]); the bytes of the files come from
+//! the snapshot, as those of any other file do.
+
+use crate::browse::Browse;
+use crate::disk::Run;
+use crate::disk::fs::Node;
+use crate::disk::fs::NodeId;
+use crate::disk::fs::NodeKind;
+use crate::image;
+use crate::image::Fault;
+use crate::image::Image;
+use crate::image::ImageReader;
+use crate::image::Part;
+use crate::meta::Content;
+use crate::repo;
+use bytes::Bytes;
+use lru::LruCache;
+use std::io;
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+/// Part of a file that is mapped at once. One answer holds all of it, even if all of it is compressed.
+const WINDOW_BYTES: u64 = 1 << 20;
+/// Windows whose runs are remembered.
+const WINDOWS_MAX: NonZeroUsize = NonZeroUsize::new(4096).expect("4096 is not 0");
+/// Most bytes of content among them: what is compressed comes as bytes.
+const CONTENT_BYTES_MAX: usize = 16 << 20;
+
+/// Why something inside an image cannot be told.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InsideError {
+    /// The image itself.
+    #[error(transparent)]
+    Image(#[from] image::Error),
+    /// The repository it lies in.
+    #[error(transparent)]
+    Repo(#[from] repo::Error),
+}
+
+impl InsideError {
+    /// What is wrong with the image, if it is that.
+    pub fn fault(&self) -> Option<&Fault> {
+        match self {
+            InsideError::Image(image::Error::Fault(fault)) => Some(fault),
+            _ => None,
+        }
+    }
+}
+
+/// Result of a question.
+type Result<T> = std::result::Result<T, InsideError>;
+
+/// The bytes of an image: a file of a snapshot.
+struct ImageFile {
+    browse: Browse,
+    content: Content,
+    /// Why the last of them could not be read.
+    fault: Arc<Mutex<Option<repo::Error>>>,
+}
+
+impl Image for ImageFile {
+    fn len(&self) -> u64 {
+        self.content.len()
+    }
+
+    fn read(&self, offset: u64, len: u32) -> image::Bytes {
+        if let Some(Ok(bytes)) = self.browse.read_now(&self.content, offset, len as usize) {
+            return Box::pin(async move { Ok(bytes) });
+        }
+        let (browse, content, fault) = (self.browse.clone(), self.content.clone(), self.fault.clone());
+        Box::pin(async move {
+            browse.read(&content, offset, len as usize).await.map_err(|error| {
+                let text = error.to_string();
+                *fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                io::Error::other(text)
+            })
+        })
+    }
+}
+
+/// A window of a file: from where on, and what lies there.
+type Window = Arc<Vec<Run>>;
+
+struct Windows {
+    known: LruCache<(NodeId, u64), Window>,
+    content: usize,
+}
+
+/// A part of a disk image, open.
+pub struct Inside {
+    browse: Browse,
+    content: Content,
+    reader: Arc<ImageReader>,
+    fault: Arc<Mutex<Option<repo::Error>>>,
+    windows: Mutex<Windows>,
+}
+
+fn content_of(window: &Window) -> usize {
+    window.iter().map(|run| if let Run::Bytes(bytes) = run { bytes.len() } else { 0 }).sum()
+}
+
+impl Inside {
+    /// The part of the image that lies in `content`; `None` for its layout alone. Nothing is read yet.
+    pub fn new(browse: &Browse, content: &Content, part: Option<Part>, passphrase: &[u8]) -> Arc<Inside> {
+        let fault = Arc::default();
+        let file = ImageFile { browse: browse.clone(), content: content.clone(), fault: Arc::clone(&fault) };
+        let reader = ImageReader::new(Arc::new(file), part, passphrase, browse.chunks().runtime());
+        let windows = Mutex::new(Windows { known: LruCache::new(WINDOWS_MAX), content: 0 });
+        Arc::new(Inside { browse: browse.clone(), content: content.clone(), reader, fault, windows })
+    }
+
+    /// The image.
+    pub fn content(&self) -> &Content {
+        &self.content
+    }
+
+    /// Asks the process that reads the image.
+    pub async fn ask<T>(&self, question: impl AsyncFnOnce(&Arc<ImageReader>) -> image::Result<T>) -> Result<T> {
+        let answer = question(&self.reader).await;
+        answer.map_err(|error| match (&error, self.last_fault()) {
+            (image::Error::Fault(Fault::Read { .. }), Some(cause)) => InsideError::Repo(cause),
+            _ => InsideError::Image(error),
+        })
+    }
+
+    fn last_fault(&self) -> Option<repo::Error> {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The node at a path of names from the root on; links are not followed.
+    pub async fn get(&self, path: &[u8]) -> Result<(NodeId, Node)> {
+        let (root, _) = self.ask(async |reader| reader.about().await).await?;
+        let mut found = (root, self.ask(async |reader| reader.node(root).await).await?);
+        for name in path.split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
+            if found.1.kind != NodeKind::Folder {
+                return Err(image::Error::from(Fault::NotAFolder).into());
+            }
+            found = self.ask(async |reader| reader.lookup(found.0, name).await).await?;
+        }
+        Ok(found)
+    }
+
+    /// What of `range` lies where, if that is known: runs over the image, and where the first of them begins.
+    fn known(&self, file: NodeId, at: u64) -> Option<Window> {
+        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        windows.known.get(&(file, at / WINDOW_BYTES)).cloned()
+    }
+
+    fn keep(&self, file: NodeId, at: u64, window: &Window) {
+        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
+        windows.content += content_of(window);
+        if let Some((_, old)) = windows.known.push((file, at / WINDOW_BYTES), window.clone()) {
+            windows.content = windows.content.saturating_sub(content_of(&old));
+        }
+        while windows.content > CONTENT_BYTES_MAX
+            && let Some((_, old)) = windows.known.pop_lru()
+        {
+            windows.content = windows.content.saturating_sub(content_of(&old));
+        }
+    }
+
+    /// Up to `len` bytes of a file from `offset`, if that needs no waiting.
+    pub fn read_now(&self, file: NodeId, offset: u64, len: usize) -> Option<repo::Result<Bytes>> {
+        let window = self.known(file, offset)?;
+        let start = offset % WINDOW_BYTES;
+        let total: u64 = window.iter().map(Run::len).sum();
+        let mut end = start + len as u64;
+        if end > WINDOW_BYTES && total == WINDOW_BYTES {
+            return None;
+        }
+        end = end.min(total);
+        let parts = parts(&window, start..end);
+        if let [Run::Below { offset, len }] = &parts[..] {
+            return self.browse.read_now(&self.content, *offset, *len as usize);
+        }
+        let mut out = Vec::new();
+        for part in parts {
+            match part {
+                Run::Below { offset, len } => match self.browse.read_now(&self.content, offset, len as usize)? {
+                    Ok(bytes) => out.extend_from_slice(&bytes),
+                    Err(error) => return Some(Err(error)),
+                },
+                Run::Zero { len } => out.resize(out.len() + len as usize, 0),
+                Run::Bytes(bytes) => out.extend_from_slice(&bytes),
+            }
+        }
+        Some(Ok(out.into()))
+    }
+
+    /// Up to `len` bytes of a file from `offset`; fewer only at its end.
+    pub async fn read(&self, file: NodeId, offset: u64, len: usize) -> Result<Bytes> {
+        let mut out: Vec<u8> = Vec::new();
+        while out.len() < len {
+            let at = offset + out.len() as u64;
+            let runs = self.runs(file, at, (len - out.len()) as u64).await?;
+            let found: u64 = runs.iter().map(Run::len).sum();
+            if found == 0 {
+                break;
+            }
+            if let ([Run::Below { offset, len: all }], true) = (&runs[..], out.is_empty() && found == len as u64) {
+                return Ok(self.browse.read(&self.content, *offset, *all as usize).await?);
+            }
+            for run in runs {
+                match run {
+                    Run::Below { offset, len } => {
+                        out.extend_from_slice(&self.browse.read(&self.content, offset, len as usize).await?);
+                    }
+                    Run::Zero { len } => out.resize(out.len() + len as usize, 0),
+                    Run::Bytes(bytes) => out.extend_from_slice(&bytes),
+                }
+            }
+        }
+        Ok(out.into())
+    }
+
+    /// The next data or hole of a file from `offset` on; `None` beyond the end, or if there is no more data.
+    pub async fn seek(&self, file: NodeId, offset: u64, data: bool) -> Result<Option<u64>> {
+        let size = self.ask(async |reader| reader.node(file).await).await?.size;
+        let mut at = offset;
+        while at < size {
+            let runs = self.ask(async |reader| reader.map(file, at..size).await).await?;
+            if runs.is_empty() {
+                break;
+            }
+            for run in runs {
+                if matches!(run, Run::Zero { .. }) != data {
+                    return Ok(Some(at));
+                }
+                at = at.saturating_add(run.len());
+            }
+        }
+        Ok((!data && offset < size).then_some(size))
+    }
+
+    /// Where bytes of a file from `at` on lie in the image: at least one unless the file ends there, at most `len`.
+    async fn runs(&self, file: NodeId, at: u64, len: u64) -> Result<Vec<Run>> {
+        let base = at - at % WINDOW_BYTES;
+        let start = at - base;
+        let len = len.min(WINDOW_BYTES - start);
+        let window = match self.known(file, at) {
+            Some(window) => window,
+            None => {
+                let whole = self.ask(async |reader| reader.map(file, base..base + WINDOW_BYTES).await).await?;
+                let window = Arc::new(whole);
+                self.keep(file, at, &window);
+                window
+            }
+        };
+        Ok(parts(&window, start..start + len))
+    }
+}
+
+/// The parts of runs that fall into `range`, counted from the first of them.
+fn parts(runs: &[Run], range: Range<u64>) -> Vec<Run> {
+    let (mut found, mut at) = (Vec::new(), 0);
+    for run in runs {
+        let end = at + run.len();
+        let (from, to) = (range.start.max(at), range.end.min(end));
+        if from < to {
+            let (skip, len) = (from - at, to - from);
+            found.push(match run {
+                Run::Below { offset, .. } => Run::Below { offset: offset + skip, len },
+                Run::Zero { .. } => Run::Zero { len },
+                Run::Bytes(bytes) => Run::Bytes(bytes[skip as usize..(skip + len) as usize].to_vec()),
+            });
+        }
+        at = end;
+        if at >= range.end {
+            break;
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_runs() {
+        let runs = [Run::Below { offset: 100, len: 10 }, Run::Zero { len: 5 }, Run::Bytes(vec![1, 2, 3])];
+        let below = |offset, len| Run::Below { offset, len };
+        assert_eq!(parts(&runs, 0..18), runs);
+        assert_eq!(parts(&runs, 3..5), [below(103, 2)]);
+        assert_eq!(parts(&runs, 9..17), [below(109, 1), Run::Zero { len: 5 }, Run::Bytes(vec![1, 2])]);
+        assert_eq!(parts(&runs, 16..30), [Run::Bytes(vec![2, 3])]);
+        assert_eq!(parts(&runs, 18..30), []);
+    }
+}

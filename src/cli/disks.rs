@@ -1,0 +1,121 @@
+//! Disks as sources of a backup: which of the paths are disks, and how they are read.
+
+use crate::backup::Disk;
+use crate::cli::error::Fault;
+use crate::cli::error::Result;
+use crate::cli::error::usage;
+use crate::image::Device;
+use std::collections::HashSet;
+use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+/// How disks are backed up.
+#[derive(Debug, clap::Args)]
+pub(super) struct DiskArgs {
+    /// The PATHs are disks or disk images (raw, qcow2, VHD, VHDX, VMDK): back up what is on them. Block devices always
+    /// are
+    #[arg(long, overrides_with = "image", help_heading = "Disks")]
+    image: bool,
+
+    /// Back up unused blocks, too
+    #[arg(long, help_heading = "Disks")]
+    all_blocks: bool,
+
+    /// Back up a disk although it is mounted and may change meanwhile
+    #[arg(long, help_heading = "Disks")]
+    live: bool,
+
+    /// Read only these parts, the rest is as it was in the snapshot before: lines of OFFSET and LENGTH in bytes
+    #[arg(long, value_name = "FILE", help_heading = "Disks", conflicts_with = "force")]
+    changed_blocks: Option<PathBuf>,
+}
+
+impl DiskArgs {
+    /// True if the paths must be disks.
+    pub(super) fn are_asked_for(&self) -> bool {
+        self.image || self.all_blocks || self.live || self.changed_blocks.is_some()
+    }
+}
+
+/// The paths as disks; none if they are folders and files.
+pub(super) fn chosen(paths: &[PathBuf], args: &DiskArgs) -> Result<Vec<Disk>> {
+    let is_device = |path: &&PathBuf| std::fs::metadata(path).is_ok_and(|found| found.file_type().is_block_device());
+    let devices = paths.iter().filter(is_device).count();
+    if devices == 0 && !args.are_asked_for() {
+        return Ok(Vec::new());
+    }
+    if devices < paths.len() && !args.image {
+        return Err(usage(
+            "disks go into snapshots of their own: back them up apart from folders, image files with --image",
+        ));
+    }
+    if args.changed_blocks.is_some() && paths.len() > 1 {
+        return Err(usage("--changed-blocks goes with one disk"));
+    }
+    let changed = args.changed_blocks.as_deref().map(read_changed).transpose()?;
+    let mut names = HashSet::new();
+    let disk = |path: &PathBuf| {
+        let device = Device::open(path).map_err(Fault::Device)?;
+        let name = name_for(device.path(), &mut names);
+        Ok(Disk { device, name, all_blocks: args.all_blocks, live: args.live, changed: changed.clone() })
+    };
+    paths.iter().map(disk).collect()
+}
+
+/// `sda.img` for `/dev/sda`, `disk.img` for `disk.qcow2`; each name once.
+fn name_for(path: &Path, taken: &mut HashSet<Vec<u8>>) -> Vec<u8> {
+    let stem = path.file_stem().map_or(&b"disk"[..], OsStrExt::as_bytes);
+    let named = |number: u32| match number {
+        1 => [stem, b".img"].concat(),
+        _ => [stem, format!(" {number}.img").as_bytes()].concat(),
+    };
+    let free = (1..=u32::MAX).map(named).find(|name| !taken.contains(name));
+    let name = free.unwrap_or_else(|| stem.to_vec());
+    taken.insert(name.clone());
+    name
+}
+
+fn read_changed(path: &Path) -> Result<Vec<Range<u64>>> {
+    let text = std::fs::read_to_string(path).map_err(|source| Fault::Read { path: path.to_owned(), source })?;
+    let number = |word: &str| match word.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        None => word.parse().ok(),
+    };
+    let range = |line: &str| {
+        let (offset, len) = line.split_once(char::is_whitespace)?;
+        let offset = number(offset)?;
+        Some(offset..offset.checked_add(number(len.trim())?)?)
+    };
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let fault = |line: &str| usage(format!("'{line}' in {} is not an OFFSET and a LENGTH in bytes", path.display()));
+    lines.map(|line| range(line).ok_or_else(|| fault(line))).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_disks() {
+        let mut taken = HashSet::new();
+        let mut name = |path: &str| String::from_utf8(name_for(Path::new(path), &mut taken)).unwrap();
+        assert_eq!(name("/dev/sda"), "sda.img");
+        assert_eq!(name("/vm/disk.qcow2"), "disk.img");
+        assert_eq!(name("/other/disk.vhdx"), "disk 2.img");
+    }
+
+    #[test]
+    fn lists_of_changes() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "# from the bitmap\n0 4096\n\n0x10000  0x200\n").unwrap();
+        assert_eq!(read_changed(file.path()).unwrap(), [0..4096, 65536..66048]);
+        for bad in ["5", "a b", "18446744073709551615 2"] {
+            std::fs::write(file.path(), bad).unwrap();
+            assert!(read_changed(file.path()).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! Partitions of disk images as folders of a drive: the files inside, under numbers of the drive.
+//!
+//! A number has the part in its upper bits and the node's own number in the lower ones. Parts are numbered in the order
+//! in which they are first seen.
+
+use crate::browse::Browse;
+use crate::browse::Inside;
+use crate::browse::InsideError;
+use crate::disk::fs;
+use crate::disk::fs::NODE_ID_END;
+use crate::disk::fs::NodeId;
+use crate::disk::fs::NodeKind;
+use crate::drive::attr::inside_attr;
+use crate::drive::drive_error;
+use crate::drive::refuse;
+use crate::format::disk::Disk;
+use crate::format::disk::DiskPart;
+use crate::image::Fault;
+use crate::image::Part;
+use crate::meta::Content;
+use crate::meta::Time;
+use crate::path;
+use bygone_mount::Answer;
+use bygone_mount::Attr;
+use bygone_mount::DriveError;
+use bygone_mount::drive::Ino;
+use bygone_mount::drive::Listed;
+use bygone_mount::drive::Listing;
+use bygone_mount::drive::Result;
+use bygone_mount::drive::Seek;
+use bytes::Bytes;
+use lru::LruCache;
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+const NODE_BITS: u32 = NODE_ID_END.trailing_zeros();
+/// The two uppermost bits of a number in a part.
+const PART_MARK: u64 = 0b01;
+const MARK_SHIFT: u32 = 62;
+/// Parts of one drive at most.
+const PARTS_MAX: usize = 1 << (MARK_SHIFT - NODE_BITS);
+/// Stands for the root folder, whose own number is not known before the part is opened.
+const ROOT_ALIAS: NodeId = NODE_ID_END - 1;
+/// Folders whose parents are remembered.
+const FOLDERS_MAX: NonZeroUsize = NonZeroUsize::new(1 << 14).expect("it is not 0");
+
+/// All parts that were seen on a drive.
+#[derive(Default)]
+pub(super) struct Parts {
+    owner: Option<(u32, u32)>,
+    passphrase: Vec<u8>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    numbers: HashMap<(u64, u64, u32), usize>,
+    parts: Vec<Arc<PartFolder>>,
+}
+
+/// Where a disk lies on the drive.
+pub(super) struct DiskAt<'a> {
+    /// Slot of the snapshot and rank of the disk in it: together they name it.
+    pub(super) slot: u64,
+    pub(super) rank: u64,
+    pub(super) browse: &'a Browse,
+    pub(super) content: &'a Content,
+    pub(super) time: Time,
+    /// The folder its parts stand in.
+    pub(super) parent: Ino,
+}
+
+/// One part: a folder with files, or its bytes as one file if nothing is known of them.
+pub(super) struct PartFolder {
+    index: u64,
+    name: Vec<u8>,
+    attr: Attr,
+    parent: Ino,
+    owner: Option<(u32, u32)>,
+    inside: Arc<Inside>,
+    /// Where the bytes of a raw part lie on the disk.
+    raw: Option<Range<u64>>,
+    browse: Browse,
+    root: Mutex<Option<NodeId>>,
+    parents: Mutex<LruCache<NodeId, NodeId>>,
+}
+
+/// The part a number belongs to, by its index.
+fn index_of(ino: Ino) -> Option<usize> {
+    let index = (ino & !(PART_MARK << MARK_SHIFT)) >> NODE_BITS;
+    (ino >> MARK_SHIFT == PART_MARK).then_some(index as usize)
+}
+
+impl Parts {
+    pub(super) fn new(owner: Option<(u32, u32)>, passphrase: &[u8]) -> Arc<Parts> {
+        Arc::new(Parts { owner, passphrase: passphrase.to_vec(), state: Mutex::default() })
+    }
+
+    /// The part a number belongs to, and the number there. `None`: it belongs to no part.
+    pub(super) fn of(&self, ino: Ino) -> Option<Result<(Arc<PartFolder>, NodeId)>> {
+        let index = index_of(ino)?;
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let part = state.parts.get(index).cloned().ok_or(DriveError::NotFound);
+        Some(part.map(|part| (part, ino & (NODE_ID_END - 1))))
+    }
+
+    /// The parts of a disk, numbered the first time they are seen. `prefix` stands before their names.
+    pub(super) fn of_disk(&self, disk: &Disk, at: &DiskAt<'_>, prefix: &str) -> Vec<Arc<PartFolder>> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let shown = disk.parts.iter().filter(|part| !part.folder.is_empty());
+        shown.filter_map(|part| self.enter(&mut state, part, at, prefix)).collect()
+    }
+
+    fn enter(&self, state: &mut State, part: &DiskPart, at: &DiskAt<'_>, prefix: &str) -> Option<Arc<PartFolder>> {
+        let key = (at.slot, at.rank, part.number);
+        if let Some(known) = state.numbers.get(&key) {
+            return state.parts.get(*known).cloned();
+        }
+        let index = state.parts.len();
+        if index >= PARTS_MAX {
+            return None;
+        }
+        let ino = PART_MARK << MARK_SHIFT | (index as u64) << NODE_BITS | ROOT_ALIAS;
+        let end = if part.fs.is_some() { "" } else { ".img" };
+        let new = Arc::new(PartFolder {
+            index: index as u64,
+            name: format!("{prefix}{}{end}", part.folder).into_bytes(),
+            attr: inside_attr(&root_node(part, at.time), ino, self.owner),
+            parent: at.parent,
+            owner: self.owner,
+            inside: Inside::new(at.browse, at.content, Some(Part::Number(part.number)), &self.passphrase),
+            raw: part.fs.is_none().then(|| part.range.clone()),
+            browse: at.browse.clone(),
+            root: Mutex::default(),
+            parents: Mutex::new(LruCache::new(FOLDERS_MAX)),
+        });
+        state.parts.push(new.clone());
+        state.numbers.insert(key, index);
+        Some(new)
+    }
+}
+
+/// The part itself as a node, out of what the description has of it.
+fn root_node(part: &DiskPart, time: Time) -> fs::Node {
+    let root = part.fs.as_ref().map(|fs| (fs.root, fs.root_mtime));
+    let (mode, uid, gid) = root.map_or((0o400, 0, 0), |(root, _)| root);
+    let size = part.range.end.saturating_sub(part.range.start);
+    fs::Node {
+        kind: if root.is_some() { NodeKind::Folder } else { NodeKind::File },
+        size: if root.is_some() { 0 } else { size },
+        allocated: None,
+        mode: Some(mode),
+        uid: Some(uid),
+        gid: Some(gid),
+        links: None,
+        device: None,
+        mtime: Some(root.map_or(time, |(_, mtime)| mtime)),
+        ctime: None,
+        btime: None,
+    }
+}
+
+fn told<T>(answer: std::result::Result<T, InsideError>) -> Result<T> {
+    answer.map_err(|error| match &error {
+        InsideError::Repo(error) => drive_error(error),
+        _ => match error.fault() {
+            Some(Fault::NotFound) => DriveError::NotFound,
+            Some(Fault::NotAFolder) => DriveError::NotAFolder,
+            Some(Fault::WrongKind) => DriveError::Invalid,
+            Some(Fault::Encrypted) => DriveError::Denied,
+            _ => {
+                tracing::warn!(error = %crate::monitor::chain(&error), "A file in a disk image cannot be read");
+                DriveError::Io
+            }
+        },
+    })
+}
+
+impl PartFolder {
+    pub(super) fn name(&self) -> &[u8] {
+        &self.name
+    }
+
+    /// The folder or file that stands for the whole part.
+    pub(super) fn top(&self) -> Attr {
+        self.attr
+    }
+
+    fn ino(&self, node: NodeId) -> Ino {
+        let is_root = *self.root.lock().unwrap_or_else(PoisonError::into_inner) == Some(node);
+        PART_MARK << MARK_SHIFT | self.index << NODE_BITS | if is_root { ROOT_ALIAS } else { node }
+    }
+
+    fn attr_of(&self, id: NodeId, node: &fs::Node) -> Attr {
+        let ino = self.ino(id);
+        if ino == self.attr.ino { self.attr } else { inside_attr(node, ino, self.owner) }
+    }
+
+    /// The node's own number.
+    async fn own(&self, node: NodeId) -> Result<NodeId> {
+        if node != ROOT_ALIAS {
+            return Ok(node);
+        }
+        let known = *self.root.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(root) = known {
+            return Ok(root);
+        }
+        if self.raw.is_some() {
+            return Err(DriveError::NotAFolder);
+        }
+        let (root, _) = told(self.inside.ask(async |reader| reader.about().await).await)?;
+        *self.root.lock().unwrap_or_else(PoisonError::into_inner) = Some(root);
+        Ok(root)
+    }
+
+    fn note_parent(&self, node: NodeId, kind: NodeKind, folder: NodeId) {
+        if kind == NodeKind::Folder {
+            self.parents.lock().unwrap_or_else(PoisonError::into_inner).put(node, folder);
+        }
+    }
+
+    fn parent_of(&self, folder: NodeId) -> Ino {
+        let parent = self.parents.lock().unwrap_or_else(PoisonError::into_inner).get(&folder).copied();
+        let is_root = self.ino(folder) == self.attr.ino;
+        if is_root { self.parent } else { parent.map_or(self.attr.ino, |parent| self.ino(parent)) }
+    }
+
+    pub(super) fn attr(self: Arc<Self>, node: NodeId) -> Answer<Attr> {
+        if node == ROOT_ALIAS {
+            return Answer::Now(Ok(self.attr));
+        }
+        Answer::later(async move {
+            let found = told(self.inside.ask(async |reader| reader.node(node).await).await)?;
+            Ok(self.attr_of(node, &found))
+        })
+    }
+
+    pub(super) fn lookup(self: Arc<Self>, folder: NodeId, name: &[u8]) -> Answer<Attr> {
+        let name = name.to_vec();
+        Answer::later(async move {
+            let folder = self.own(folder).await?;
+            let (id, node) = told(self.inside.ask(async |reader| reader.lookup(folder, &name).await).await)?;
+            self.note_parent(id, node.kind, folder);
+            Ok(self.attr_of(id, &node))
+        })
+    }
+
+    pub(super) fn list(self: Arc<Self>, folder: NodeId, cursor: u64, entries_max: usize) -> Answer<Listing> {
+        Answer::later(async move {
+            let folder = self.own(folder).await?;
+            let most = u32::try_from(entries_max).unwrap_or(u32::MAX);
+            let (mut entries, mut at) = (Vec::new(), cursor);
+            // A part of which no entry can be shown is not the end.
+            let end = loop {
+                let listed = self.inside.ask(async |reader| reader.list(folder, at, most).await).await;
+                let (found, end) = told(listed)?;
+                at = found.last().map_or(at, |last| last.entry.cursor);
+                for listed in found {
+                    // What a driver of the system would not show either.
+                    let Some(node) = listed.node.filter(|_| path::check_name(&listed.entry.name).is_ok()) else {
+                        continue;
+                    };
+                    self.note_parent(listed.entry.node, node.kind, folder);
+                    let attr = self.attr_of(listed.entry.node, &node);
+                    entries.push(Listed { name: listed.entry.name, attr, cursor: listed.entry.cursor });
+                }
+                if end || !entries.is_empty() {
+                    break end;
+                }
+            };
+            Ok(Listing { entries, parent: self.parent_of(folder), end })
+        })
+    }
+
+    pub(super) fn read(self: Arc<Self>, node: NodeId, offset: u64, len: u32) -> Answer<Bytes> {
+        let len = len as usize;
+        if let Some(range) = &self.raw {
+            let at = range.start.saturating_add(offset).min(range.end);
+            let len = len.min(usize::try_from(range.end - at).unwrap_or(usize::MAX));
+            if let Some(read) = self.browse.read_now(self.inside.content(), at, len) {
+                return Answer::Now(read.map_err(|error| drive_error(&error)));
+            }
+            return Answer::later(async move {
+                let read = self.browse.read(self.inside.content(), at, len).await;
+                read.map_err(|error| drive_error(&error))
+            });
+        }
+        if node == ROOT_ALIAS {
+            return refuse(DriveError::IsAFolder);
+        }
+        if let Some(read) = self.inside.read_now(node, offset, len) {
+            return Answer::Now(read.map_err(|error| drive_error(&error)));
+        }
+        Answer::later(async move { told(self.inside.read(node, offset, len).await) })
+    }
+
+    pub(super) fn read_link(self: Arc<Self>, node: NodeId) -> Answer<Bytes> {
+        Answer::later(async move {
+            let node = self.own(node).await?;
+            told(self.inside.ask(async |reader| reader.link(node).await).await).map(Bytes::from)
+        })
+    }
+
+    pub(super) fn xattr(self: Arc<Self>, node: NodeId, name: &[u8]) -> Answer<Bytes> {
+        let name = name.to_vec();
+        Answer::later(async move {
+            let found = self.xattrs(node).await?.into_iter().find(|xattr| xattr.name == name);
+            found.map(|xattr| xattr.value.into()).ok_or(DriveError::NoAttribute)
+        })
+    }
+
+    pub(super) fn xattr_names(self: Arc<Self>, node: NodeId) -> Answer<Vec<Vec<u8>>> {
+        Answer::later(async move { Ok(self.xattrs(node).await?.into_iter().map(|xattr| xattr.name).collect()) })
+    }
+
+    async fn xattrs(&self, node: NodeId) -> Result<Vec<crate::meta::Xattr>> {
+        if self.raw.is_some() {
+            return Ok(Vec::new());
+        }
+        let node = self.own(node).await?;
+        told(self.inside.ask(async |reader| reader.xattrs(node).await).await)
+    }
+
+    pub(super) fn seek(self: Arc<Self>, node: NodeId, offset: u64, what: Seek) -> Answer<u64> {
+        if self.raw.is_some() {
+            // One run of data, holes unseen.
+            let len = self.attr.size;
+            let found = if what == Seek::Data { offset } else { len };
+            return Answer::Now(if offset < len { Ok(found) } else { Err(DriveError::BeyondEnd) });
+        }
+        Answer::later(async move {
+            let found = told(self.inside.seek(node, offset, what == Seek::Data).await)?;
+            found.ok_or(DriveError::BeyondEnd)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_parts_are_told_from_others() {
+        assert_eq!(index_of(PART_MARK << MARK_SHIFT | 5 << NODE_BITS | 17), Some(5));
+        // The root, a node of a snapshot, the file with the drive's name, and two files with several names.
+        for other in [1, 7 << 40 | 3, 1 << 61, 1 << 63, 0b11 << 62] {
+            assert_eq!(index_of(other), None);
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Disks and image files of this machine: read where they lie, and who else uses them.
+
+use crate::image::Bytes;
+use crate::image::Image;
+use rustix::fs::SeekFrom;
+use std::collections::HashSet;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::FileExt;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Sector size of what has none of its own.
+const SECTOR_BYTES: u32 = 512;
+
+/// A block device or a file, open for reading.
+#[derive(Debug, Clone)]
+pub struct Device {
+    file: Arc<File>,
+    path: PathBuf,
+    len: u64,
+    sector_bytes: u32,
+    is_device: bool,
+}
+
+/// Why a path is no disk.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeviceError {
+    /// It cannot be opened or looked at.
+    #[error("cannot open '{}'", path.display())]
+    Open {
+        /// What was to be opened.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It is neither.
+    #[error("'{}' is neither a block device nor a file", path.display())]
+    NotADisk {
+        /// What it is.
+        path: PathBuf,
+    },
+}
+
+impl Device {
+    /// Opens a block device or a file.
+    pub fn open(path: &Path) -> Result<Device, DeviceError> {
+        let fault = |source| DeviceError::Open { path: path.to_owned(), source };
+        // Opening a pipe would wait for whoever writes to it.
+        let kind = std::fs::metadata(path).map_err(fault)?.file_type();
+        if !kind.is_file() && !kind.is_block_device() {
+            return Err(DeviceError::NotADisk { path: path.to_owned() });
+        }
+        let file = File::open(path).map_err(fault)?;
+        let is_device = kind.is_block_device();
+        let len = rustix::fs::seek(&file, SeekFrom::End(0)).map_err(|e| fault(e.into()))?;
+        let sector_bytes = match is_device {
+            true => rustix::fs::ioctl_blksszget(&file).map_err(|e| fault(e.into()))?,
+            false => SECTOR_BYTES,
+        };
+        let path = std::fs::canonicalize(path).map_err(fault)?;
+        Ok(Device { file: Arc::new(file), path, len, sector_bytes, is_device })
+    }
+
+    /// Its path without links.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// True for a block device, false for a file.
+    pub fn is_device(&self) -> bool {
+        self.is_device
+    }
+
+    /// Bytes of a logical sector.
+    pub fn sector_bytes(&self) -> u32 {
+        self.sector_bytes
+    }
+
+    /// Fills `buf` from `offset` on. Fails if it is shorter by now.
+    pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(buf, offset)
+    }
+
+    /// The run that `offset` is in: where it ends, and whether it is a hole. A device has none.
+    pub fn run_at(&self, offset: u64) -> (u64, bool) {
+        if self.is_device {
+            return (self.len, false);
+        }
+        let seek = |from| rustix::fs::seek(self.file.as_fd(), from);
+        match seek(SeekFrom::Data(offset)) {
+            Ok(data) if data > offset => (data.min(self.len), true),
+            Ok(_) => (seek(SeekFrom::Hole(offset)).unwrap_or(self.len).clamp(offset + 1, self.len), false),
+            Err(rustix::io::Errno::NXIO) => (self.len, true),
+            Err(_) => (self.len, false),
+        }
+    }
+
+    /// Modification time of a file: seconds and nanoseconds since 1970. A device has none worth keeping.
+    pub fn mtime(&self) -> Option<(i64, u32)> {
+        let metadata = self.file.metadata().ok().filter(|_| !self.is_device)?;
+        Some((metadata.mtime(), u32::try_from(metadata.mtime_nsec()).unwrap_or(0)))
+    }
+
+    /// A mount point through which it may be written to while it is read: of itself, of one of its partitions, or of
+    /// something made of them.
+    pub fn mounted_at(&self) -> io::Result<Option<PathBuf>> {
+        let numbers = if self.is_device { self.own_number()?.into_iter().collect() } else { self.loops()? };
+        if numbers.is_empty() {
+            return Ok(None);
+        }
+        let mut all = HashSet::new();
+        numbers.into_iter().for_each(|number| with_users(number, &mut all));
+        let table = std::fs::read("/proc/self/mountinfo")?;
+        Ok(table.split(|byte| *byte == b'\n').find_map(|line| writable_mount(line, &all)))
+    }
+
+    fn own_number(&self) -> io::Result<Option<(u32, u32)>> {
+        let device = self.file.metadata()?.rdev();
+        Ok(Some((rustix::fs::major(device), rustix::fs::minor(device))))
+    }
+
+    /// Loop devices that show this file.
+    fn loops(&self) -> io::Result<Vec<(u32, u32)>> {
+        let mut found = Vec::new();
+        let Ok(blocks) = std::fs::read_dir("/sys/block") else { return Ok(found) };
+        for block in blocks {
+            let block = block?.path();
+            let Ok(backing) = std::fs::read(block.join("loop/backing_file")) else { continue };
+            let backing = PathBuf::from(std::ffi::OsString::from_vec(backing.trim_ascii_end().to_vec()));
+            if backing == self.path {
+                found.extend(number_of(&block));
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Image for Device {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read(&self, offset: u64, len: u32) -> Bytes {
+        let this = self.clone();
+        Box::pin(async move {
+            let read = move || {
+                let mut buf = vec![0; len as usize];
+                this.read_at(offset, &mut buf).map(|()| bytes::Bytes::from(buf))
+            };
+            tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?
+        })
+    }
+}
+
+/// The number of a block device out of its folder in sysfs.
+fn number_of(block: &Path) -> Option<(u32, u32)> {
+    let text = std::fs::read_to_string(block.join("dev")).ok()?;
+    let (major, minor) = text.trim().split_once(':')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+/// A device, its partitions, and what is made of them.
+fn with_users(number: (u32, u32), all: &mut HashSet<(u32, u32)>) {
+    if !all.insert(number) {
+        return;
+    }
+    let home = PathBuf::from(format!("/sys/dev/block/{}:{}", number.0, number.1));
+    for folder in [home.clone(), home.join("holders")] {
+        let Ok(below) = std::fs::read_dir(folder) else { continue };
+        for entry in below.flatten() {
+            let path = entry.path();
+            let is_user = path.join("partition").exists() || path.parent().is_some_and(|p| p.ends_with("holders"));
+            if let Some(number) = number_of(&path).filter(|_| is_user) {
+                with_users(number, all);
+            }
+        }
+    }
+}
+
+/// The mount point of a line of mountinfo, if one of these devices is mounted there and can be written to.
+fn writable_mount(line: &[u8], devices: &HashSet<(u32, u32)>) -> Option<PathBuf> {
+    let (before, after) = split_at(line, b" - ")?;
+    let mut fields = before.split(|byte| *byte == b' ');
+    let number = std::str::from_utf8(fields.nth(2)?).ok()?;
+    let point = fields.nth(1)?;
+    let mut behind = after.split(|byte| *byte == b' ').skip(1);
+    let source = behind.next()?;
+    let is_writable = behind.next()?.split(|byte| *byte == b',').any(|option| option == b"rw");
+    let (major, minor) = number.split_once(':')?;
+    let shown = (major.parse().ok()?, minor.parse().ok()?);
+    // Btrfs shows a number of its own, but names the device.
+    let named = std::fs::metadata(std::ffi::OsString::from_vec(source.to_vec())).ok();
+    let named = named.filter(|named| named.file_type().is_block_device());
+    let named = named.map(|named| (rustix::fs::major(named.rdev()), rustix::fs::minor(named.rdev())));
+    let is_ours = devices.contains(&shown) || named.is_some_and(|named| devices.contains(&named));
+    (is_ours && is_writable).then(|| PathBuf::from(std::ffi::OsString::from_vec(unescaped(point))))
+}
+
+fn split_at<'a>(line: &'a [u8], mark: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
+    let at = line.windows(mark.len()).position(|window| window == mark)?;
+    Some((&line[..at], &line[at + mark.len()..]))
+}
+
+/// `\040` and its like as the bytes they stand for.
+fn unescaped(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&first, after)) = rest.split_first() {
+        let code = after.get(..3).filter(|_| first == b'\\').and_then(|digits| std::str::from_utf8(digits).ok());
+        match code.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) => {
+                out.push(byte);
+                rest = &after[3..];
+            }
+            None => {
+                out.push(first);
+                rest = after;
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn a_line_of_the_table_of_mounts() {
+        let devices = HashSet::from([(8, 2)]);
+        let line = b"36 35 8:2 / /mnt/my\\040disk rw,noatime master:1 - ext4 /nowhere/sda2 rw,errors=continue";
+        assert_eq!(writable_mount(line, &devices), Some(PathBuf::from("/mnt/my disk")));
+        let read_only = b"36 35 8:2 / /mnt ro - ext4 /nowhere/sda2 ro";
+        assert_eq!(writable_mount(read_only, &devices), None);
+        let other = b"36 35 8:3 / /mnt rw - ext4 /nowhere/sda3 rw";
+        assert_eq!(writable_mount(other, &devices), None);
+        assert_eq!(writable_mount(b"", &devices), None);
+    }
+
+    #[test]
+    fn a_file_with_holes() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(3 << 20).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(file.as_file(), &[1; 4096], 1 << 20).unwrap();
+        file.flush().unwrap();
+        let device = Device::open(file.path()).unwrap();
+        assert_eq!(device.len, 3 << 20);
+        assert_eq!(device.run_at(0), (1 << 20, true));
+        let (end, is_hole) = device.run_at(1 << 20);
+        assert!(!is_hole && (end - (1 << 20)) % 4096 == 0 && end < 2 << 20);
+        assert_eq!(device.run_at(end), (3 << 20, true));
+        assert_eq!(device.mounted_at().unwrap(), None);
+        assert!(device.read_at((3 << 20) - 1, &mut [0; 2]).is_err());
+    }
+
+    #[test]
+    fn a_folder_is_no_disk() {
+        assert!(matches!(Device::open(Path::new("/")), Err(DeviceError::NotADisk { .. })));
+        assert!(matches!(Device::open(Path::new("/nowhere")), Err(DeviceError::Open { .. })));
+    }
+}

@@ -1,0 +1,58 @@
+//! The reading process: started, talked to, and ended.
+
+use crate::image::wire;
+use serde::Deserialize;
+use serde::Serialize;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWriteExt;
+use tokio::net::unix::pipe;
+
+/// Makes the program read an image: its only argument then.
+pub const PROGRAM_FLAG: &str = "--read-image";
+/// The program itself, also after it has been replaced on disk.
+const PROGRAM: &str = "/proc/self/exe";
+
+/// A running process. Dropping it ends it.
+pub(super) struct Process {
+    child: Child,
+    to: pipe::Sender,
+    from: pipe::Receiver,
+}
+
+impl Process {
+    /// Starts one, with nothing of this one's environment. Needs a runtime around it.
+    pub(super) fn start() -> io::Result<Process> {
+        let mut command = Command::new(PROGRAM);
+        command.arg(PROGRAM_FLAG).env_clear().env("MALLOC_ARENA_MAX", "1").current_dir("/");
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
+        let to = pipe::Sender::from_owned_fd(OwnedFd::from(child.stdin.take().ok_or_else(gone)?))?;
+        let from = pipe::Receiver::from_owned_fd(OwnedFd::from(child.stdout.take().ok_or_else(gone)?))?;
+        Ok(Process { child, to, from })
+    }
+
+    pub(super) async fn send(&mut self, message: &impl Serialize) -> io::Result<()> {
+        self.to.write_all(&wire::frame(message)?).await
+    }
+
+    pub(super) async fn receive<T: for<'a> Deserialize<'a>>(&mut self) -> io::Result<T> {
+        let mut header = [0; 4];
+        self.from.read_exact(&mut header).await?;
+        let mut body = vec![0; wire::body_len(header)?];
+        self.from.read_exact(&mut body).await?;
+        wire::message(&body)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It fails only if the process has ended already; waiting then takes no time, and neither does it after a kill.
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}

@@ -1,0 +1,265 @@
+//! The side that asks: questions about an image, one after the other, to a process that may die.
+
+use crate::disk::Run;
+use crate::disk::fs::About;
+use crate::disk::fs::Node;
+use crate::disk::fs::NodeId;
+use crate::disk::layout::Layout;
+use crate::image::process::Process;
+use crate::image::wire::Answer;
+use crate::image::wire::Ask;
+use crate::image::wire::Fault;
+use crate::image::wire::Given;
+use crate::image::wire::Listed;
+use crate::image::wire::NEED_BYTES_MAX;
+use crate::image::wire::Part;
+use crate::image::wire::Say;
+use crate::meta::Xattr;
+use std::future::Future;
+use std::io;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use tokio::time::timeout;
+
+/// How long the process may compute for one question, not counting what it waits for.
+const COMPUTE_MAX: Duration = Duration::from_secs(20);
+/// How long a question may take in all.
+const QUESTION_MAX: Duration = Duration::from_secs(600);
+
+/// Bytes that come later.
+pub type Bytes = Pin<Box<dyn Future<Output = io::Result<bytes::Bytes>> + Send>>;
+
+/// The bytes of an image, wherever they are.
+pub trait Image: Send + Sync + 'static {
+    /// Number of bytes.
+    fn len(&self) -> u64;
+
+    /// True for no bytes.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Exactly `len` bytes from `offset` on, which lie within the image.
+    fn read(&self, offset: u64, len: u32) -> Bytes;
+}
+
+/// Why a question has no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The image does not give it.
+    #[error("cannot read the disk image")]
+    Fault(#[from] Fault),
+    /// The reading process died or talks nonsense; the next question starts another.
+    #[error("the process that reads the disk image has failed")]
+    Process(#[source] io::Error),
+    /// It computed for too long.
+    #[error("the disk image is too hard to read: no answer within {} s", limit.as_secs())]
+    TooLong {
+        /// What it had.
+        limit: Duration,
+    },
+}
+
+/// Result of a question.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// One part of one image. Questions wait for each other; each part has a process of its own.
+pub struct ImageReader {
+    image: Arc<dyn Image>,
+    part: Option<Part>,
+    passphrase: Vec<u8>,
+    runtime: Handle,
+    process: Mutex<Option<Process>>,
+}
+
+fn nonsense() -> Error {
+    Error::Process(io::Error::new(io::ErrorKind::InvalidData, "it gave an answer to another question"))
+}
+
+impl ImageReader {
+    /// Asks about `part` (`None`: about the layout alone). Nothing is started or read yet.
+    pub fn new(image: Arc<dyn Image>, part: Option<Part>, passphrase: &[u8], runtime: &Handle) -> Arc<ImageReader> {
+        let (passphrase, runtime) = (passphrase.to_vec(), runtime.clone());
+        Arc::new(ImageReader { image, part, passphrase, runtime, process: Mutex::new(None) })
+    }
+
+    /// The image.
+    pub fn image(&self) -> &Arc<dyn Image> {
+        &self.image
+    }
+
+    /// What is on the disk.
+    pub async fn layout(self: &Arc<Self>) -> Result<Layout> {
+        match self.ask(Ask::Layout).await? {
+            Answer::Layout(layout) => Ok(layout),
+            _ => Err(nonsense()),
+        }
+    }
+
+    /// The file system, and its root.
+    pub async fn about(self: &Arc<Self>) -> Result<(NodeId, About)> {
+        match self.ask(Ask::About).await? {
+            Answer::About(root, about) => Ok((root, about)),
+            _ => Err(nonsense()),
+        }
+    }
+
+    /// One node.
+    pub async fn node(self: &Arc<Self>, id: NodeId) -> Result<Node> {
+        match self.ask(Ask::Node { id }).await? {
+            Answer::Node(node) => Ok(node),
+            _ => Err(nonsense()),
+        }
+    }
+
+    /// One node by its name in a folder.
+    pub async fn lookup(self: &Arc<Self>, folder: NodeId, name: &[u8]) -> Result<(NodeId, Node)> {
+        match self.ask(Ask::Lookup { folder, name: name.to_vec() }).await? {
+            Answer::Found(id, node) => Ok((id, node)),
+            _ => Err(nonsense()),
+        }
+    }
+
+    /// Nodes of a folder behind `cursor`, at most so many; true if there are no more.
+    pub async fn list(self: &Arc<Self>, folder: NodeId, cursor: u64, entries_max: u32) -> Result<(Vec<Listed>, bool)> {
+        match self.ask(Ask::List { folder, cursor, entries_max }).await? {
+            Answer::Listed(listed, end) if end || !listed.is_empty() => Ok((listed, end)),
+            _ => Err(nonsense()),
+        }
+    }
+
+    /// Where the bytes of a file lie in the image; fewer than asked for if one answer does not hold them.
+    pub async fn map(self: &Arc<Self>, file: NodeId, range: Range<u64>) -> Result<Vec<Run>> {
+        let most = range.end.saturating_sub(range.start);
+        self.runs(Ask::Map { file, range }, most).await
+    }
+
+    /// Where the bytes of the part itself lie in the image.
+    pub async fn map_part(self: &Arc<Self>, range: Range<u64>) -> Result<Vec<Run>> {
+        let most = range.end.saturating_sub(range.start);
+        self.runs(Ask::MapPart { range }, most).await
+    }
+
+    async fn runs(self: &Arc<Self>, ask: Ask, most: u64) -> Result<Vec<Run>> {
+        let Answer::Runs(runs) = self.ask(ask).await? else { return Err(nonsense()) };
+        let len = runs.iter().fold(0u64, |sum, run| sum.saturating_add(run.len()));
+        let within = |run: &Run| match run {
+            Run::Below { offset, len } => offset.checked_add(*len).is_some_and(|end| end <= self.image.len()),
+            Run::Zero { .. } | Run::Bytes(_) => true,
+        };
+        if len > most || !runs.iter().all(within) { Err(nonsense()) } else { Ok(runs) }
+    }
+
+    /// Target of a link.
+    pub async fn link(self: &Arc<Self>, node: NodeId) -> Result<Vec<u8>> {
+        match self.ask(Ask::Link { node }).await? {
+            Answer::Link(target) => Ok(target),
+            _ => Err(nonsense()),
+        }
+    }
+
+    /// Extended attributes.
+    pub async fn xattrs(self: &Arc<Self>, node: NodeId) -> Result<Vec<Xattr>> {
+        match self.ask(Ask::Xattrs { node }).await? {
+            Answer::Xattrs(xattrs) => Ok(xattrs),
+            _ => Err(nonsense()),
+        }
+    }
+
+    /// Ranges of the part that are in use; `None` if that cannot be known.
+    pub async fn used(self: &Arc<Self>) -> Result<Option<Vec<Range<u64>>>> {
+        let mut all: Vec<Range<u64>> = Vec::new();
+        loop {
+            let from = all.last().map_or(0, |range| range.end);
+            let Answer::Ranges(some) = self.ask(Ask::Used { from }).await? else { return Err(nonsense()) };
+            let Some((ranges, end)) = some else { return Ok(None) };
+            for range in ranges {
+                let from = all.last().map_or(0, |range| range.end);
+                if range.start < from || range.end <= range.start {
+                    return Err(nonsense());
+                }
+                all.push(range);
+            }
+            if end {
+                return Ok(Some(all));
+            }
+        }
+    }
+
+    /// Ranges of the virtual disk that browsing needs, those for the root first; at most `count_max`.
+    pub async fn metadata(self: &Arc<Self>, count_max: usize) -> Result<Vec<Range<u64>>> {
+        let mut all: Vec<Range<u64>> = Vec::new();
+        loop {
+            let skip = u32::try_from(all.len()).map_err(|_| nonsense())?;
+            let Answer::Ranges(Some((ranges, end))) = self.ask(Ask::Metadata { skip }).await? else {
+                return Err(nonsense());
+            };
+            let end = end || ranges.is_empty();
+            all.extend(ranges.into_iter().filter(|range| range.start < range.end));
+            if end || all.len() >= count_max {
+                all.truncate(count_max);
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Asks in a task of its own: whoever gives up waiting must not leave a conversation half finished.
+    async fn ask(self: &Arc<Self>, ask: Ask) -> Result<Answer> {
+        let this = self.clone();
+        let asked = self.runtime.spawn(async move {
+            let mut process = this.process.lock().await;
+            let answer = match timeout(QUESTION_MAX, this.ask_process(&mut process, ask)).await {
+                Ok(answer) => answer,
+                Err(_) => Err(Error::TooLong { limit: QUESTION_MAX }),
+            };
+            if matches!(answer, Err(Error::Process(_) | Error::TooLong { .. })) {
+                *process = None;
+            }
+            answer
+        });
+        asked.await.unwrap_or_else(|_| Err(Error::Process(io::Error::other("its task was lost"))))
+    }
+
+    async fn ask_process(&self, slot: &mut Option<Process>, ask: Ask) -> Result<Answer> {
+        let process = match slot {
+            Some(process) => process,
+            None => {
+                let process = slot.insert(Process::start().map_err(Error::Process)?);
+                let hello = Ask::Hello { len: self.image.len(), passphrase: self.passphrase.clone() };
+                self.converse(process, &hello).await?;
+                if let Some(part) = &self.part {
+                    self.converse(process, &Ask::Open { part: part.clone() }).await?;
+                }
+                process
+            }
+        };
+        self.converse(process, &ask).await
+    }
+
+    async fn converse(&self, process: &mut Process, ask: &Ask) -> Result<Answer> {
+        process.send(ask).await.map_err(Error::Process)?;
+        let mut left = COMPUTE_MAX;
+        loop {
+            let began = Instant::now();
+            let said = timeout(left, process.receive::<Say>()).await;
+            let said = said.map_err(|_| Error::TooLong { limit: COMPUTE_MAX })?.map_err(Error::Process)?;
+            left = left.saturating_sub(began.elapsed());
+            let (offset, len) = match said {
+                Say::Done(answer) => return Ok(answer?),
+                Say::Need { offset, len } => (offset, len),
+            };
+            let is_within = offset.checked_add(len.into()).is_some_and(|end| end <= self.image.len());
+            let given = match is_within && len <= NEED_BYTES_MAX {
+                true => self.image.read(offset, len).await.map_or(Given::Failed, |bytes| Given::Bytes(bytes.into())),
+                false => return Err(nonsense()),
+            };
+            process.send(&given).await.map_err(Error::Process)?;
+        }
+    }
+}
