@@ -13,7 +13,9 @@ use bygone::disk::Result;
 use bygone::disk::Run;
 use bygone::disk::container;
 use bygone::disk::container::Container;
-use bygone::disk::free;
+use bygone::disk::free::PartUse;
+use bygone::disk::free::free;
+use bygone::disk::fs;
 use bygone::disk::fs::Source;
 use bygone::disk::layout;
 use bygone::disk::table;
@@ -113,8 +115,16 @@ fn show_layout(disk: &Source) -> Result<()> {
     for note in &layout.notes {
         println!("note: {note}");
     }
-    let needed: u64 = free::needed(disk, &layout)?.iter().map(|range| range.end - range.start).sum();
-    println!("needed {needed}");
+    let used = |part: &layout::Part| fs::open(&part.source(disk)).ok()??.used().ok()?;
+    let parts: Vec<PartUse> = (layout.parts.iter())
+        .map(|part| PartUse {
+            range: part.range.clone(),
+            fs_bytes: part.about.as_ref().map_or(0, |about| about.bytes),
+            used: part.about.as_ref().and_then(|_| used(part)),
+        })
+        .collect();
+    let free: u64 = free(disk.len(), &parts).iter().map(|range| range.end - range.start).sum();
+    println!("needed {}", disk.len() - free);
     Ok(())
 }
 

@@ -60,6 +60,7 @@ type Result<T> = std::result::Result<T, InsideError>;
 struct ImageFile {
     browse: Browse,
     content: Content,
+    is_raw: bool,
     /// Why the last of them could not be read.
     fault: Arc<Mutex<Option<repo::Error>>>,
 }
@@ -67,6 +68,10 @@ struct ImageFile {
 impl Image for ImageFile {
     fn len(&self) -> u64 {
         self.content.len()
+    }
+
+    fn is_raw(&self) -> bool {
+        self.is_raw
     }
 
     fn read(&self, offset: u64, len: u32) -> image::Bytes {
@@ -106,10 +111,11 @@ fn content_of(window: &Window) -> usize {
 }
 
 impl Inside {
-    /// The part of the image that lies in `content`; `None` for its layout alone. Nothing is read yet.
-    pub fn new(browse: &Browse, content: &Content, part: Option<Part>, passphrase: &[u8]) -> Arc<Inside> {
+    /// The part of the image that lies in `content`; `None` for its layout alone. `is_raw` if that is surely a disk as it
+    /// is, and not one in a container. Nothing is read yet.
+    pub fn new(browse: &Browse, content: &Content, is_raw: bool, part: Option<Part>, passphrase: &[u8]) -> Arc<Inside> {
         let fault = Arc::default();
-        let file = ImageFile { browse: browse.clone(), content: content.clone(), fault: Arc::clone(&fault) };
+        let file = ImageFile { browse: browse.clone(), content: content.clone(), is_raw, fault: Arc::clone(&fault) };
         let reader = ImageReader::new(Arc::new(file), part, passphrase, browse.chunks().runtime());
         let windows = Mutex::new(Windows { known: LruCache::new(WINDOWS_MAX), content: 0 });
         Arc::new(Inside { browse: browse.clone(), content: content.clone(), reader, fault, windows })

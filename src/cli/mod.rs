@@ -123,8 +123,11 @@ enum Command {
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     // Before anything else is read or opened: this process is not to be trusted with it.
-    if arguments.get(1).is_some_and(|flag| flag == image::PROGRAM_FLAG) && arguments.len() == 2 {
-        let served = image::serve(std::io::stdin(), std::io::stdout());
+    if let [_, flag, memory] = &arguments[..]
+        && flag == image::PROGRAM_FLAG
+    {
+        let memory = memory.to_str().and_then(|memory| memory.parse().ok()).unwrap_or(0);
+        let served = image::serve(memory, std::io::stdin(), std::io::stdout());
         return if served.is_ok() { Exit::Done } else { Exit::Failed }.number();
     }
     let cli = match Cli::try_parse_from(&arguments) {

@@ -1,46 +1,41 @@
 //! What of a disk has to be stored: all of it, but for what its file systems call free.
 
-use crate::disk::BlockSource;
-use crate::disk::Result;
-use crate::disk::fs;
-use crate::disk::fs::Source;
-use crate::disk::layout::Layout;
-use crate::disk::layout::Part;
 use std::ops::Range;
 
 /// The start of a file system, where boot loaders lie that it may call free.
 const BOOT_BYTES: u64 = 64 << 10;
 
-/// Byte ranges of the disk that have to be stored: sorted, apart from each other. A byte is left out only if it lies
-/// in a file system that calls it free, and in no other part that does not.
-pub fn needed(disk: &Source, layout: &Layout) -> Result<Vec<Range<u64>>> {
-    let mut known = Vec::new();
-    let mut needed = Vec::new();
-    for part in &layout.parts {
-        match used(disk, part) {
-            Some(used) => {
-                needed.extend(used);
-                known.push(part.range.clone());
-            }
-            None => needed.push(part.range.clone()),
-        }
-    }
-    needed.extend(between(joined(known), disk.len()));
-    Ok(joined(needed))
+/// A part of the disk, and what is known of its use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartUse {
+    /// Bytes of the disk.
+    pub range: Range<u64>,
+    /// Bytes that the file system covers, from the start of the part.
+    pub fs_bytes: u64,
+    /// Ranges of the part that its file system uses; `None` if it cannot tell.
+    pub used: Option<Vec<Range<u64>>>,
 }
 
-/// Bytes of the disk that a part uses, if its file system can tell. A file system that cannot is no failure: then all
-/// of the part is stored, damaged as it may be.
-fn used(disk: &Source, part: &Part) -> Option<Vec<Range<u64>>> {
-    let about = part.about.as_ref()?;
-    let window = part.source(disk);
-    let mut fs = fs::open(&window).ok()??;
-    let used = fs.used().ok()??;
-    let (start, len) = (part.range.start, part.range.end - part.range.start);
-    // Behind a file system that is shorter than its partition somebody else may have left something.
-    let behind = about.bytes.min(len)..len;
-    let within = used.into_iter().chain([0..BOOT_BYTES, behind]).map(|range| range.start.min(len)..range.end.min(len));
-    Some(within.map(|range| start + range.start..start + range.end).collect())
+/// Byte ranges of a disk of `len` bytes that need not be stored: sorted, apart from each other. A byte is left out only
+/// if it lies in a file system that calls it free, and in no other part that does not.
+pub fn free(len: u64, parts: &[PartUse]) -> Vec<Range<u64>> {
+    let mut known = Vec::new();
+    let mut needed = Vec::new();
+    for part in parts {
+        let range = part.range.start.min(len)..part.range.end.min(len);
+        let Some(used) = &part.used else {
+            needed.push(range);
+            continue;
+        };
+        let part_len = range.end - range.start;
+        // Behind a file system that is shorter than its partition somebody else may have left something.
+        let behind = part.fs_bytes.min(part_len)..part_len;
+        let within = used.iter().cloned().chain([0..BOOT_BYTES, behind]);
+        needed.extend(within.map(|used| range.start + used.start.min(part_len)..range.start + used.end.min(part_len)));
+        known.push(range);
+    }
+    needed.extend(between(joined(known), len));
+    joined(between(joined(needed), len))
 }
 
 /// Sorted, without empty ones, and apart from each other.
@@ -70,14 +65,35 @@ fn between(ranges: Vec<Range<u64>>, len: u64) -> Vec<Range<u64>> {
 }
 
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init)]
 mod tests {
     use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn part(range: Range<u64>, used: Option<Vec<Range<u64>>>) -> PartUse {
+        PartUse { fs_bytes: range.end - range.start, range, used }
+    }
 
     #[test]
     fn gaps_and_joins() {
         let ranges = joined(vec![50..60, 10..20, 20..30, 5..5, 15..18]);
         assert_eq!(ranges, [10..30, 50..60]);
         assert_eq!(joined(between(ranges, 100)), [0..10, 30..50, 60..100]);
-        assert_eq!(joined(between(Vec::new(), 7)), std::iter::once(0..7).collect::<Vec<_>>());
+        assert_eq!(joined(between(Vec::new(), 7)), [0..7]);
+    }
+
+    #[test]
+    fn only_what_a_file_system_calls_free_is_left_out() {
+        let known = part(MIB..9 * MIB, Some(vec![0..4096, MIB..2 * MIB]));
+        let first = MIB + BOOT_BYTES;
+        assert_eq!(free(10 * MIB, std::slice::from_ref(&known)), [first..2 * MIB, 3 * MIB..9 * MIB]);
+        // What lies behind the file system, and what another part does not call free, is needed.
+        let short = PartUse { fs_bytes: 5 * MIB, ..known.clone() };
+        assert_eq!(free(10 * MIB, &[short]), [first..2 * MIB, 3 * MIB..6 * MIB]);
+        let other = part(4 * MIB..20 * MIB, None);
+        assert_eq!(free(10 * MIB, &[known.clone(), other]), [first..2 * MIB, 3 * MIB..4 * MIB]);
+        assert_eq!(free(10 * MIB, &[]), []);
+        assert_eq!(free(0, &[known]), []);
     }
 }

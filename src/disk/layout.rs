@@ -11,6 +11,8 @@ use crate::disk::magic;
 use crate::disk::table;
 use crate::disk::table::Partition;
 use crate::disk::table::TableKind;
+use serde::Deserialize;
+use serde::Serialize;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -21,12 +23,14 @@ const TITLE_BYTES_MAX: usize = 120;
 const NAME_BYTES_MAX: usize = 72;
 
 /// What is on a disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layout {
     /// Bytes of the disk.
     pub bytes: u64,
     /// Bytes of the sectors that its table counts in.
     pub sector_bytes: u32,
+    /// What it is wrapped in, `qcow2` and the like; empty for nothing.
+    pub container: String,
     /// Kind of its partition table.
     pub table: TableKind,
     /// Id of the disk, as the table has it.
@@ -39,11 +43,12 @@ pub struct Layout {
 }
 
 /// A place on the disk that a file system may lie on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Part {
-    /// Number of the partition; 0 for the whole disk.
+    /// Number of the partition; 0 for the whole disk; from [`VOLUME_NUMBERS`](crate::disk::VOLUME_NUMBERS) on for
+    /// volumes.
     pub number: u32,
-    /// Bytes of the disk.
+    /// Bytes of the disk; none for a volume, which lies in partitions.
     pub range: Range<u64>,
     /// For people: `2 rootfs (ext4)`. Can be the name of a folder, and no other part has it.
     pub title: String,
@@ -97,9 +102,29 @@ pub fn read(disk: &Source) -> Result<Layout> {
     if parts.is_empty() || has_unlisted {
         parts.insert(0, part(disk, whole, None));
     }
-    // Volumes of LVM and opened LUKS containers become parts here, once `crate::disk::volume` tells them: after the
-    // partitions they lie on, titled by their own names ("vg-lv (ext4)").
-    Ok(Layout { bytes: disk.len(), sector_bytes, table: kind, id, parts, notes })
+    Ok(Layout { bytes: disk.len(), sector_bytes, container: String::new(), table: kind, id, parts, notes })
+}
+
+/// Fills in what lies on a part that had to be opened first.
+pub(super) fn look_inside(source: &Source, part: &mut Part) {
+    let Content { kind, about, error } = content(source, &(0..source.len()));
+    part.kind = if part.kind.is_empty() { kind } else { format!("{kind} in {}", part.kind) };
+    (part.about, part.error) = (about, error);
+    let name = part.name.clone();
+    let type_name = part.partition.as_ref().map_or("", |partition| partition.kind.as_str()).to_owned();
+    part.title = title(part.number, [&name, &type_name, "partition"], &part.kind);
+}
+
+/// Gives a volume its own name, and what lies on it.
+pub(super) fn retitle(part: &mut Part, name: &str) {
+    part.title = title(0, [name, "", "volume"], &part.kind);
+}
+
+impl Layout {
+    /// True if its bytes lie in a container.
+    pub fn is_contained(&self) -> bool {
+        !self.container.is_empty()
+    }
 }
 
 fn part(disk: &Source, range: Range<u64>, partition: Option<Partition>) -> Part {

@@ -3,27 +3,84 @@
 use crate::disk::Error;
 use crate::disk::Result;
 use crate::disk::Window;
+use crate::disk::container;
 use crate::disk::fs::Source;
 use crate::disk::layout;
 use crate::disk::layout::Layout;
+use crate::disk::layout::Part;
+use crate::disk::table;
+use crate::disk::volume::luks;
+use crate::disk::volume::lvm;
+use std::ops::Range;
 use std::sync::Arc;
 
-/// An image that has been looked at.
+/// Logical volumes have numbers from here on, in the order of their names.
+pub const VOLUME_NUMBERS: u32 = 10_000;
+
+/// An image, opened as far as its container.
 pub struct Disk {
-    layout: Layout,
-    /// The image, and before it the virtual disk if the image is a container.
+    /// The virtual disk, and below it the image if that is a container.
     below: Vec<Source>,
+    container: String,
+    notes: Vec<String>,
+    passphrase: Vec<u8>,
 }
 
+/// What a part stands on, down to the image.
+type Layers = Vec<Source>;
+
 impl Disk {
-    /// Looks at an image.
-    pub fn open(image: &Source, _passphrase: &[u8]) -> Result<Disk> {
-        Ok(Disk { layout: layout::read(image)?, below: vec![image.clone()] })
+    /// Opens an image. `is_raw` says that it is the disk itself: a guest can write into its disk what looks like a
+    /// container, so that is asked only of files that may be one.
+    pub fn open(image: &Source, is_raw: bool, passphrase: &[u8]) -> Result<Disk> {
+        let neighbour = |name: &str| Err(Error::unsupported(format!("a disk in several files, here '{name}'")));
+        let found = if is_raw { None } else { container::open(image.clone(), &neighbour)? };
+        let passphrase = passphrase.to_vec();
+        Ok(match found {
+            None => Disk { below: vec![image.clone()], container: String::new(), notes: Vec::new(), passphrase },
+            Some(found) => Disk {
+                below: vec![found.disk, found.below],
+                container: found.kind.to_owned(),
+                notes: found.notes,
+                passphrase,
+            },
+        })
     }
 
-    /// What is on it.
-    pub fn layout(&self) -> &Layout {
-        &self.layout
+    fn disk(&self) -> Result<&Source> {
+        self.below.first().ok_or(Error::NotFound)
+    }
+
+    /// What is on it: every file system is opened.
+    pub fn layout(&self) -> Result<Layout> {
+        let disk = self.disk()?;
+        let mut layout = layout::read(disk)?;
+        layout.container.clone_from(&self.container);
+        layout.notes.extend_from_slice(&self.notes);
+        let unlocked: Vec<(usize, Source)> = layout
+            .parts
+            .iter()
+            .enumerate()
+            .filter_map(|(at, part)| {
+                let layers = self.unlocked(&part.range).ok()?;
+                (layers.len() > self.below.len() + 1).then(|| Some((at, layers.first()?.clone())))?
+            })
+            .collect();
+        for (at, source) in unlocked {
+            layout::look_inside(&source, &mut layout.parts[at]);
+        }
+        let ranges: Vec<Range<u64>> = layout.parts.iter().map(|part| part.range.clone()).collect();
+        for (number, volume) in (VOLUME_NUMBERS..).zip(self.volumes(&ranges)?) {
+            let title = volume.name.replace('/', "-");
+            let mut part = Part { number, title: title.clone(), name: volume.name, ..Part::default() };
+            match volume.content {
+                Ok(source) => layout::look_inside(&source, &mut part),
+                Err(fault) => part.error = Some(fault.to_string()),
+            }
+            layout::retitle(&mut part, &title);
+            layout.parts.push(part);
+        }
+        Ok(layout)
     }
 
     /// How many sources there are from the virtual disk down to the image.
@@ -31,15 +88,50 @@ impl Disk {
         self.below.len()
     }
 
-    /// The sources a part stands on (`None`: the virtual disk itself), each on the next, down to the image.
-    pub fn layers(&self, part: Option<u32>) -> Result<Vec<Source>> {
-        let disk = self.below.first().ok_or(Error::NotFound)?;
-        let mut layers = Vec::new();
-        if let Some(number) = part {
-            let part = self.layout.parts.iter().find(|part| part.number == number).ok_or(Error::NotFound)?;
-            layers.push(Arc::new(Window::new(disk.clone(), part.range.clone())) as Source);
+    /// The sources a part stands on (`None`: the virtual disk itself), each on the next, down to the image. Nothing but
+    /// the partition table is read, and what the part is wrapped in.
+    pub fn layers(&self, part: Option<u32>) -> Result<Layers> {
+        let Some(number) = part else { return Ok(self.below.clone()) };
+        let disk = self.disk()?;
+        let partitions = table::read(disk)?.partitions;
+        if number >= VOLUME_NUMBERS {
+            let mut ranges: Vec<Range<u64>> = partitions.into_iter().map(|partition| partition.range).collect();
+            if ranges.is_empty() {
+                ranges.push(0..disk.len());
+            }
+            let index = (number - VOLUME_NUMBERS) as usize;
+            let volume = self.volumes(&ranges)?.into_iter().nth(index).ok_or(Error::NotFound)?;
+            let mut layers = vec![volume.content?];
+            match volume.below {
+                Some(pv) => layers.extend(self.physical(&ranges).into_iter().nth(pv).ok_or(Error::NotFound)?),
+                None => layers.extend(self.below.iter().cloned()),
+            }
+            return Ok(layers);
         }
+        let found = partitions.into_iter().find(|partition| partition.number == number).map(|found| found.range);
+        let range = found.or((number == 0).then(|| 0..disk.len())).ok_or(Error::NotFound)?;
+        self.unlocked(&range)
+    }
+
+    /// A range of the disk, and above it what is in it if that is encrypted and there is a passphrase.
+    fn unlocked(&self, range: &Range<u64>) -> Result<Layers> {
+        let window: Source = Arc::new(Window::new(self.disk()?.clone(), range.clone()));
+        let mut layers = vec![window.clone()];
         layers.extend(self.below.iter().cloned());
+        if !self.passphrase.is_empty() && luks::is_luks(&window)? {
+            layers.insert(0, luks::unlock(window, &self.passphrase)?);
+        }
         Ok(layers)
+    }
+
+    /// What the physical volumes among these ranges stand on.
+    fn physical(&self, ranges: &[Range<u64>]) -> Vec<Layers> {
+        let layers = ranges.iter().filter_map(|range| self.unlocked(range).ok());
+        layers.filter(|layers| layers.first().is_some_and(|pv| lvm::is_lvm(pv).unwrap_or(false))).collect()
+    }
+
+    fn volumes(&self, ranges: &[Range<u64>]) -> Result<Vec<lvm::LogicalVolume>> {
+        let physical: Vec<Source> = self.physical(ranges).iter().filter_map(|layers| layers.first().cloned()).collect();
+        if physical.is_empty() { Ok(Vec::new()) } else { lvm::volumes(&physical) }
     }
 }

@@ -69,6 +69,8 @@ pub(super) struct DiskAt<'a> {
     pub(super) rank: u64,
     pub(super) browse: &'a Browse,
     pub(super) content: &'a Content,
+    /// True if its bytes are the disk as it is.
+    pub(super) is_raw: bool,
     pub(super) time: Time,
     /// The folder its parts stand in.
     pub(super) parent: Ino,
@@ -132,7 +134,7 @@ impl Parts {
             attr: inside_attr(&root_node(part, at.time), ino, self.owner),
             parent: at.parent,
             owner: self.owner,
-            inside: Inside::new(at.browse, at.content, Some(Part::Number(part.number)), &self.passphrase),
+            inside: Inside::new(at.browse, at.content, at.is_raw, Some(Part::Number(part.number)), &self.passphrase),
             raw: part.fs.is_none().then(|| part.range.clone()),
             browse: at.browse.clone(),
             root: Mutex::default(),

@@ -265,6 +265,7 @@ impl Shown {
                 rank: found.rank,
                 browse: &self.browse,
                 content: &node.content,
+                is_raw: true,
                 time: node.meta.mtime,
                 parent: self.top_ino,
             };

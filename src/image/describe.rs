@@ -1,35 +1,60 @@
 //! What was found on a disk, as a snapshot keeps it.
 
 use crate::disk::layout::Layout;
+use crate::disk::layout::Part;
+use crate::disk::table::TableKind;
 use crate::format::disk::Disk;
 use crate::format::disk::DiskFs;
 use crate::format::disk::DiskPart;
 use crate::format::disk::PARTS_MAX;
+use crate::format::disk::TEXT_BYTES_MAX;
 
 /// The description of a disk, as far as its layout tells.
 pub fn describe(layout: &Layout) -> Disk {
-    let parts = layout.parts.iter().take(PARTS_MAX).map(|part| {
-        let fs = part.fs.as_ref().map(|about| DiskFs {
-            label: about.label.clone(),
-            uuid: about.uuid.clone(),
-            used_bytes: about.used_bytes,
-            root: (0o755, 0, 0),
-            ..DiskFs::default()
-        });
-        DiskPart {
-            number: part.number,
-            range: part.range.clone(),
-            folder: part.name.clone(),
-            kind: part.fs.as_ref().map(|about| about.kind.clone()).unwrap_or_default(),
-            notes: part.fs.as_ref().map(|about| about.notes.clone()).unwrap_or_default(),
-            fs,
-            ..DiskPart::default()
-        }
-    });
+    let table = match layout.table {
+        TableKind::Gpt => "GPT",
+        TableKind::Mbr => "MBR",
+        TableKind::None => "",
+    };
     Disk {
-        container: layout.container.clone(),
+        container: cut(&layout.container),
         sector_bytes: layout.sector_bytes,
-        parts: parts.collect(),
+        table: table.to_owned(),
+        uuid: cut(&layout.id),
+        parts: layout.parts.iter().take(PARTS_MAX).map(part).collect(),
         ..Disk::default()
     }
+}
+
+fn part(part: &Part) -> DiskPart {
+    let fs = part.about.as_ref().map(|about| DiskFs {
+        label: cut(&about.label),
+        uuid: cut(&about.uuid),
+        used_bytes: about.used_bytes,
+        root: (0o755, 0, 0),
+        ..DiskFs::default()
+    });
+    let notes = part.about.iter().flat_map(|about| &about.notes).chain(&part.error).take(PARTS_MAX);
+    let entry = part.partition.as_ref();
+    DiskPart {
+        number: part.number,
+        range: part.range.clone(),
+        // A volume without files has no bytes of its own to show.
+        folder: if fs.is_some() || !part.range.is_empty() { part.title.clone() } else { String::new() },
+        type_name: entry.map(|entry| cut(&entry.kind)).unwrap_or_default(),
+        name: cut(&part.name),
+        uuid: entry.map(|entry| cut(&entry.uuid)).unwrap_or_default(),
+        kind: cut(&part.kind),
+        notes: notes.map(|note| cut(note)).collect(),
+        fs,
+    }
+}
+
+/// As much of a text as a description holds.
+fn cut(text: &str) -> String {
+    let mut end = text.len().min(TEXT_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
 }

@@ -148,6 +148,10 @@ impl Image for Device {
         self.len
     }
 
+    fn is_raw(&self) -> bool {
+        self.is_device
+    }
+
     fn read(&self, offset: u64, len: u32) -> Bytes {
         let this = self.clone();
         Box::pin(async move {

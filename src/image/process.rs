@@ -12,8 +12,12 @@ use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
 
-/// Makes the program read an image: its only argument then.
+/// Makes the program read an image; the only other argument then is the memory it may take, in bytes.
 pub const PROGRAM_FLAG: &str = "--read-image";
+/// Address space of the process. Parsers keep to a few MiB; the program itself takes some tens.
+const MEMORY_BYTES_MAX: u64 = 512 << 20;
+/// More, if an encrypted volume is to be opened: making a key out of a passphrase may take a GiB.
+const UNLOCKING_BYTES: u64 = 1200 << 20;
 /// The program itself, also after it has been replaced on disk.
 const PROGRAM: &str = "/proc/self/exe";
 
@@ -26,9 +30,10 @@ pub(super) struct Process {
 
 impl Process {
     /// Starts one, with nothing of this one's environment. Needs a runtime around it.
-    pub(super) fn start() -> io::Result<Process> {
+    pub(super) fn start(unlocks: bool) -> io::Result<Process> {
         let mut command = Command::new(PROGRAM);
-        command.arg(PROGRAM_FLAG).env_clear().env("MALLOC_ARENA_MAX", "1").current_dir("/");
+        let memory = MEMORY_BYTES_MAX + if unlocks { UNLOCKING_BYTES } else { 0 };
+        command.arg(PROGRAM_FLAG).arg(memory.to_string()).env_clear().env("MALLOC_ARENA_MAX", "1").current_dir("/");
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
         let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
         let to = pipe::Sender::from_owned_fd(OwnedFd::from(child.stdin.take().ok_or_else(gone)?))?;

@@ -44,6 +44,9 @@ pub trait Image: Send + Sync + 'static {
         self.len() == 0
     }
 
+    /// True if it is surely a disk as it is, and not one in a container.
+    fn is_raw(&self) -> bool;
+
     /// Exactly `len` bytes from `offset` on, which lie within the image.
     fn read(&self, offset: u64, len: u32) -> Bytes;
 }
@@ -230,8 +233,9 @@ impl ImageReader {
         let process = match slot {
             Some(process) => process,
             None => {
-                let process = slot.insert(Process::start().map_err(Error::Process)?);
-                let hello = Ask::Hello { len: self.image.len(), passphrase: self.passphrase.clone() };
+                let process = slot.insert(Process::start(!self.passphrase.is_empty()).map_err(Error::Process)?);
+                let (len, is_raw) = (self.image.len(), self.image.is_raw());
+                let hello = Ask::Hello { len, is_raw, passphrase: self.passphrase.clone() };
                 self.converse(process, &hello).await?;
                 if let Some(part) = &self.part {
                     self.converse(process, &Ask::Open { part: part.clone() }).await?;

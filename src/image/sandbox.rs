@@ -15,9 +15,6 @@ use seccompiler::SeccompFilter;
 use std::collections::BTreeMap;
 use std::io;
 
-/// Address space of the process. Parsers keep to a few MiB; the program itself takes some tens.
-const MEMORY_BYTES_MAX: u64 = 512 << 20;
-
 /// What a parser on one thread needs: pipes, memory, an end. Everything else ends the process.
 const CALLS: &[libc::c_long] = &[
     libc::SYS_read,
@@ -47,8 +44,8 @@ const CALLS: &[libc::c_long] = &[
 
 /// Gives up everything but standard input and output. Where the system has no Landlock the filter of system calls alone
 /// has to do; without that one, nothing is read.
-pub(super) fn enter() -> io::Result<()> {
-    for (resource, most) in [(Resource::As, MEMORY_BYTES_MAX), (Resource::Core, 0), (Resource::Fsize, 0)] {
+pub(super) fn enter(memory_bytes_max: u64) -> io::Result<()> {
+    for (resource, most) in [(Resource::As, memory_bytes_max), (Resource::Core, 0), (Resource::Fsize, 0)] {
         rustix::process::setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?;
     }
     rustix::thread::set_no_new_privs(true)?;

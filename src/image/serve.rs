@@ -93,8 +93,12 @@ impl<R: Read + Send, W: Write + Send> BlockSource for Asked<R, W> {
 
 /// Reads one image for whoever is at the other ends of the pipes, until they are closed. The process can do nothing
 /// else from now on.
-pub fn serve(input: impl Read + Send + 'static, output: impl Write + Send + 'static) -> io::Result<()> {
-    sandbox::enter()?;
+pub fn serve(
+    memory_bytes_max: u64,
+    input: impl Read + Send + 'static,
+    output: impl Write + Send + 'static,
+) -> io::Result<()> {
+    sandbox::enter(memory_bytes_max)?;
     talk(input, output)
 }
 
@@ -102,9 +106,9 @@ fn talk(input: impl Read + Send + 'static, output: impl Write + Send + 'static) 
     let pipes = Arc::new(Mutex::new(Pipes { input, output }));
     let receive = || pipes.lock().unwrap_or_else(PoisonError::into_inner).receive::<Ask>();
     let send = |say: &Say| pipes.lock().unwrap_or_else(PoisonError::into_inner).send(say);
-    let Some(Ask::Hello { len, passphrase }) = receive()? else { return Ok(()) };
+    let Some(Ask::Hello { len, is_raw, passphrase }) = receive()? else { return Ok(()) };
     let base: fs::Source = Arc::new(Cached::new(Asked { pipes: pipes.clone(), len }, CACHE_BYTES));
-    let mut desk = Desk { base, passphrase, disk: None, open: None };
+    let mut desk = Desk { base, is_raw, passphrase, disk: None, open: None };
     send(&Say::Done(Ok(Answer::Nothing)))?;
     while let Some(ask) = receive()? {
         let answer = desk.answer(ask).map_err(Fault::from);
@@ -116,6 +120,7 @@ fn talk(input: impl Read + Send + 'static, output: impl Write + Send + 'static) 
 /// What has been opened so far.
 struct Desk {
     base: fs::Source,
+    is_raw: bool,
     passphrase: Vec<u8>,
     disk: Option<Disk>,
     open: Option<Open>,
@@ -135,7 +140,7 @@ impl Desk {
     fn answer(&mut self, ask: Ask) -> Result<Answer> {
         match ask {
             Ask::Hello { .. } => return Err(Error::WrongKind),
-            Ask::Layout => return Ok(Answer::Layout(self.disk()?.layout().clone())),
+            Ask::Layout => return Ok(Answer::Layout(self.disk()?.layout()?)),
             Ask::Open { part } => {
                 self.open(&part)?;
                 return Ok(Answer::Nothing);
@@ -178,7 +183,7 @@ impl Desk {
 
     fn disk(&mut self) -> Result<&Disk> {
         if self.disk.is_none() {
-            self.disk = Some(Disk::open(&self.base, &self.passphrase)?);
+            self.disk = Some(Disk::open(&self.base, self.is_raw, &self.passphrase)?);
         }
         self.disk.as_ref().ok_or(Error::WrongKind)
     }

@@ -37,8 +37,8 @@ pub enum Part {
 /// What can be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Ask {
-    /// First: how long the image is, and the password of an encrypted volume.
-    Hello { len: u64, passphrase: Vec<u8> },
+    /// First: how long the image is, whether it is surely the disk itself, and the passphrase of encrypted volumes.
+    Hello { len: u64, is_raw: bool, passphrase: Vec<u8> },
     /// The whole disk.
     Layout,
     /// From now on this part is meant.

@@ -5,6 +5,8 @@ use crate::backup::disk::CHUNK_BYTES;
 use crate::backup::disk::Disk;
 use crate::backup::disk::DiskError;
 use crate::backup::disk::Need;
+use crate::disk::free::PartUse;
+use crate::disk::free::free;
 use crate::format::disk;
 use crate::image;
 use crate::image::Image;
@@ -67,25 +69,27 @@ impl Plan {
             browse_first: Vec::new(),
             description,
         };
-        for part in &mut plan.description.parts {
+        let mut uses = Vec::new();
+        for (part, found) in plan.description.parts.iter_mut().zip(&layout.parts) {
             plan.starts.push(part.range.start);
-            if part.fs.is_none() {
-                continue;
-            }
-            let reader = ImageReader::new(device.clone(), Some(Part::Number(part.number)), &[], runtime);
-            let looked = runtime.block_on(look(&reader, part, &mut plan.browse_first, !plan.disk.all_blocks));
-            match looked {
-                Ok(Some(used)) => free_of(&part.range, &used, &mut plan.free),
-                Ok(None) => {}
-                Err(error) => {
-                    tracing::warn!(part = part.folder, error = %crate::monitor::chain(&error), "Stored whole");
-                    part.notes.push("It was stored whole, because not all of it could be understood.".to_owned());
+            let mut part_use = PartUse { range: part.range.clone(), fs_bytes: 0, used: None };
+            if let (Some(about), false) = (&found.about, part.range.is_empty()) {
+                part_use.fs_bytes = about.bytes;
+                let reader = ImageReader::new(device.clone(), Some(Part::Number(part.number)), &[], runtime);
+                let looked = look(&reader, part, &mut plan.browse_first, !plan.disk.all_blocks);
+                match runtime.block_on(looked) {
+                    Ok(used) => part_use.used = used,
+                    Err(error) => {
+                        tracing::warn!(part = part.folder, error = %crate::monitor::chain(&error), "Stored whole");
+                        part.notes.push("It was stored whole, because not all of it could be understood.".to_owned());
+                    }
                 }
             }
+            uses.push(part_use);
         }
+        plan.free = free(plan.len, &uses);
         plan.starts.sort_unstable();
         plan.starts.dedup();
-        plan.free.sort_by_key(|range| range.start);
         Ok(plan)
     }
 
@@ -143,33 +147,4 @@ async fn look(
     }
     browse_first.extend(reader.metadata(BROWSE_RANGES_MAX).await?);
     if wants_used { reader.used().await } else { Ok(None) }
-}
-
-/// Adds what lies in a partition and is not used.
-fn free_of(part: &Range<u64>, used: &[Range<u64>], free: &mut Vec<Range<u64>>) {
-    let mut at = part.start;
-    for range in used {
-        let start = part.start.saturating_add(range.start).min(part.end);
-        if start > at {
-            free.push(at..start);
-        }
-        at = at.max(part.start.saturating_add(range.end).min(part.end));
-    }
-    // What lies behind the file system belongs to nobody known, so it is kept.
-}
-
-#[cfg(test)]
-#[allow(clippy::single_range_in_vec_init)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_not_used_is_free() {
-        let mut free = Vec::new();
-        free_of(&(1000..9000), &[10..20, 20..30, 100..200], &mut free);
-        assert_eq!(free, [1000..1010, 1030..1100]);
-        free.clear();
-        free_of(&(1000..2000), &[5..u64::MAX], &mut free);
-        assert_eq!(free, [1000..1005]);
-    }
 }

@@ -13,10 +13,12 @@ mod tests;
 use crate::disk::BlockSource;
 use crate::disk::Result;
 use crate::disk::magic;
+use serde::Deserialize;
+use serde::Serialize;
 use std::ops::Range;
 
 /// Kind of a partition table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TableKind {
     /// GUID partition table.
     Gpt,
@@ -27,7 +29,7 @@ pub enum TableKind {
 }
 
 /// One partition.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Partition {
     /// Its number, as the kernel counts.
     pub number: u32,
