@@ -42,6 +42,8 @@ impl Compressor {
             Compressor::Lz4 => lz4(block, max),
             Compressor::Zstd => zstd::bulk::decompress(block, max).ok(),
         };
+        // Nothing is never stored.
+        let plain = plain.filter(|plain| !plain.is_empty());
         plain.ok_or_else(|| Error::damaged("SquashFS block", at, "it cannot be decompressed"))
     }
 }
