@@ -35,8 +35,8 @@ pub(super) fn used(volume: &mut Volume) -> Result<Option<Vec<Range<u64>>>> {
 
 /// Every copy of all allocated extents, the superblocks, and what is reserved.
 fn allocated(volume: &mut Volume) -> Result<Option<Vec<Range<u64>>>> {
-    let mut ranges = vec![0..RESERVED_BYTES];
-    ranges.extend(superblock::PLACES.map(|place| place..place + superblock::LEN));
+    let mut ranges: Vec<_> = superblock::PLACES.map(|place| place..place + superblock::LEN).into();
+    ranges.push(0..RESERVED_BYTES);
     let root = subvolume::tree_root(volume, key::EXTENT_TREE)?;
     let mut cursor = Cursor::seek(volume, root, &Key::new(0, 0, 0))?;
     let (mut total, mut last_end) = (0u64, 0);

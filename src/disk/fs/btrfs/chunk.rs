@@ -118,7 +118,7 @@ impl Layout {
             RAID1C3 => (Layout::Copies, count == 3),
             RAID1C4 => (Layout::Copies, count == 4),
             RAID0 => (Layout::Turns(1), count > 0),
-            RAID10 => (Layout::Turns(2), count > 0 && count % 2 == 0 && sub_count == 2),
+            RAID10 => (Layout::Turns(2), count > 0 && count.is_multiple_of(2) && sub_count == 2),
             RAID5 | RAID6 => (Layout::Parity, count > 0),
             other => return Err(Error::unsupported(format!("Btrfs block group type {other:#x}"))),
         };
