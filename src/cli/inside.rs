@@ -24,13 +24,13 @@ use std::sync::Arc;
 /// What a path names.
 pub(super) enum Place {
     /// A node of the snapshot.
-    Node(Found),
+    Node(Box<Found>),
     /// A disk image as a whole: its parts.
-    Disk(Opened),
+    Disk(Box<Opened>),
     /// A node in a part of one.
     Inside(Arc<Inside>, NodeId, Box<Node>),
     /// A part that cannot be looked into: its bytes.
-    Raw(Opened, DiskPart),
+    Raw(Box<Opened>, Box<DiskPart>),
 }
 
 /// A disk image in a snapshot.
@@ -48,7 +48,7 @@ pub(super) struct Opened {
 /// What a path names in a snapshot.
 pub(super) async fn find(browse: &Browse, path: &[u8], passphrase: &[u8]) -> Result<Place> {
     if let Some(found) = browse.get(path).await? {
-        return Ok(Place::Node(found));
+        return Ok(Place::Node(Box::new(found)));
     }
     for (at, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'!') {
         let rest = &path[at + 1..];
@@ -64,7 +64,7 @@ pub(super) async fn find(browse: &Browse, path: &[u8], passphrase: &[u8]) -> Res
         }
     }
     // The error that says there is none.
-    select::node(browse, path).await.map(Place::Node)
+    select::node(browse, path).await.map(|found| Place::Node(Box::new(found)))
 }
 
 /// Looks at a disk image, unless the snapshot knows what is on it.
@@ -87,7 +87,7 @@ async fn go_in(browse: &Browse, opened: Opened, whole: &[u8], passphrase: &[u8])
         None => (&path[..], &b""[..]),
     };
     if name.is_empty() {
-        return Ok(Place::Disk(opened));
+        return Ok(Place::Disk(Box::new(opened)));
     }
     let number = std::str::from_utf8(name).ok().and_then(|digits| digits.parse().ok());
     let is_meant = |part: &&DiskPart| part.folder.as_bytes() == name || Some(part.number) == number;
@@ -96,7 +96,7 @@ async fn go_in(browse: &Browse, opened: Opened, whole: &[u8], passphrase: &[u8])
     let missing = || Fault::NoPath { path: whole.to_vec(), snapshot: short(browse.snapshot().id) };
     let part = part.ok_or_else(missing)?;
     if part.fs.is_none() {
-        return if rest.is_empty() { Ok(Place::Raw(opened, part)) } else { Err(missing().into()) };
+        return if rest.is_empty() { Ok(Place::Raw(Box::new(opened), Box::new(part))) } else { Err(missing().into()) };
     }
     let inside = part_of(browse, &opened, &part, passphrase);
     match inside.get(rest).await {

@@ -77,7 +77,7 @@ impl LsArgs {
 
     async fn list(&self, browse: &Browse, as_json: bool, out: &mut Out) -> Result<()> {
         let top = match inside::find(browse, &self.at.path, &[]).await? {
-            Place::Node(found) => found,
+            Place::Node(found) => *found,
             Place::Disk(disk) => return self.list_parts(&disk, as_json, out),
             Place::Inside(inside, id, node) => {
                 let below = Below { inside, path: self.at.path.clone(), id, node: *node };

@@ -311,7 +311,7 @@ impl MountArgs {
                 snapshot_drive(browse.clone(), path, options).await?.ok_or_else(not_a_folder)
             }
             Place::Node(found) if found.node().kind == Kind::File => {
-                let disk = inside::open(browse, found, b"", &options.passphrase).await?;
+                let disk = inside::open(browse, *found, b"", &options.passphrase).await?;
                 if disk.disk.parts.iter().all(|part| part.fs.is_none() && part.number == 0) {
                     return Err(not_a_folder());
                 }

@@ -156,7 +156,8 @@ async fn look(
 
 /// What a browse needs of all parts: the partition table, what the roots need, and then the rest.
 fn in_order(parts: Vec<Vec<Range<u64>>>) -> Vec<Range<u64>> {
-    let mut all = vec![0..1];
+    let table = std::iter::once(0..1);
+    let mut all: Vec<Range<u64>> = table.collect();
     all.extend(parts.iter().flat_map(|part| part.iter().take(ROOT_RANGES)).cloned());
     all.extend(parts.into_iter().flat_map(|part| part.into_iter().skip(ROOT_RANGES)));
     all

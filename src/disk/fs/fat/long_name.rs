@@ -69,14 +69,14 @@ mod tests {
 
     fn parts(name: &str) -> Vec<[u8; 32]> {
         let mut units: Vec<u16> = name.encode_utf16().collect();
-        if units.len() % PART_UNITS != 0 {
+        if !units.len().is_multiple_of(PART_UNITS) {
             units.push(0);
         }
         let count = units.len().div_ceil(PART_UNITS);
         units.resize(count * PART_UNITS, 0xFFFF);
         let part = |index: usize| {
             let mut entry = [0; 32];
-            entry[0] = index as u8 + 1 | if index + 1 == count { LAST } else { 0 };
+            entry[0] = (index as u8 + 1) | if index + 1 == count { LAST } else { 0 };
             entry[11] = 0x0F;
             entry[13] = checksum(SHORT);
             for (unit, place) in units[index * PART_UNITS..].iter().zip(PLACES) {

@@ -23,7 +23,7 @@ impl Image {
     fn link(&mut self, cluster: usize, value: u16) {
         let at = SECTOR + cluster * 3 / 2;
         let old = u16::from_le_bytes([self.0[at], self.0[at + 1]]);
-        let new = if cluster % 2 == 0 { old & 0xF000 | value } else { old & 0xF | value << 4 };
+        let new = if cluster.is_multiple_of(2) { old & 0xF000 | value } else { old & 0xF | value << 4 };
         self.0[at..at + 2].copy_from_slice(&new.to_le_bytes());
     }
 
