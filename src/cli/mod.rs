@@ -4,6 +4,7 @@
 //!
 //! | file | is |
 //! |---|---|
+//! | `restore_disk` `qcow2` | whole disks brought back |
 //! | `global` `filter` `select` | options and arguments shared by commands |
 //! | `open` `password` `place` | from options to an open repository |
 //! | `exit` `error` `hints` | how a command ends, and what is said about it |
@@ -41,7 +42,9 @@ mod pin;
 mod place;
 mod point;
 mod progress;
+mod qcow2;
 mod restore;
+mod restore_disk;
 mod select;
 mod snapshots;
 mod socket;

@@ -15,6 +15,8 @@ use crate::cli::json;
 use crate::cli::open::Opened;
 use crate::cli::out;
 use crate::cli::progress::Progress;
+use crate::cli::restore_disk::DiskRestoreArgs;
+use crate::cli::restore_disk::Wanted;
 use crate::cli::select;
 use crate::cli::snapshots::short;
 use crate::path;
@@ -40,6 +42,8 @@ const EXAMPLES: &str = "Examples:
   bygone restore latest:/home/ada/cv.odt --to ~       one file, as ~/cv.odt
   bygone restore latest --to / --include /etc         a part, to where it came from
   bygone restore 1a2b3c4d --original --dry-run        everything to where it came from
+  bygone restore --image latest:/sda.img /dev/sdb     a whole disk onto another one
+  bygone restore --image latest vm.qcow2 --format qcow2
 
 Patterns are those of .gitignore, relative to the chosen folder. The exit code is 3 if some files could not be \
 restored.";
@@ -50,7 +54,7 @@ restored.";
 /// already and did not change is left as it is, so an interrupted restore goes on where it stopped.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-#[command(group = clap::ArgGroup::new("target").required(true).args(["to", "original"]))]
+#[command(group = clap::ArgGroup::new("target").required(true).args(["to", "original", "image"]))]
 pub(super) struct RestoreArgs {
     /// Which snapshot, and which folder or file in it
     #[arg(value_name = "SNAPSHOT[:/PATH]", value_parser = select::parser())]
@@ -64,7 +68,7 @@ pub(super) struct RestoreArgs {
     #[arg(long)]
     original: bool,
 
-    /// With --original: do not ask
+    /// With --original and --image: do not ask, and write over what is there
     #[arg(short, long, conflicts_with = "to")]
     yes: bool,
 
@@ -101,6 +105,9 @@ pub(super) struct RestoreArgs {
     no_owner: bool,
 
     #[command(flatten)]
+    disk: DiskRestoreArgs,
+
+    #[command(flatten)]
     filter: FilterArgs,
 }
 
@@ -129,6 +136,10 @@ impl RestoreArgs {
         let filter = self.filter.filter()?;
         let opened = Opened::new(global)?;
         let browse = opened.browse(opened.select(&self.at, &filter)?);
+        if self.disk.image {
+            let wanted = Wanted { at: self.at, yes: self.yes, verify: self.verify, dry_run: self.dry_run };
+            return self.disk.run(global, &opened, &browse, &wanted);
+        }
         let jobs = opened.runtime.block_on(self.jobs(&browse))?;
         if self.original && !self.yes && !self.dry_run {
             confirm(&browse, &jobs, self.delete)?;
@@ -216,21 +227,28 @@ fn originals(sources: &[Vec<u8>], chosen: &[u8]) -> Vec<Vec<u8>> {
 
 /// Asks before files that people work with are replaced.
 fn confirm(browse: &Browse, jobs: &[Job], delete: bool) -> Result<()> {
+    let snapshot = browse.snapshot();
+    ask_for_yes(|| {
+        out::note(format_args!(
+            "Snapshot {} of {} will replace what is at",
+            short(snapshot.id),
+            human::time(snapshot.time)
+        ));
+        for job in jobs {
+            out::note(format_args!("  {}", path::Show(&json::rooted(&job.base))));
+        }
+        if delete {
+            out::note("and remove what is there but not in the snapshot.");
+        }
+    })
+}
+
+/// Tells what would happen, and fails unless somebody at a terminal agrees.
+pub(super) fn ask_for_yes(tell: impl FnOnce()) -> Result<()> {
     if !io::stdin().is_terminal() {
         return Err(Fault::NotConfirmed.into());
     }
-    let snapshot = browse.snapshot();
-    out::note(format_args!(
-        "Snapshot {} of {} will replace what is at",
-        short(snapshot.id),
-        human::time(snapshot.time)
-    ));
-    for job in jobs {
-        out::note(format_args!("  {}", path::Show(&json::rooted(&job.base))));
-    }
-    if delete {
-        out::note("and remove what is there but not in the snapshot.");
-    }
+    tell();
     out::note("Type yes to go on:");
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer).map_err(|_| Fault::NotConfirmed)?;

@@ -17,6 +17,7 @@
 //! - A node is restored whose folder is no folder in the snapshot.
 
 mod choice;
+mod disk;
 mod folders;
 mod large;
 mod links;
@@ -32,6 +33,10 @@ mod work;
 #[cfg(test)]
 mod tests;
 
+pub use disk::DiskError;
+pub use disk::DiskOptions;
+pub use disk::DiskSummary;
+pub use disk::restore_disk;
 pub use options::Error;
 pub use options::Options;
 pub use options::Overwrite;

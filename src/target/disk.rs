@@ -135,8 +135,14 @@ impl DiskTarget {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let file: File = rustix::fs::open(path, flags, NEW_MODE).map_err(|errno| fault(path)(errno.into()))?.into();
         let mut new = DiskTarget { file, path: path.to_owned(), len: 0, is_device: false, sector_bytes: 0 };
-        new.set_len(len)?;
-        Ok(new)
+        match new.set_len(len) {
+            Ok(()) => Ok(new),
+            Err(fault) => {
+                // It is empty, and the fault says more than a failure to remove it would.
+                let _tried = std::fs::remove_file(path);
+                Err(fault)
+            }
+        }
     }
 
     fn open_with(path: &Path, flags: OFlags) -> Result<DiskTarget> {
