@@ -29,6 +29,7 @@ fn of_layer(error: &(dyn Error + 'static)) -> Hints {
         .or_else(|| error.downcast_ref().and_then(of_backup))
         .or_else(|| error.downcast_ref().and_then(of_restore))
         .or_else(|| error.downcast_ref().and_then(of_disk))
+        .or_else(|| error.downcast_ref().and_then(of_disk_target))
         .or_else(|| error.downcast_ref().and_then(of_repo))
         .or_else(|| error.downcast_ref().and_then(of_store))
         .or_else(|| error.downcast_ref().and_then(of_cache))
@@ -132,16 +133,21 @@ fn of_disk(error: &restore::DiskError) -> Hints {
         restore::DiskError::Incomplete { .. } => {
             &["run the same command again with --delta --yes: what is right already is not written again"]
         }
-        restore::DiskError::Target(DiskFault::NoDevice { .. }) => &["'lsblk' lists the disks of this machine"],
-        restore::DiskError::Target(DiskFault::Busy { .. }) => {
+        restore::DiskError::Target(fault) => return of_disk_target(fault),
+        restore::DiskError::Repo(error) => return of_repo(error),
+        _ => return None,
+    })
+}
+
+fn of_disk_target(fault: &DiskFault) -> Hints {
+    Some(match fault {
+        DiskFault::NoDevice { .. } => &["'lsblk' lists the disks of this machine"],
+        DiskFault::Busy { .. } => {
             &["close whatever uses it first: a mount elsewhere, a virtual machine, another restore"]
         }
-        restore::DiskError::Target(DiskFault::Open { source, .. })
-            if source.kind() == std::io::ErrorKind::PermissionDenied =>
-        {
+        DiskFault::Open { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
             &["writing to a device takes root"]
         }
-        restore::DiskError::Repo(error) => return of_repo(error),
         _ => return None,
     })
 }
