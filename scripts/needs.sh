@@ -1,7 +1,7 @@
 #!/bin/bash
 # Makes sure that this machine has what a task needs: installs it where apt and root (or sudo) are at hand, and otherwise
 # says exactly what is missing and who has to do what. Does nothing, and needs no network, when all is there.
-# usage: needs.sh [build|mount|test|bench|cloud|previews|acceptance]...
+# usage: needs.sh [build|mount|test|images|bench|cloud|previews|acceptance]...
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -55,6 +55,30 @@ need_test() {
     need make make
     need node nodejs
     need npm npm
+}
+
+# Real tools and drivers that make disk images, to compare with.
+need_images() {
+    need mke2fs e2fsprogs
+    need mkfs.xfs xfsprogs
+    need mkfs.btrfs btrfs-progs
+    need ntfs-3g ntfs-3g
+    ldconfig -p 2>/dev/null | grep -q libwim || packages+=(libwim15)
+    need mkfs.fat dosfstools
+    need mcopy mtools
+    need mkfs.exfat exfatprogs
+    need mount.exfat-fuse exfat-fuse
+    need xorriso xorriso
+    need genisoimage genisoimage
+    need mkzftree zisofs-tools
+    has 7z || need 7zz 7zip
+    need mksquashfs squashfs-tools
+    need cryptsetup cryptsetup-bin
+    need lvm lvm2
+    need qemu-img qemu-utils
+    need sfdisk fdisk
+    need sgdisk gdisk
+    need parted parted
 }
 
 need_bench() {
@@ -140,8 +164,8 @@ In a container it also has to be started with: --device /dev/fuse --cap-add SYS_
 
 for task in "$@"; do
     case $task in
-        build | mount | test | bench | cloud | previews | acceptance) "need_$task" ;;
-        *) echo "usage: needs.sh [build|mount|test|bench|cloud|previews|acceptance]..." >&2; exit 2 ;;
+        build | mount | test | images | bench | cloud | previews | acceptance) "need_$task" ;;
+        *) echo "usage: needs.sh [build|mount|test|images|bench|cloud|previews|acceptance]..." >&2; exit 2 ;;
     esac
 done
 if [ ${#packages[@]} -gt 0 ]; then

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Proves the ranges in use: spoils copies of images outside of them, which `btrfs check` and the kernel must not notice.
-# Needs what btrfs.sh needs, and its images with their truths.
+# Proves the ranges in use: spoils copies of images outside of them, which `btrfs check`, a listing, and a scrub, which
+# reads what is there twice, must not notice. Needs what btrfs.sh needs, and its images with their truths.
 #
 # usage: btrfs-used.sh WALK IMAGE...      WALK: the program of walk.rs; the images are the devices of one file system
 set -euo pipefail
@@ -28,5 +28,7 @@ for image in "$@"; do
 done
 btrfs check --readonly --check-data-csum "${loops[0]}" > "$work/check" 2>&1 || { cat "$work/check"; exit 1; }
 mount -t btrfs -o "$options" "${loops[0]}" "$work/top"
+btrfs scrub start -B -r "$work/top" > "$work/scrub" 2>&1 || { cat "$work/scrub"; exit 1; }
+grep -q "no errors found" "$work/scrub" || { cat "$work/scrub"; exit 1; }
 "$here/listing.py" "$work/top" > "$work/listing"
 "$here/compare.py" "$1.truth" "$work/listing"

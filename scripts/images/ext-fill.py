@@ -36,19 +36,18 @@ def names(d):
 
 
 def sparse(d, rng, block, kind):
-    large = kind == "main"
     per = block // 4
     first = [0, 11, 12, 13, 12 + per - 1, 12 + per, 12 + per + 1, 12 + 2 * per, 12 + per + per * per - 1]
     third = 12 + per + per * per
-    far = [third, third + 1, third + per + 7, third + 5000] if third * block < 1 << 30 or large else []
+    far = [third, third + 1, third + per + 7, third + 5000] if third * block < 1 << 30 else []
     at(d + b"/levels", *[(n * block, rng.randbytes(block)) for n in first + far])
     at(d + b"/hole-first", (50 * block, b"end"))
     if kind != "plain":  # mke2fs -d with inline_data gets its length wrong
         at(d + b"/hole-last", (0, b"start"), size=70 * block + 13)
     at(d + b"/only-hole", size=3_000_001)
     at(d + b"/odd", (1, b"x"), (100_001, b"yy"), (1_000_003, b"zzz"), size=1_000_100)
-    if large:
-        at(d + b"/5g", (0, b"a"), (1 << 32, rng.randbytes(9000)), ((1 << 32) + (1 << 20), b"b"), size=5 << 30)
+    if kind == "main":
+        at(d + b"/4g", (0, b"a"), (1 << 32, rng.randbytes(9000)), ((1 << 32) + (1 << 20), b"b"), size=(1 << 32) + (3 << 20))
 
 
 def unwritten(d, rng):

@@ -50,8 +50,8 @@ variant() {
     truth "$image"
 }
 
-# Without log and uuid of its own the kernel would not mount a copy beside the first: one after the other.
-# dirty NAME: the file system of an image as it is when the machine stops, and what the kernel makes of its log.
+# dirty NAME: the image `1k` changed, as it is when the machine stops or a snapshot is taken; truth is what the kernel
+# shows after it has recovered a copy. Needs the image `1k`.
 dirty() {
     wanted "$1" || return 0
     cp --sparse=always "$out/xfs-1k.img" "$out/xfs-$1.img"

@@ -8,6 +8,7 @@ use crate::disk::Run;
 use crate::disk::fs::Node;
 use crate::disk::fs::NodeId;
 use crate::disk::fs::NodeKind;
+use crate::extent::Extent;
 use crate::image;
 use crate::image::Fault;
 use crate::image::Image;
@@ -80,13 +81,22 @@ impl Image for ImageFile {
         }
         let (browse, content, fault) = (self.browse.clone(), self.content.clone(), self.fault.clone());
         Box::pin(async move {
-            browse.read(&content, offset, len as usize).await.map_err(|error| {
+            read_along(&browse, &content, offset, len).await.map_err(|error| {
                 let text = error.to_string();
                 *fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                 io::Error::other(text)
             })
         })
     }
+}
+
+/// Bytes of an image for whoever finds out what is on it. The writer has stored together what that needs.
+async fn read_along(browse: &Browse, content: &Content, offset: u64, len: u32) -> repo::Result<Bytes> {
+    let pieces = browse.pieces(content, offset..offset + u64::from(len)).await?;
+    if let Some(Extent::Data(chunk)) = pieces.first().map(|piece| piece.extent) {
+        browse.chunks().fetch_along(&chunk);
+    }
+    browse.read(content, offset, len as usize).await
 }
 
 /// A window of a file: from where on, and what lies there.

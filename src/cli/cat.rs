@@ -1,5 +1,7 @@
 //! `bygone cat`: the bytes of one file.
 
+use crate::browse::Browse;
+use crate::browse::Inside;
 use crate::browse::SnapshotPath;
 use crate::cli::error::CommandError;
 use crate::cli::error::Fault;
@@ -7,17 +9,27 @@ use crate::cli::error::Result;
 use crate::cli::exit::Exit;
 use crate::cli::filter::FilterArgs;
 use crate::cli::global::Global;
+use crate::cli::inside;
+use crate::cli::inside::Place;
 use crate::cli::open::Opened;
 use crate::cli::out::Out;
 use crate::cli::out::OutError;
 use crate::cli::select;
+use crate::disk::fs::NodeId;
+use crate::disk::fs::NodeKind;
+use crate::meta::Content;
 use crate::meta::Kind;
+use std::ops::Range;
 
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 const EXAMPLES: &str = "Examples:
   bygone cat latest:/home/ada/letter.txt
-  bygone cat 1a2b3c4d:/shop.sql | psql shop";
+  bygone cat 1a2b3c4d:/shop.sql | psql shop
+  bygone cat 'latest:/vm/disk.qcow2!/2/etc/fstab'    a file inside a disk image";
+
+/// Bytes read at once out of a disk image.
+const READ_BYTES: usize = 1 << 20;
 
 /// Print a file of a snapshot
 #[derive(Debug, clap::Args)]
@@ -38,25 +50,58 @@ impl CatArgs {
         let browse = opened.browse(opened.select(&self.at, &filter)?);
         let mut out = Out::new();
         opened.runtime.block_on(async {
-            let found = select::node(&browse, &self.at.path).await?;
-            if found.node().kind != Kind::File {
-                return Err(CommandError::from(Fault::NotAFile { path: self.at.path.clone() }));
+            match inside::find(&browse, &self.at.path, &[]).await? {
+                Place::Node(found) if found.node().kind == Kind::File => {
+                    print(&browse, &found.node().content, &mut out).await
+                }
+                Place::Inside(inside, id, node) if node.kind == NodeKind::File => {
+                    print_inside(&inside, id, &mut out).await
+                }
+                Place::Raw(disk, part) => print_range(&browse, &disk.found.node().content, part.range, &mut out).await,
+                _ => Err(CommandError::from(Fault::NotAFile { path: self.at.path.clone() })),
             }
-            let content = &found.node().content;
-            let mut written = 0;
-            let mut data = browse.data(content);
-            while let Some((offset, bytes)) = data.next().await? {
-                fill(&mut out, offset.saturating_sub(written))?;
-                out.bytes(&bytes)?;
-                written = offset + bytes.len() as u64;
-            }
-            fill(&mut out, content.len().saturating_sub(written))?;
-            Ok(())
         })?;
         out.finish()?;
         opened.tell_requests(global);
         Ok(Exit::Done)
     }
+}
+
+async fn print(browse: &Browse, content: &Content, out: &mut Out) -> Result<()> {
+    let mut written = 0;
+    let mut data = browse.data(content);
+    while let Some((offset, bytes)) = data.next().await? {
+        fill(out, offset.saturating_sub(written))?;
+        out.bytes(&bytes)?;
+        written = offset + bytes.len() as u64;
+    }
+    Ok(fill(out, content.len().saturating_sub(written))?)
+}
+
+async fn print_inside(inside: &Inside, file: NodeId, out: &mut Out) -> Result<()> {
+    let mut at = 0;
+    loop {
+        let bytes = inside.read(file, at, READ_BYTES).await?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        out.bytes(&bytes)?;
+        at += bytes.len() as u64;
+    }
+}
+
+async fn print_range(browse: &Browse, content: &Content, range: Range<u64>, out: &mut Out) -> Result<()> {
+    let mut at = range.start;
+    while at < range.end {
+        let len = READ_BYTES.min(usize::try_from(range.end - at).unwrap_or(READ_BYTES));
+        let bytes = browse.read(content, at, len).await?;
+        if bytes.is_empty() {
+            break;
+        }
+        out.bytes(&bytes)?;
+        at += bytes.len() as u64;
+    }
+    Ok(())
 }
 
 /// A hole is zeros to whoever reads.

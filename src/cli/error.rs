@@ -40,7 +40,7 @@ pub(super) enum Fault {
     NoPath { path: Vec<u8>, snapshot: String },
     #[error("'{}' is not a file", Show(path))]
     NotAFile { path: Vec<u8> },
-    #[error("'{}' is not a folder, and only folders open as drives", Show(path))]
+    #[error("'{}' is neither a folder nor a disk image, and only those open as drives", Show(path))]
     NotAFolder { path: Vec<u8> },
     #[error("the mount point '{}' lies inside the repository", path.display())]
     MountInRepository { path: PathBuf },
@@ -74,6 +74,8 @@ pub(super) enum Fault {
     Qemu { path: PathBuf, said: String },
     #[error("cannot use the current folder")]
     CurrentFolder(#[source] io::Error),
+    #[error("there is no disk in '{}'", Show(path))]
+    NoDisk { path: Vec<u8> },
     #[error(transparent)]
     Device(DeviceError),
     #[error("cannot read '{}'", path.display())]

@@ -70,6 +70,10 @@ fn of_fault(error: &Fault) -> Hints {
         }
         Fault::NotAFile { .. } => &["'bygone ls' lists folders and 'bygone restore' brings them back"],
         Fault::NotAFolder { .. } => &["name the folder that holds it; 'bygone cat' prints a file"],
+        Fault::NoDisk { .. } => {
+            &["'bygone backup --image DISK' makes snapshots of disks; a disk image that lies in a snapshot is named \
+                                 by its path, as in latest:/vm/disk.qcow2"]
+        }
         Fault::MountInRepository { .. } => &["choose a folder elsewhere, for example ~/Backups"],
         Fault::NotConfirmed => &["add --yes if nobody can be asked, or --to DIR to restore elsewhere"],
         Fault::NoDisks { .. } => &["'bygone backup --image DISK' makes snapshots of disks"],

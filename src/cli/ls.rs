@@ -1,6 +1,7 @@
 //! `bygone ls`: what is in a snapshot.
 
 use crate::browse::Browse;
+use crate::browse::Inside;
 use crate::browse::SnapshotPath;
 use crate::browse::Sums;
 use crate::cli::error::Result;
@@ -8,25 +9,35 @@ use crate::cli::exit::Exit;
 use crate::cli::filter::FilterArgs;
 use crate::cli::global::Global;
 use crate::cli::human;
+use crate::cli::inside;
+use crate::cli::inside::Place;
 use crate::cli::json;
 use crate::cli::open::Opened;
 use crate::cli::out::Out;
 use crate::cli::out::OutError;
 use crate::cli::select;
+use crate::disk::fs;
+use crate::disk::fs::NodeId;
+use crate::disk::fs::NodeKind;
+use crate::format::disk::DiskPart;
+use crate::meta::Content;
 use crate::meta::Kind;
 use crate::meta::Meta;
 use crate::meta::Node;
+use crate::meta::Owner;
 use crate::path;
 use crate::tree::Found;
 use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
+use std::sync::Arc;
 
 const EXAMPLES: &str = "Examples:
   bygone ls latest:/home/ada
   bygone ls -l 1a2b3c4d:/etc
   bygone ls --du latest:/home        how much is in each folder
-  bygone ls -R --json latest         everything, for programs";
+  bygone ls -R --json latest         everything, for programs
+  bygone ls 'latest:/vm/disk.qcow2!/2/etc'     inside a disk image: its partition 2";
 
 /// List what is in a snapshot
 #[derive(Debug, clap::Args)]
@@ -65,7 +76,15 @@ impl LsArgs {
     }
 
     async fn list(&self, browse: &Browse, as_json: bool, out: &mut Out) -> Result<()> {
-        let top = select::node(browse, &self.at.path).await?;
+        let top = match inside::find(browse, &self.at.path, &[]).await? {
+            Place::Node(found) => found,
+            Place::Disk(disk) => return self.list_parts(&disk, as_json, out),
+            Place::Inside(inside, id, node) => {
+                let below = Below { inside, path: self.at.path.clone(), id, node: *node };
+                return self.list_inside(below, as_json, out).await;
+            }
+            Place::Raw(_, part) => return self.list_part(&part, as_json, out),
+        };
         let range = match (top.node().is_folder(), self.recursive) {
             (false, _) => top.rank..top.rank + 1,
             (true, false) => browse.children(&self.at.path).await?,
@@ -85,6 +104,74 @@ impl LsArgs {
             out.bytes(b"\n")?;
         }
         Ok(())
+    }
+
+    /// The partitions of a disk.
+    fn list_parts(&self, opened: &inside::Opened, as_json: bool, out: &mut Out) -> Result<()> {
+        opened.disk.parts.iter().try_for_each(|part| self.list_part(part, as_json, out))
+    }
+
+    fn list_part(&self, part: &DiskPart, as_json: bool, out: &mut Out) -> Result<()> {
+        let size = part.range.end - part.range.start;
+        let name = if part.folder.is_empty() { &part.name } else { &part.folder };
+        if as_json {
+            let kind = if part.fs.is_some() { "folder" } else { "file" };
+            out.text(json::line("part", &json!({ "number": part.number, "name": name, "kind": kind, "size": size })))?;
+        } else {
+            if self.long {
+                out.text(format_args!("{:>5}  {:>9}  ", part.number, human::size(size)))?;
+            }
+            out.name(name.as_bytes())?;
+        }
+        Ok(out.bytes(b"\n")?)
+    }
+
+    /// What is at and below a node inside a disk image.
+    async fn list_inside(&self, top: Below, as_json: bool, out: &mut Out) -> Result<()> {
+        let mut todo = vec![top];
+        let mut is_top = true;
+        while let Some(below) = todo.pop() {
+            let is_folder = below.node.kind == NodeKind::Folder;
+            if !is_top || !is_folder {
+                self.show_inside(&below, as_json, out).await?;
+            }
+            if is_folder && (is_top || self.recursive) {
+                let mut children = below.children().await?;
+                if self.recursive {
+                    children.reverse();
+                    todo.append(&mut children);
+                } else {
+                    for child in children {
+                        self.show_inside(&child, as_json, out).await?;
+                    }
+                }
+            }
+            is_top = false;
+        }
+        Ok(())
+    }
+
+    async fn show_inside(&self, below: &Below, as_json: bool, out: &mut Out) -> Result<()> {
+        let node = below.as_node(self.long || as_json).await?;
+        let size = below.node.size;
+        if as_json {
+            let mut map = Map::new();
+            json::put_bytes(&mut map, "path", &json::rooted(&below.path));
+            put_kind(&mut map, &node.kind);
+            map.insert("size".to_owned(), size.into());
+            put_meta(&mut map, &node.meta);
+            out.text(json::line("node", &Value::Object(map)))?;
+        } else {
+            if self.long {
+                out.text(long(&node, size))?;
+            }
+            out.name(if self.recursive { &below.path } else { &node.name })?;
+            if let (Kind::Symlink(target), true) = (&node.kind, self.long) {
+                out.text(" -> ")?;
+                out.name(target)?;
+            }
+        }
+        Ok(out.bytes(b"\n")?)
     }
 
     fn show(&self, found: &Found, sums: Option<Sums>, out: &mut Out) -> std::result::Result<(), OutError> {
@@ -107,6 +194,68 @@ impl LsArgs {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// A node inside a disk image.
+struct Below {
+    inside: Arc<Inside>,
+    /// Path in the snapshot, with the image and the partition in it.
+    path: Vec<u8>,
+    id: NodeId,
+    node: fs::Node,
+}
+
+/// Entries of a folder asked for at once.
+const ENTRIES_AT_ONCE: u32 = 1000;
+
+impl Below {
+    async fn children(&self) -> Result<Vec<Below>> {
+        let (mut found, mut cursor) = (Vec::new(), 0);
+        loop {
+            let listed = self.inside.ask(async |reader| reader.list(self.id, cursor, ENTRIES_AT_ONCE).await).await;
+            let (entries, end) = listed?;
+            cursor = entries.last().map_or(cursor, |last| last.entry.cursor);
+            found.extend(entries.into_iter().filter_map(|listed| {
+                let path = path::join(&self.path, &listed.entry.name);
+                Some(Below { inside: self.inside.clone(), path, id: listed.entry.node, node: listed.node? })
+            }));
+            if end {
+                found.sort_by(|a, b| a.path.cmp(&b.path));
+                return Ok(found);
+            }
+        }
+    }
+
+    /// As a node of a snapshot; the target of a link only if it is wanted.
+    async fn as_node(&self, wants_target: bool) -> Result<Node> {
+        let (major, minor) = self.node.device.unwrap_or_default();
+        let kind = match self.node.kind {
+            NodeKind::File => Kind::File,
+            NodeKind::Folder => Kind::Folder,
+            NodeKind::Symlink if wants_target => {
+                Kind::Symlink(self.inside.ask(async |reader| reader.link(self.id).await).await?)
+            }
+            NodeKind::Symlink => Kind::Symlink(Vec::new()),
+            NodeKind::Fifo => Kind::Fifo,
+            NodeKind::Socket => Kind::Socket,
+            NodeKind::CharDevice => Kind::CharDevice { major, minor },
+            NodeKind::BlockDevice => Kind::BlockDevice { major, minor },
+        };
+        let usual = if kind == Kind::Folder { 0o755 } else { 0o644 };
+        let (uid, gid) = (self.node.uid.unwrap_or(0), self.node.gid.unwrap_or(0));
+        let mtime = self.node.mtime.unwrap_or_default();
+        let meta = Meta {
+            mode: self.node.mode.unwrap_or(usual),
+            owner: Arc::new(Owner { uid, gid, ..Owner::default() }),
+            mtime,
+            ctime: self.node.ctime.unwrap_or(mtime),
+            btime: self.node.btime,
+            inode: self.id,
+            links: self.node.links.unwrap_or(1),
+            ..Meta::default()
+        };
+        Ok(Node { name: path::split(&self.path).1.to_vec(), kind, meta, content: Content::Empty })
     }
 }
 
@@ -136,11 +285,21 @@ fn node_json(found: &Found, sums: Option<Sums>) -> Value {
     let node = found.node();
     let mut map = Map::new();
     json::put_bytes(&mut map, "path", &json::rooted(&found.path()));
-    let kind = match &node.kind {
+    put_kind(&mut map, &node.kind);
+    map.insert("size".to_owned(), node.size().into());
+    if let Some(sums) = sums {
+        map.insert("below".to_owned(), json!({ "nodes": sums.nodes - 1, "bytes": sums.bytes }));
+    }
+    put_meta(&mut map, &node.meta);
+    Value::Object(map)
+}
+
+fn put_kind(map: &mut Map<String, Value>, kind: &Kind) {
+    let kind = match kind {
         Kind::File => "file",
         Kind::Folder => "folder",
         Kind::Symlink(target) => {
-            json::put_bytes(&mut map, "target", target);
+            json::put_bytes(map, "target", target);
             "symlink"
         }
         Kind::Fifo => "fifo",
@@ -155,12 +314,6 @@ fn node_json(found: &Found, sums: Option<Sums>) -> Value {
         }
     };
     map.insert("kind".to_owned(), kind.into());
-    map.insert("size".to_owned(), node.size().into());
-    if let Some(sums) = sums {
-        map.insert("below".to_owned(), json!({ "nodes": sums.nodes - 1, "bytes": sums.bytes }));
-    }
-    put_meta(&mut map, &node.meta);
-    Value::Object(map)
 }
 
 fn put_meta(map: &mut Map<String, Value>, meta: &Meta) {
@@ -189,10 +342,7 @@ fn put_meta(map: &mut Map<String, Value>, meta: &Meta) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::meta::Content;
-    use crate::meta::Owner;
     use crate::meta::Time;
-    use std::sync::Arc;
 
     #[test]
     fn columns_of_one_line() {

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `restore_disk` `qcow2` | whole disks brought back |
 //! | `global` `filter` `select` | options and arguments shared by commands |
+//! | `disks` `inside` | disks as sources, and paths that go on inside of them |
 //! | `open` `password` `place` | from options to an open repository |
 //! | `exit` `error` `hints` | how a command ends, and what is said about it |
 //! | `background` `point` | a drive that outlives its command, and where it is shown |
@@ -30,6 +31,8 @@ mod global;
 mod hints;
 mod human;
 mod init;
+mod inside;
+mod inspect;
 mod interrupt;
 mod json;
 mod ls;
@@ -63,6 +66,7 @@ use crate::cli::error::usage;
 use crate::cli::exit::Exit;
 use crate::cli::global::Global;
 use crate::cli::init::InitArgs;
+use crate::cli::inspect::InspectArgs;
 use crate::cli::ls::LsArgs;
 use crate::cli::man::ManArgs;
 use crate::cli::mount::MountArgs;
@@ -111,6 +115,7 @@ enum Command {
     Snapshots(SnapshotsArgs),
     Ls(LsArgs),
     Cat(CatArgs),
+    Inspect(InspectArgs),
     Mount(MountArgs),
     Umount(UmountArgs),
     Drives(DrivesArgs),
@@ -158,6 +163,7 @@ fn run(cli: Cli) -> Result<Exit> {
         Command::Snapshots(args) => args.run(global),
         Command::Ls(args) => args.run(global),
         Command::Cat(args) => args.run(global),
+        Command::Inspect(args) => args.run(global),
         Command::Mount(args) => args.run(global, cli.serve_drive),
         Command::Umount(args) => args.run(global),
         Command::Drives(args) => args.run(global),

@@ -13,6 +13,8 @@ use crate::cli::exit::Exit;
 use crate::cli::filter::FilterArgs;
 use crate::cli::global::Global;
 use crate::cli::human;
+use crate::cli::inside;
+use crate::cli::inside::Place;
 use crate::cli::interrupt::Signals;
 use crate::cli::json;
 use crate::cli::open::Opened;
@@ -28,8 +30,10 @@ use crate::cli::status::Gauges;
 use crate::drive::DriveOptions;
 use crate::drive::Previews;
 use crate::drive::Watch;
+use crate::drive::image_drive;
 use crate::drive::repository_drive;
 use crate::drive::snapshot_drive;
+use crate::meta::Kind;
 use crate::repo::Freshness;
 use crate::store::Location;
 use bygone_mount::Drive;
@@ -49,6 +53,7 @@ const EXAMPLES: &str = "Examples:
   bygone mount ~/Backups                        all snapshots, by time and by host
   bygone mount latest ~/Yesterday               the newest one
   bygone mount latest:/home/ada/Pictures ~/Old --host laptop
+  bygone mount latest:/vm/disk.qcow2 ~/Disk     the partitions of a disk image
   bygone mount --status ~/Old                   how it is doing
   bygone umount ~/Old
 
@@ -101,6 +106,10 @@ pub(super) struct MountArgs {
     /// Another program (or thread) that makes previews, by its name; '*' at an end stands for anything (repeatable)
     #[arg(long, value_name = "NAME")]
     previews_also: Vec<String>,
+
+    /// Opens encrypted partitions (LUKS) of a disk image that is named by its path: the first line of this file
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
 
     /// Tell how the drive that is mounted at DIR is doing, like 'bygone drives DIR'
     #[arg(long, conflicts_with_all = ["at", "foreground", "previews", "previews_also"])]
@@ -280,12 +289,9 @@ impl MountArgs {
         let browse = Browse::open(&chunks, &opened.log, snapshot);
         let id = short(snapshot.id);
         let name = format!("{} {}", snapshot.host, human::time_for_name(snapshot.time));
-        let drive = opened.runtime.block_on(async {
-            select::node(&browse, &at.path).await?;
-            let options = DriveOptions { owner, name, time_zone: TimeZone::system(), watch, ..DriveOptions::default() };
-            let drive = snapshot_drive(browse, &at.path, options).await?;
-            drive.ok_or_else(|| CommandError::from(Fault::NotAFolder { path: at.path.clone() }))
-        })?;
+        let options =
+            DriveOptions { owner, name, time_zone: TimeZone::system(), watch, passphrase: self.passphrase()? };
+        let drive = opened.runtime.block_on(self.drive_of(&browse, &at.path, options))?;
         let path = if at.path.is_empty() { String::new() } else { format!(":/{}", crate::path::Show(&at.path)) };
         Ok(Shown {
             drive,
@@ -293,6 +299,36 @@ impl MountArgs {
             what: format!("Snapshot {id}{path} of {}, {}", snapshot.host, human::time(snapshot.time)),
             snapshot: Some(snapshot.into()),
         })
+    }
+}
+
+impl MountArgs {
+    /// A folder of a snapshot, or a disk image in it.
+    async fn drive_of(&self, browse: &Browse, path: &[u8], options: DriveOptions) -> Result<Arc<dyn Drive>> {
+        let not_a_folder = || CommandError::from(Fault::NotAFolder { path: path.to_vec() });
+        match inside::find(browse, path, &options.passphrase).await? {
+            Place::Node(found) if found.node().is_folder() => {
+                snapshot_drive(browse.clone(), path, options).await?.ok_or_else(not_a_folder)
+            }
+            Place::Node(found) if found.node().kind == Kind::File => {
+                let disk = inside::open(browse, found, b"", &options.passphrase).await?;
+                if disk.disk.parts.iter().all(|part| part.fs.is_none() && part.number == 0) {
+                    return Err(not_a_folder());
+                }
+                Ok(image_drive(browse, &disk.found, &disk.disk, disk.is_raw, options))
+            }
+            Place::Disk(disk) => Ok(image_drive(browse, &disk.found, &disk.disk, disk.is_raw, options)),
+            _ => Err(not_a_folder()),
+        }
+    }
+
+    /// The passphrase for encrypted partitions: the first line of a file.
+    fn passphrase(&self) -> Result<Vec<u8>> {
+        let Some(path) = &self.passphrase_file else { return Ok(Vec::new()) };
+        let mut text = std::fs::read(path).map_err(|source| Fault::Read { path: path.clone(), source })?;
+        let end = text.iter().position(|byte| *byte == b'\n').unwrap_or(text.len());
+        text.truncate(end);
+        Ok(text)
     }
 }
 

@@ -5,6 +5,7 @@
 //! are remembered, because they share one number.
 
 mod attr;
+mod image;
 mod parts;
 mod previews;
 mod process;
@@ -14,6 +15,7 @@ mod snapshot;
 mod watch;
 mod with_parts;
 
+pub use image::image_drive;
 pub use previews::Previews;
 pub use process::memory;
 pub use repository::repository_drive;

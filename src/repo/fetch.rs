@@ -189,6 +189,12 @@ impl Fetch {
         cut(&parts, &span).ok_or_else(|| damaged(span.pack, FormatError::Short { what: "pack" }))
     }
 
+    /// Asks for bytes that are wanted now, with what lies behind them up to `segments` in all.
+    pub(crate) fn along(self: &Arc<Self>, span: Span, segments: u64) {
+        let range = span.segments();
+        drop(self.request(&span, range.start..range.end.max(range.start + segments), Need::Now));
+    }
+
     /// Asks for bytes that will be wanted soon, given in the order they will be wanted in.
     pub(crate) fn ahead(self: &Arc<Self>, spans: impl Iterator<Item = Span>) {
         for (first, whole) in merged(spans) {

@@ -24,6 +24,8 @@ use bytes::Bytes;
 use std::ops::Range;
 use std::sync::Arc;
 
+/// Segments before the wanted ones that are read through to have the header of a pack by the same request.
+const LEAD_SEGMENTS_MAX: u64 = 1;
 /// What an opened pack takes in memory.
 const OPENER_BYTES: usize = 1024;
 /// Memory for opened packs.
@@ -161,9 +163,17 @@ impl SegmentSource {
             let body = self.store.get_range(&name, header.segment_range(range)).await?;
             return Ok((opener, body));
         }
-        let header = self.store.get_range(&name, 0..HEADER_BYTES as u64);
-        let (header, body) = futures::join!(header, self.store.get_range(&name, asked));
-        let header = header?;
+        let (header, body) = if range.start <= LEAD_SEGMENTS_MAX {
+            // One request costs more than what lies between.
+            let mut header = self.store.get_range(&name, 0..asked.end).await?;
+            let body = header.split_off(header.len().min(asked.start as usize));
+            header.truncate(HEADER_BYTES);
+            (header, Ok(body))
+        } else {
+            let header = self.store.get_range(&name, 0..HEADER_BYTES as u64);
+            let (header, body) = futures::join!(header, self.store.get_range(&name, asked));
+            (header?, body)
+        };
         let opener = Opener::new(&self.keys, object_type, Some(pack), &header);
         let opener = Arc::new(opener.map_err(|source| damaged(pack, source))?);
         self.openers.put(pack, opener.clone(), OPENER_BYTES);

@@ -20,6 +20,9 @@ use tokio::runtime::Handle;
 /// Most ranges that a file system may name as needed for browsing.
 const BROWSE_RANGES_MAX: usize = 1 << 16;
 
+/// Those of them that the root needs, about.
+const ROOT_RANGES: usize = 16;
+
 /// How a disk will be read.
 pub(super) struct Plan {
     pub(super) disk: Disk,
@@ -70,13 +73,14 @@ impl Plan {
             description,
         };
         let mut uses = Vec::new();
+        let mut browsed = Vec::new();
         for (part, found) in plan.description.parts.iter_mut().zip(&layout.parts) {
             plan.starts.push(part.range.start);
             let mut part_use = PartUse { range: part.range.clone(), fs_bytes: 0, used: None };
             if let (Some(about), false) = (&found.about, part.range.is_empty()) {
                 part_use.fs_bytes = about.bytes;
                 let reader = ImageReader::new(device.clone(), Some(Part::Number(part.number)), &[], runtime);
-                let looked = look(&reader, part, &mut plan.browse_first, !plan.disk.all_blocks);
+                let looked = look(&reader, part, &mut browsed, !plan.disk.all_blocks);
                 match runtime.block_on(looked) {
                     Ok(used) => part_use.used = used,
                     Err(error) => {
@@ -88,6 +92,7 @@ impl Plan {
             uses.push(part_use);
         }
         plan.free = free(plan.len, &uses);
+        plan.browse_first = in_order(browsed);
         plan.starts.sort_unstable();
         plan.starts.dedup();
         Ok(plan)
@@ -136,7 +141,7 @@ impl Plan {
 async fn look(
     reader: &Arc<ImageReader>,
     part: &mut disk::DiskPart,
-    browse_first: &mut Vec<Range<u64>>,
+    browsed: &mut Vec<Vec<Range<u64>>>,
     wants_used: bool,
 ) -> image::Result<Option<Vec<Range<u64>>>> {
     let (root, _) = reader.about().await?;
@@ -145,6 +150,14 @@ async fn look(
         fs.root = (root.mode.unwrap_or(0o755), root.uid.unwrap_or(0), root.gid.unwrap_or(0));
         fs.root_mtime = root.mtime.unwrap_or_default();
     }
-    browse_first.extend(reader.metadata(BROWSE_RANGES_MAX).await?);
+    browsed.push(reader.metadata(BROWSE_RANGES_MAX).await?);
     if wants_used { reader.used().await } else { Ok(None) }
+}
+
+/// What a browse needs of all parts: the partition table, what the roots need, and then the rest.
+fn in_order(parts: Vec<Vec<Range<u64>>>) -> Vec<Range<u64>> {
+    let mut all = vec![0..1];
+    all.extend(parts.iter().flat_map(|part| part.iter().take(ROOT_RANGES)).cloned());
+    all.extend(parts.into_iter().flat_map(|part| part.into_iter().skip(ROOT_RANGES)));
+    all
 }

@@ -9,6 +9,7 @@ mod calendar;
 mod exfat;
 pub mod ext;
 mod fat;
+mod iso;
 mod name_index;
 pub mod ntfs;
 mod squash;
@@ -168,6 +169,9 @@ pub fn open(source: &Source) -> Result<Option<Box<dyn FileSystem>>> {
     }
     if btrfs::is_btrfs(source)? {
         return btrfs::open(source).map(Some);
+    }
+    if iso::is_iso(source)? {
+        return iso::open(source).map(Some);
     }
     if let Some(squash) = squash::open(source)? {
         return Ok(Some(squash));

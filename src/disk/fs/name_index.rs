@@ -107,3 +107,82 @@ fn hash(name: &[u8]) -> u32 {
     hasher.write(name);
     hasher.finish() as u32
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::disk::Run;
+    use crate::disk::fs::About;
+    use crate::disk::fs::Node;
+    use crate::meta::Xattr;
+    use std::ops::Range;
+
+    /// Every folder has as many names as its number says; entries that were told are counted.
+    struct Counted(u64);
+
+    impl FileSystem for Counted {
+        fn about(&self) -> About {
+            About::default()
+        }
+
+        fn root(&self) -> NodeId {
+            0
+        }
+
+        fn node(&mut self, _id: NodeId) -> Result<Node> {
+            Err(Error::NotFound)
+        }
+
+        fn list(&mut self, folder: NodeId, cursor: u64, take: &mut dyn FnMut(Entry) -> bool) -> Result<()> {
+            for node in cursor..folder {
+                self.0 += 1;
+                if !take(Entry { name: format!("name {node}").into(), node, cursor: node + 1 }) {
+                    break;
+                }
+            }
+            Ok(())
+        }
+
+        fn map(&mut self, _file: NodeId, _range: Range<u64>, _runs: &mut Vec<Run>) -> Result<()> {
+            Err(Error::WrongKind)
+        }
+
+        fn link(&mut self, _node: NodeId) -> Result<Vec<u8>> {
+            Err(Error::WrongKind)
+        }
+
+        fn xattrs(&mut self, _node: NodeId) -> Result<Vec<Xattr>> {
+            Ok(Vec::new())
+        }
+
+        fn used(&mut self) -> Result<Option<Vec<Range<u64>>>> {
+            Ok(None)
+        }
+
+        fn metadata(&mut self, _take: &mut dyn FnMut(Range<u64>) -> bool) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_folder_is_read_once() {
+        let (mut fs, mut index) = (Counted(0), NameIndex::default());
+        for n in (0..50_000).step_by(7) {
+            assert_eq!(index.lookup(&mut fs, 50_000, format!("name {n}").as_bytes()).unwrap(), n);
+        }
+        assert!(matches!(index.lookup(&mut fs, 50_000, b"other"), Err(Error::NotFound)));
+        assert!(fs.0 < 60_000, "{}", fs.0);
+    }
+
+    #[test]
+    fn names_beyond_the_limit_are_found_all_the_same() {
+        let (mut fs, mut index) = (Counted(0), NameIndex::default());
+        let count = NAMES_MAX as u64 + 1000;
+        for n in [0, NAMES_MAX as u64 - 1, NAMES_MAX as u64, count - 1] {
+            assert_eq!(index.lookup(&mut fs, count, format!("name {n}").as_bytes()).unwrap(), n);
+        }
+        assert_eq!(index.lookup(&mut fs, 10, b"name 3").unwrap(), 3);
+        assert_eq!(index.folders.len(), 1, "both are more than the limit");
+    }
+}

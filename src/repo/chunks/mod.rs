@@ -53,6 +53,8 @@ type Flight = Shared<BoxFuture<'static, std::result::Result<Bytes, Arc<Error>>>>
 
 /// A chunk up to this length is decoded by the thread that asks, if its bytes are in memory.
 const DECODE_NOW_BYTES_MAX: u32 = 128 << 10;
+/// Segments of one request of [`Chunks::fetch_along`]: half a MiB takes no longer than a round trip.
+const ALONG_SEGMENTS: u64 = 8;
 
 /// Reads chunks of one repository.
 pub struct Chunks {
@@ -167,6 +169,14 @@ impl Chunks {
     pub fn fetch_ahead(self: &Arc<Self>, wanted: &[ChunkRef]) {
         let spans = wanted.iter().filter(|chunk| self.data.get(&chunk.id).is_none());
         self.fetch.ahead(spans.map(|chunk| span(ChunkKind::Data, chunk.hint)));
+    }
+
+    /// Fetches a chunk now, and by the same request what was stored behind it: for what is stored in the order in which
+    /// it will be wanted, step by step.
+    pub fn fetch_along(self: &Arc<Self>, wanted: &ChunkRef) {
+        if self.data.get(&wanted.id).is_none() {
+            self.fetch.along(span(ChunkKind::Data, wanted.hint), ALONG_SEGMENTS);
+        }
     }
 
     /// What fetching a chunk ahead moves, bytes, if it is asked for after this other one.

@@ -18,6 +18,8 @@ use std::sync::Arc;
 const RESERVED_BYTES: u64 = 1 << 20;
 /// More ranges are not given.
 const RANGES_MAX: usize = 1 << 22;
+/// More parts of extents are not looked at; the stripes of 16 TiB are as many.
+const PARTS_MAX: u64 = 1 << 28;
 /// So many nodes are remembered, in order not to go through what snapshots share again and again.
 const SEEN_MAX: usize = 1 << 18;
 
@@ -35,11 +37,11 @@ pub(super) fn used(volume: &mut Volume) -> Result<Option<Vec<Range<u64>>>> {
 
 /// Every copy of all allocated extents, the superblocks, and what is reserved.
 fn allocated(volume: &mut Volume) -> Result<Option<Vec<Range<u64>>>> {
-    let mut ranges = vec![0..RESERVED_BYTES];
-    ranges.extend(superblock::PLACES.map(|place| place..place + superblock::LEN));
+    let mut ranges: Vec<_> = superblock::PLACES.map(|place| place..place + superblock::LEN).into();
+    ranges.push(0..RESERVED_BYTES);
     let root = subvolume::tree_root(volume, key::EXTENT_TREE)?;
     let mut cursor = Cursor::seek(volume, root, &Key::new(0, 0, 0))?;
-    let (mut total, mut last_end) = (0u64, 0);
+    let (mut total, mut last_end, mut parts_left) = (0u64, 0, PARTS_MAX);
     while let Some(item) = cursor.item()? {
         cursor.advance(volume)?;
         let start = item.key.objectid;
@@ -52,6 +54,7 @@ fn allocated(volume: &mut Volume) -> Result<Option<Vec<Range<u64>>>> {
         let Some(end) = start.checked_add(len).filter(|_| start >= last_end) else { return Ok(None) };
         (total, last_end) = (total.saturating_add(len), end);
         volume.places(start..end, |copies, len| {
+            parts_left = parts_left.checked_sub(1).ok_or_else(|| Error::unsupported("a Btrfs of so many parts"))?;
             copies.iter().for_each(|at| append(&mut ranges, *at..at.saturating_add(len)));
             Ok(())
         })?;

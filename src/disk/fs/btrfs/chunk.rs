@@ -94,6 +94,10 @@ impl Chunk {
             stripes.iter().flatten().map(|start| start.saturating_add(at)).collect::<Vec<u64>>()
         };
         match self.layout {
+            _ if self.stripes.iter().all(Option::is_none) => Ok(Place { copies: Vec::new(), len: left }),
+            Layout::Turns(group) if self.stripes.len() as u64 == group => {
+                Ok(Place { copies: copies(&self.stripes, within), len: left })
+            }
             Layout::Copies => Ok(Place { copies: copies(&self.stripes, within), len: left }),
             Layout::Turns(group) => {
                 let groups = (self.stripes.len() as u64 / group).max(1);
@@ -118,7 +122,7 @@ impl Layout {
             RAID1C3 => (Layout::Copies, count == 3),
             RAID1C4 => (Layout::Copies, count == 4),
             RAID0 => (Layout::Turns(1), count > 0),
-            RAID10 => (Layout::Turns(2), count > 0 && count % 2 == 0 && sub_count == 2),
+            RAID10 => (Layout::Turns(2), count > 0 && count.is_multiple_of(2) && sub_count == 2),
             RAID5 | RAID6 => (Layout::Parity, count > 0),
             other => return Err(Error::unsupported(format!("Btrfs block group type {other:#x}"))),
         };
@@ -198,6 +202,10 @@ mod tests {
         let raid10 = chunk(Layout::Turns(2), &[Some(0), None, None, Some(5 << 20)]);
         assert_eq!(place(&raid10, 65_536 * 2 + 7), (vec![65_543], 65_529));
         assert_eq!(place(&raid10, 65_536 * 3 + 7), (vec![(5 << 20) + 65_543], 65_529));
+        let single = chunk(Layout::Turns(1), &[Some(7)]);
+        assert_eq!(place(&single, 100_000), (vec![100_007], (1 << 20) - 100_000), "nobody else has a turn");
+        let elsewhere = chunk(Layout::Turns(1), &[None, None]);
+        assert_eq!(place(&elsewhere, 100_000), (vec![], (1 << 20) - 100_000));
         assert!(chunk(Layout::Parity, &[Some(0)]).place(1 << 30).is_err());
     }
 

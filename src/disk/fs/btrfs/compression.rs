@@ -70,16 +70,16 @@ fn lzo(packed: &Fields<'_>, len: usize, sector_bytes: usize) -> Result<Vec<u8>> 
     let mut segment = vec![0; sector_bytes];
     let mut at = LENGTH_LEN;
     while plain.len() < len && at < end {
-        let left = sector_bytes - at % sector_bytes;
-        if left < LENGTH_LEN {
-            at = at.saturating_add(left);
-            continue;
-        }
         let segment_len = packed.u32(at)? as usize;
         let bytes = packed.bytes(at.saturating_add(LENGTH_LEN), segment_len)?;
         let written = lzokay::decompress::decompress(bytes, &mut segment)
             .map_err(|_| packed.damaged("LZO does not unpack it"))?;
         at = at.saturating_add(LENGTH_LEN).saturating_add(segment_len);
+        let left = sector_bytes - at % sector_bytes;
+        if left < LENGTH_LEN {
+            // Filled up with zeros, which count in the length of all even where nothing follows.
+            at = at.saturating_add(left);
+        }
         // Every segment but the last is a whole sector: a hole here would move what follows.
         if written < sector_bytes && at < end && plain.len().saturating_add(written) < len {
             return Err(packed.damaged("a segment of it is too short"));
@@ -169,6 +169,13 @@ mod tests {
         let mut all = vec![zeros(33)];
         all.extend((0..130).map(|_| zeros(4)));
         assert_eq!(segments(&all).len() % SECTOR, SECTOR - 2);
+        // The last segment is short, and only the end of a sector follows.
+        let mut last = segments(&[&all[1..], &[zeros(22), literal(b"end")]].concat());
+        let filled = (last.len() as u32 + 2).to_le_bytes();
+        last[..4].copy_from_slice(&filled);
+        last.resize(3 * SECTOR, 0);
+        let plain = [&vec![0; SECTOR * 131], &b"end"[..], &[0; SECTOR - 3]].concat();
+        assert_eq!(unpack(Compression::Lzo, &last, SECTOR * 132).unwrap(), plain);
         all.extend([zeros(5), zeros(6)]);
         assert_eq!(unpack(Compression::Lzo, &segments(&all), SECTOR * 133).unwrap(), vec![0; SECTOR * 133]);
     }

@@ -120,7 +120,7 @@ impl Content {
             }
             FileExtent::Packed(packed) => {
                 let start = packed.used.start.saturating_add(part.start);
-                cut(&*self.unpacked(volume, file, &packed)?, start..start.saturating_add(len))
+                cut(&self.unpacked(volume, file, &packed)?, start..start.saturating_add(len))
             }
         }
     }

@@ -75,7 +75,7 @@ impl<'a> FileExtent<'a> {
                 if used_end > plain_len || plain_len > COMPRESSED_BYTES_MAX || disk_len > COMPRESSED_BYTES_MAX {
                     return Err(fields.damaged("it is longer than a compressed extent"));
                 }
-                if disk_len % u64::from(sector_bytes) != 0 || logical.checked_add(disk_len).is_none() {
+                if disk_len == 0 || disk_len % u64::from(sector_bytes) != 0 || logical.checked_add(disk_len).is_none() {
                     return Err(fields.damaged("it is not of whole sectors"));
                 }
                 let used = offset..used_end;

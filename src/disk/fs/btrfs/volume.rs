@@ -23,6 +23,9 @@ use std::sync::Arc;
 /// Bytes of nodes that are kept.
 const NODES_BYTES: u32 = 4 << 20;
 
+/// Most copies of anything: RAID1C4.
+const COPIES_MAX: usize = 4;
+
 /// One device of a file system.
 pub(super) struct Volume {
     source: Source,
@@ -74,9 +77,9 @@ impl Volume {
         check: impl Fn(Vec<u8>, u64) -> Result<T>,
     ) -> Result<T> {
         let mut fault = None;
-        for copy in 0.. {
-            let Some((bytes, at)) = self.copy(logical, len, copy)? else { break };
-            match bytes.and_then(|bytes| check(bytes, at)) {
+        for copy in 0..COPIES_MAX {
+            let Some(read) = self.copy(logical, len, copy) else { break };
+            match read.and_then(|(bytes, at)| check(bytes, at)) {
                 Ok(sound) => return Ok(sound),
                 Err(error) => fault = fault.or(Some(error)),
             }
@@ -85,23 +88,25 @@ impl Volume {
     }
 
     /// The bytes of one of the copies, and where the first of them lies; `None` if there are not so many copies.
-    #[allow(clippy::type_complexity)]
-    fn copy(&self, logical: u64, len: usize, copy: usize) -> Result<Option<(Result<Vec<u8>>, u64)>> {
-        let (mut bytes, mut first) = (Ok(vec![0; len]), None);
-        let mut done = 0;
-        while done < len {
-            let place = self.place(logical.checked_add(done as u64).ok_or_else(|| no_address(logical))?)?;
-            let Some(at) = place.copies.get(copy) else { return Ok(None) };
-            let end = len.min(done.saturating_add(usize::try_from(place.len).unwrap_or(usize::MAX)));
-            bytes = bytes.and_then(|mut bytes| {
-                let part = bytes.get_mut(done..end).unwrap_or_default();
-                self.source.read_at(*at, part)?;
-                Ok(bytes)
-            });
-            first = first.or(Some(*at));
-            done = end;
+    fn copy(&self, logical: u64, len: usize, copy: usize) -> Option<Result<(Vec<u8>, u64)>> {
+        let (mut bytes, mut places) = (vec![0; len], Vec::new());
+        let end = logical.saturating_add(len as u64);
+        let mapped = self.places(logical..end, |copies, len| {
+            places.push((copies.get(copy).copied(), len));
+            Ok(())
+        });
+        if let Err(error) = mapped {
+            return Some(Err(error));
         }
-        Ok(Some((bytes, first.unwrap_or(0))))
+        let mut done = 0;
+        for (at, part_len) in &places {
+            let part_end = len.min(done + usize::try_from(*part_len).unwrap_or(len));
+            if let Err(error) = self.source.read_at((*at)?, bytes.get_mut(done..part_end).unwrap_or_default()) {
+                return Some(Err(error));
+            }
+            done = part_end;
+        }
+        Some(Ok((bytes, places.first()?.0?)))
     }
 
     fn place(&self, logical: u64) -> Result<Place> {
@@ -145,8 +150,4 @@ impl Volume {
 
 fn elsewhere() -> Error {
     Error::unsupported("a Btrfs of several devices")
-}
-
-fn no_address(logical: u64) -> Error {
-    Error::damaged("Btrfs logical address", logical, "it is too high")
 }

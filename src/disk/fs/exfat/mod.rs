@@ -267,7 +267,7 @@ impl FileSystem for ExFat {
         let folder = self.folder(folder)?;
         let is_straight = matches!(folder.place, Some(Place::Straight { .. }));
         self.each_set(folder, cursor, &mut |start, cursor, set| {
-            let node = start / ENTRY_BYTES << 1 | u64::from(is_straight);
+            let node = (start / ENTRY_BYTES) << 1 | u64::from(is_straight);
             take(Entry { name: set.name, node, cursor })
         })
     }

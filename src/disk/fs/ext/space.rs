@@ -16,7 +16,7 @@ use std::ops::Range;
 pub(super) fn used(volume: &Volume) -> Result<Option<Vec<Range<u64>>>> {
     let sb = volume.superblock();
     let is_known = sb.ro_compat & !ro_compat::BITMAPS_HOLD == 0;
-    if !sb.is_clean || !is_known || sb.bytes() > volume.source().len() {
+    if !sb.is_clean || volume.journal().is_some() || !is_known || sb.bytes() > volume.source().len() {
         return Ok(None);
     }
     let mut used = Vec::new();

@@ -73,3 +73,41 @@ impl ShortEntry {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_with_all_its_fields() {
+        let mut raw = [0; 32];
+        raw[..11].copy_from_slice(b"FILE    TXT");
+        (raw[11], raw[12], raw[13]) = (0x20, 0x18, 150);
+        raw[14..18].copy_from_slice(&[0, 0, 0x21, 0]);
+        raw[20..28].copy_from_slice(&[1, 0, 1, 0, 0x22, 0, 2, 0]);
+        raw[28..].copy_from_slice(&0x8765_4321u32.to_le_bytes());
+        assert_eq!(role(&raw), Role::Node);
+        let entry = ShortEntry::read(&raw, true);
+        assert_eq!((entry.first_cluster, entry.size, entry.is_folder), (0x1_0002, 0x8765_4321, false));
+        assert_eq!(entry.btime.unwrap(), Time { secs: 315_532_801, nanos: 500_000_000 });
+        assert_eq!(entry.mtime.unwrap(), Time { secs: 315_532_800 + 86_402, nanos: 0 });
+        assert_eq!(ShortEntry::read(&raw, false).first_cluster, 2);
+    }
+
+    #[test]
+    fn what_entries_are_for() {
+        let mut raw = *b"NAME       \0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+        for (attributes, is) in [(0x10, Role::Node), (0x08, Role::Label), (0x28, Role::Label), (0x0F, Role::LongName)] {
+            raw[11] = attributes;
+            assert_eq!(role(&raw), is, "{attributes:#x}");
+        }
+        raw[..2].copy_from_slice(&[0xE5, b' ']);
+        assert_eq!(role(&raw), Role::Deleted);
+        raw[..4].copy_from_slice(b"..  ");
+        raw[11] = 0x10;
+        assert_eq!(role(&raw), Role::Dots);
+        raw[0] = 0;
+        assert_eq!(role(&raw), Role::End);
+    }
+}

@@ -4,22 +4,7 @@
 
 use crate::disk::Fields;
 use crate::disk::Result;
-
-/// Types of attributes.
-pub(super) mod kind {
-    pub(in super::super) const STANDARD_INFORMATION: u32 = 0x10;
-    pub(in super::super) const ATTRIBUTE_LIST: u32 = 0x20;
-    pub(in super::super) const FILE_NAME: u32 = 0x30;
-    pub(in super::super) const VOLUME_NAME: u32 = 0x60;
-    pub(in super::super) const VOLUME_INFORMATION: u32 = 0x70;
-    pub(in super::super) const DATA: u32 = 0x80;
-    pub(in super::super) const INDEX_ROOT: u32 = 0x90;
-    pub(in super::super) const INDEX_ALLOCATION: u32 = 0xa0;
-    pub(in super::super) const BITMAP: u32 = 0xb0;
-    pub(in super::super) const REPARSE_POINT: u32 = 0xc0;
-    pub(in super::super) const EA: u32 = 0xe0;
-    pub(in super::super) const END: u32 = 0xffff_ffff;
-}
+use crate::disk::fs::ntfs::kind;
 
 /// Methods of compression; 1 is LZNT1, the others were never used.
 pub(super) const FLAG_COMPRESSION: u16 = 0x00ff;

@@ -146,7 +146,7 @@ mod tests {
     fn geometry() {
         let boot = parsed(|_| {}).unwrap();
         assert_eq!((boot.cluster_bytes, boot.clusters, boot.record_bytes), (4096, 10, 1024));
-        assert_eq!(parsed(|b| b[0x0d] = 0xf4).unwrap_err().to_string().contains("file table"), true);
+        assert!(parsed(|b| b[0x0d] = 0xf4).unwrap_err().to_string().contains("file table"));
         let large = parsed(|b| (b[0x0d], b[0x2a]) = (0xf4, 9)).unwrap();
         assert_eq!(large.cluster_bytes, CLUSTER_BYTES_MAX);
         assert_eq!(parsed(|b| b[0x40] = 1).unwrap().record_bytes, 4096);

@@ -7,7 +7,6 @@ use crate::disk::Error;
 use crate::disk::Result;
 use crate::disk::fs::Entry;
 use crate::disk::fs::NodeId;
-use crate::disk::fs::ntfs::attribute::kind;
 use crate::disk::fs::ntfs::file_name::FileName;
 use crate::disk::fs::ntfs::index;
 use crate::disk::fs::ntfs::index::I30;
@@ -15,6 +14,7 @@ use crate::disk::fs::ntfs::index::IndexEntry;
 use crate::disk::fs::ntfs::index::Shape;
 use crate::disk::fs::ntfs::inode;
 use crate::disk::fs::ntfs::inode::Inode;
+use crate::disk::fs::ntfs::kind;
 use crate::disk::fs::ntfs::record::Reference;
 use crate::disk::fs::ntfs::stream::Stream;
 use crate::disk::fs::ntfs::upcase::Upcase;
@@ -94,7 +94,10 @@ impl Volume {
         let root = root.ok_or_else(|| inode.record.fields().damaged("a folder has no index"))?;
         let shape = index::shape(&root)?;
         let blocks = match shape.has_blocks {
-            true => self.find_stream(inode, kind::INDEX_ALLOCATION, I30)?,
+            true => {
+                let blocks = self.find_stream(inode, kind::INDEX_ALLOCATION, I30)?;
+                Some(blocks.ok_or_else(|| inode.record.fields().damaged("a folder's blocks are missing"))?)
+            }
             false => None,
         };
         Ok(Folder { number: inode.number(), root, shape, blocks })
@@ -124,8 +127,7 @@ impl Volume {
         let in_use = in_use.ok_or_else(|| inode.record.fields().damaged("a folder has blocks, but no bitmap"))?;
         for number in first.saturating_sub(1)..folder.block_count() {
             let byte = usize::try_from(number / 8).ok().and_then(|byte| in_use.get(byte));
-            // Blocks beyond the bitmap were never in use.
-            let Some(byte) = byte else { break };
+            let byte = byte.ok_or_else(|| inode.record.fields().damaged("a folder's bitmap is too short"))?;
             if byte >> (number % 8) & 1 == 0 {
                 continue;
             }

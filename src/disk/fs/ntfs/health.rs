@@ -3,8 +3,8 @@
 use crate::disk::Error;
 use crate::disk::Fields;
 use crate::disk::Result;
-use crate::disk::fs::ntfs::attribute::kind;
 use crate::disk::fs::ntfs::folder::Case;
+use crate::disk::fs::ntfs::kind;
 use crate::disk::fs::ntfs::link::ROOT;
 use crate::disk::fs::ntfs::log_file;
 use crate::disk::fs::ntfs::upcase;
@@ -46,8 +46,10 @@ pub(super) fn examine(volume: &mut Volume) -> Result<Health> {
         Some(false) => fault("Changes in the journal ($LogFile) were never made; the newest ones may be missing."),
         None => fault("The journal ($LogFile) is damaged."),
     }
-    if softened(is_hibernated(volume))?.unwrap_or(false) {
-        fault("Windows is hibernated on this volume; what it had in memory is missing.");
+    match softened(is_hibernated(volume))? {
+        Some(true) => fault("Windows is hibernated on this volume; what it had in memory is missing."),
+        Some(false) => {}
+        None => fault("The root folder is damaged."),
     }
     health.label = softened(label(volume))?.unwrap_or_default();
     Ok(health)

@@ -124,9 +124,9 @@ mod tests {
         assert_eq!(extents, runs.map(|(vcn, len, lcn)| Extent { vcn, len, lcn }));
         let mut runs = Vec::new();
         assert_eq!(map(&extents, CLUSTERS, 0x17_f00..u64::MAX, &mut runs), 0x30_000);
-        let below = [Run::Below { offset: 0x5634_000 + 0x17_f00, len: 0x100 }, Run::Zero { len: 0x8000 }];
+        let below = [Run::Below { offset: 0x0563_4000 + 0x1_7f00, len: 0x100 }, Run::Zero { len: 0x8000 }];
         assert_eq!(runs[..2], below);
-        assert_eq!(runs[2], Run::Below { offset: 0x5633_000, len: 0x10_000 });
+        assert_eq!(runs[2], Run::Below { offset: 0x0563_3000, len: 0x1_0000 });
     }
 
     #[test]

@@ -15,6 +15,7 @@ const XZ_KIB_MAX: u32 = 2 << 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Compressor {
     Gzip,
+    Lzo,
     Xz,
     Lz4,
     Zstd,
@@ -24,11 +25,11 @@ impl Compressor {
     pub(super) fn from_number(number: u16) -> Result<Compressor> {
         let name = match number {
             1 => return Ok(Compressor::Gzip),
+            3 => return Ok(Compressor::Lzo),
             4 => return Ok(Compressor::Xz),
             5 => return Ok(Compressor::Lz4),
             6 => return Ok(Compressor::Zstd),
             2 => "lzma",
-            3 => "lzo",
             _ => "of an unknown kind",
         };
         Err(Error::unsupported(format!("SquashFS compression {name}")))
@@ -38,10 +39,13 @@ impl Compressor {
     pub(super) fn decompress(self, block: &[u8], max: usize, at: u64) -> Result<Vec<u8>> {
         let plain = match self {
             Compressor::Gzip => gzip(block, max),
+            Compressor::Lzo => lzo(block, max),
             Compressor::Xz => xz(block, max),
             Compressor::Lz4 => lz4(block, max),
             Compressor::Zstd => zstd::bulk::decompress(block, max).ok(),
         };
+        // Nothing is never stored.
+        let plain = plain.filter(|plain| !plain.is_empty());
         plain.ok_or_else(|| Error::damaged("SquashFS block", at, "it cannot be decompressed"))
     }
 }
@@ -52,6 +56,13 @@ fn gzip(block: &[u8], max: usize) -> Option<Vec<u8>> {
     let status = stream.decompress(block, &mut plain, FlushDecompress::Finish).ok()?;
     plain.truncate(usize::try_from(stream.total_out()).ok()?);
     (status == Status::StreamEnd).then_some(plain)
+}
+
+fn lzo(block: &[u8], max: usize) -> Option<Vec<u8>> {
+    let mut plain = vec![0; max];
+    let len = lzokay::decompress::decompress(block, &mut plain).ok()?;
+    plain.truncate(len);
+    Some(plain)
 }
 
 fn xz(block: &[u8], max: usize) -> Option<Vec<u8>> {

@@ -12,6 +12,7 @@ mod table;
 mod tests;
 mod xattr;
 
+use crate::disk::BlockSource;
 use crate::disk::Error;
 use crate::disk::Fields;
 use crate::disk::Result;
@@ -36,7 +37,11 @@ use crate::disk::fs::squash::table::Table;
 use crate::disk::fs::squash::xattr::Xattrs;
 use crate::meta::Time;
 use crate::meta::Xattr;
+use std::iter;
 use std::ops::Range;
+
+/// mksquashfs fills up to whole ones of these.
+const PADDING_BYTES: u64 = 4 << 10;
 
 /// A SquashFS.
 struct Squash {
@@ -164,8 +169,11 @@ impl FileSystem for Squash {
     }
 
     fn used(&mut self) -> Result<Option<Vec<Range<u64>>>> {
-        // Made once and never changed, it has no gaps.
-        Ok(Some(vec![0..self.superblock.bytes_used]))
+        // Made once and never changed, it has no gaps. What follows closer than a page is padding; if there is more, it
+        // belongs to someone: a tree of hashes, a file system for what was changed since.
+        let end = self.superblock.bytes_used;
+        let is_alone = self.source.len().saturating_sub(end) < PADDING_BYTES;
+        Ok(is_alone.then(|| iter::once(0..end).collect()))
     }
 
     fn metadata(&mut self, take: &mut dyn FnMut(Range<u64>) -> bool) -> Result<()> {

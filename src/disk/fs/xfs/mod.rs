@@ -184,7 +184,8 @@ impl FileSystem for Xfs {
     }
 
     fn used(&mut self) -> Result<Option<Vec<Range<u64>>>> {
-        if self.is_clean() { space::used(&self.volume) } else { Ok(None) }
+        let is_known = self.is_clean() && !self.volume.superblock.has_unknown_space;
+        if is_known { space::used(&self.volume) } else { Ok(None) }
     }
 
     fn metadata(&mut self, take: &mut dyn FnMut(Range<u64>) -> bool) -> Result<()> {

@@ -34,6 +34,11 @@ const INCOMPAT_KNOWN: u32 = 0xff;
 /// Those that are not, by bit.
 const INCOMPAT_NAMES: [(u32, &str); 3] = [(256, "metadir"), (512, "zoned"), (1024, "zone_gaps")];
 
+/// Bits of `sb_features_ro_compat`: finobt, rmapbt, reflink, inobtcount. None matters for reading.
+const RO_COMPAT_KNOWN: u32 = 0x0f;
+/// Bits of `sb_features_log_incompat`: attributes as intents.
+const LOG_INCOMPAT_KNOWN: u32 = 1;
+
 /// The superblock, checked.
 #[derive(Debug, Clone)]
 pub(super) struct Superblock {
@@ -62,6 +67,10 @@ pub(super) struct Superblock {
     pub(super) has_sparse_inodes: bool,
     /// Names of folders are hashed without regard to case.
     pub(super) ignores_case: bool,
+    /// A feature this does not know may keep things where free space would be.
+    pub(super) has_unknown_space: bool,
+    /// A feature this does not know may change what stands in the log.
+    pub(super) has_unknown_log: bool,
     /// `xfs_repair` or an upgrade was interrupted.
     pub(super) needs_repair: bool,
     pub(super) uuid: [u8; 16],
@@ -137,6 +146,8 @@ impl Superblock {
             },
             has_sparse_inodes: incompat & INCOMPAT_SPARSE_INODES != 0,
             ignores_case: version & VERSION_IGNORES_CASE != 0,
+            has_unknown_space: has_crc && fields.be32(212)? & !RO_COMPAT_KNOWN != 0,
+            has_unknown_log: has_crc && fields.be32(220)? & !LOG_INCOMPAT_KNOWN != 0,
             needs_repair: incompat & INCOMPAT_NEEDS_REPAIR != 0,
             uuid,
             meta_uuid: if incompat & INCOMPAT_META_UUID != 0 { fields.array(248)? } else { uuid },

@@ -319,3 +319,12 @@ fn what_is_in_use() {
     image.0.truncate(127 << 10);
     assert_eq!(used(&image), None);
 }
+
+#[test]
+fn features_that_may_keep_space_or_log() {
+    let mut image = Image::new();
+    image.put(212, &be32(0x0f)).seal(0, 512, 224);
+    assert!(image.open().unwrap().used().unwrap().is_some());
+    image.put(212, &be32(0x10)).seal(0, 512, 224);
+    assert_eq!(image.open().unwrap().used().unwrap(), None);
+}

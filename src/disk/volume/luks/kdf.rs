@@ -7,6 +7,9 @@ use argon2::Argon2;
 use argon2::Params;
 use argon2::Version;
 use pbkdf2::pbkdf2_hmac;
+use rayon::ThreadPool;
+use rayon::ThreadPoolBuildError;
+use rayon::ThreadPoolBuilder;
 use sha1::Sha1;
 use sha2::Digest;
 use sha2::Sha256;
@@ -78,6 +81,12 @@ impl Hash {
     }
 }
 
+/// Argon2 gives its lanes to a pool of threads. In this one there is only the thread that asks, for a process that reads
+/// images may start no others. It fails if the thread is in such a pool already, which is as good.
+fn alone() -> std::result::Result<ThreadPool, ThreadPoolBuildError> {
+    ThreadPoolBuilder::new().num_threads(1).use_current_thread().build()
+}
+
 /// How a slot makes its key.
 #[derive(Debug, Clone)]
 pub(super) enum Kdf {
@@ -103,6 +112,7 @@ impl Kdf {
                 let params = Params::new(memory_kib, passes, lanes, Some(len)).map_err(fault)?;
                 let mut key = Zeroizing::new(vec![0; len]);
                 let argon2 = Argon2::new(*algorithm, Version::V0x13, params);
+                let _pool = alone();
                 argon2.hash_password_into(passphrase, salt, &mut key).map_err(|error| match error {
                     argon2::Error::OutOfMemory => {
                         Error::unsupported(format!("LUKS key that takes {memory_kib} KiB, more memory than there is,"))

@@ -39,24 +39,30 @@ impl Cipher {
     pub(super) fn with_key(&self, key: &[u8]) -> Result<Xts> {
         let (data, tweak) = key.split_at(key.len() / 2);
         let keys = match key.len() {
-            32 => Aes128::new_from_slice(data).ok().zip(Aes128::new_from_slice(tweak).ok()).map(Keys::Short),
-            64 => Aes256::new_from_slice(data).ok().zip(Aes256::new_from_slice(tweak).ok()).map(Keys::Long),
+            32 => Aes128::new_from_slice(data)
+                .ok()
+                .zip(Aes128::new_from_slice(tweak).ok())
+                .map(|keys| Keys::Short(Box::new(keys))),
+            64 => Aes256::new_from_slice(data)
+                .ok()
+                .zip(Aes256::new_from_slice(tweak).ok())
+                .map(|keys| Keys::Long(Box::new(keys))),
             _ => None,
         };
         let keys = keys.ok_or_else(|| Error::unsupported(format!("LUKS key of {} bytes", key.len())))?;
-        Ok(Xts { keys: Box::new(keys), is_short: self.is_short })
+        Ok(Xts { keys, is_short: self.is_short })
     }
 }
 
 /// Key schedules for data and tweak; wiped when dropped.
 enum Keys {
-    Short((Aes128, Aes128)),
-    Long((Aes256, Aes256)),
+    Short(Box<(Aes128, Aes128)>),
+    Long(Box<(Aes256, Aes256)>),
 }
 
 /// A cipher with its key.
 pub(super) struct Xts {
-    keys: Box<Keys>,
+    keys: Keys,
     is_short: bool,
 }
 
@@ -67,9 +73,9 @@ impl Xts {
         for (n, sector) in bytes.chunks_exact_mut(sector_bytes).enumerate() {
             let number = first.wrapping_add(step.wrapping_mul(n as u64));
             let number = if self.is_short { number & u64::from(u32::MAX) } else { number };
-            match &*self.keys {
-                Keys::Short((data, tweak)) => decrypt_sector(data, tweak, sector, number),
-                Keys::Long((data, tweak)) => decrypt_sector(data, tweak, sector, number),
+            match &self.keys {
+                Keys::Short(keys) => decrypt_sector(&keys.0, &keys.1, sector, number),
+                Keys::Long(keys) => decrypt_sector(&keys.0, &keys.1, sector, number),
             }
         }
     }
@@ -77,7 +83,8 @@ impl Xts {
     /// The way back, for tests.
     #[cfg(test)]
     pub(super) fn encrypt(&self, bytes: &mut [u8], sector_bytes: usize, first: u64) {
-        let Keys::Long((data, tweak)) = &*self.keys else { return };
+        let Keys::Long(keys) = &self.keys else { return };
+        let (data, tweak) = &**keys;
         for (n, sector) in bytes.chunks_exact_mut(sector_bytes).enumerate() {
             let mut tweak = first_tweak(tweak, first + (n * sector_bytes) as u64 / SECTOR_BYTES);
             for block in Array::slice_as_chunks_mut(sector).0 {

@@ -59,7 +59,9 @@ pub(super) fn parse(text: &[u8]) -> Result<Group> {
     let mut physical = BTreeMap::new();
     for (name, pv) in group.sections_of("physical_volumes") {
         let start = pv.number("pe_start")?.checked_mul(SECTOR_BYTES).ok_or_else(|| fault("a number is too large"))?;
-        physical.insert(name.to_owned(), (pv.text("id")?.replace('-', ""), start));
+        // One that was missing when the metadata changed may be out of date, so it stays so: no disk has an empty UUID.
+        let uuid = if has(pv, "flags", "MISSING") { String::new() } else { pv.text("id")?.replace('-', "") };
+        physical.insert(name.to_owned(), (uuid, start));
     }
     let volumes = group.sections_of("logical_volumes");
     let hindered = hindered(&volumes);

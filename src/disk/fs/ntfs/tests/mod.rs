@@ -293,6 +293,13 @@ fn a_tree_that_is_no_tree_ends() {
 }
 
 #[test]
+fn a_folder_without_its_blocks_is_not_empty() {
+    let mut disk = Disk::new();
+    disk.record(ROOT as usize, FOLDER, 0, &[information(0), index_root(&[], Some(0))]);
+    assert!(matches!(disk.open().list(ROOT, 0, &mut |_| true), Err(Error::Damaged { .. })));
+}
+
+#[test]
 fn used_only_of_a_clean_volume() {
     let mut disk = Disk::new();
     let used = disk.open().used().unwrap().unwrap();

@@ -109,6 +109,9 @@ fn read(volume: &Volume, ring: &Ring<'_>) -> Result<Log> {
     if is_unmounted(ring, end)? {
         return Ok(Log::without_changes(State::Clean, ring.looked_at()));
     }
+    if volume.superblock.has_unknown_log {
+        return Err(Error::unsupported("XFS log with features that are not known"));
+    }
     let needs_checksum = volume.superblock.has_crc;
     let mut head = ring.first_gap(newest, end)?;
     for _ in 0..TORN_RECORDS_MAX {

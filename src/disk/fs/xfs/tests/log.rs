@@ -199,6 +199,9 @@ fn what_is_in_between_is_not_read() {
     assert!(fault(runs(&image, 18, 10)).contains("were being changed"));
     record(&mut image, next, 1, 0, &transaction(&[mapping(0x1245, 5, 0)]));
     assert!(runs(&image, 18, 10).is_ok());
+    // A log whose features are unknown is not replayed at all.
+    image.put(220, &be32(2)).seal(0, 512, 224);
+    assert!(note(&image).contains("cannot be read"));
 }
 
 #[test]

@@ -1,0 +1,122 @@
+#!/bin/bash
+# Disk images made by the real tools and kernels, and whether Bygone sees in them what those see.
+# usage: images.sh build [KIND...]            makes what is not there yet
+#        images.sh parsers [KIND...]          compares what the parsers alone see with the truth
+#        images.sh drive [--all] [KIND...]    backs the images up as disks and compares what the drive shows; all: the large, too
+# Kinds: ext ntfs fat exfat xfs btrfs iso squash luks lvm containers tables. As root: the kernel's drivers are the oracle.
+# place: ${BYGONE_TOOLS:-$HOME/.cache/bygone-tools}/images       programs: ${BYGONE_BUILD:-target/debug}
+set -euo pipefail
+cd "$(dirname "$0")/.."
+verb=${1:-}
+shift || true
+large=
+if [ "${1:-}" = --all ]; then
+    large=1
+    shift
+fi
+filesystems=(ext ntfs fat exfat xfs btrfs iso squash)
+others=(luks lvm containers tables)
+kinds=("$@")
+[ ${#kinds[@]} -gt 0 ] || kinds=("${filesystems[@]}" "${others[@]}")
+tools=${BYGONE_TOOLS:-$HOME/.cache/bygone-tools}
+build=${BYGONE_BUILD:-${CARGO_TARGET_DIR:-target}/debug}
+images=$tools/images
+# Trees with more nodes than this take minutes through a drive that a debug build serves.
+NODES_FEW=6000
+mkdir -p "$images"
+
+is_filesystem() { [[ " ${filesystems[*]} " == *" $1 "* ]]; }
+
+# What made a set: when that changes, the set is made anew.
+recipe() { cat scripts/images/"$1"*.sh scripts/images/"${1%%-*}"[-_.]*.py scripts/images/listing.py 2>/dev/null | sha256sum | cut -d' ' -f1; }
+
+make_set() {
+    local kind=$1 began=$SECONDS home
+    home=$images/$kind-$(recipe "$kind")
+    if [ ! -e "$home/complete" ]; then
+        rm -rf "$images/$kind"-*
+        mkdir -p "$home"
+        scripts/images/"$kind".sh "$home" >"$home/made.log" 2>&1 || { tail -n 20 "$home/made.log"; return 1; }
+        touch "$home/complete"
+        echo "$kind: made in $((SECONDS - began)) s"
+    fi
+    ln -sfn "$(basename "$home")" "$images/$kind"
+}
+
+# compare NAME TRUTH FOUND
+compare() {
+    local told
+    if told=$(scripts/images/compare.py "$2" "$3"); then
+        echo "$1: $told"
+    else
+        printf '%s: DIFFERENT\n%s\n' "$1" "$told"
+        return 1
+    fi
+}
+
+same() {
+    cmp -s "$2" "$3" && echo "$1: same" || { echo "$1: DIFFERENT"; diff "$2" "$3" | head -n 20; return 1; }
+}
+
+see_alone() {
+    local kind=$1 set=$images/$1 bad=0 truth image
+    case $kind in
+        containers | tables) scripts/images/disks.sh "$build/examples/disk" "$set" >"$scratch/told" 2>&1 || bad=1
+            if [ $bad = 1 ]; then tail -n 20 "$scratch/told"; else echo "$kind: same"; fi ;;
+        luks)
+            for truth in "$set"/*.truth; do
+                "$build/examples/volume" luks "${truth%.truth}" passphrase 8388608 >"$scratch/found" 2>&1 || true
+                same "$kind/$(basename "$truth")" "$truth" "$scratch/found" || bad=1
+            done ;;
+        lvm)
+            for truth in "$set"/*.truth; do
+                "$build/examples/volume" lvm "${truth%.truth}".pv* >"$scratch/found" 2>&1 || true
+                same "$kind/$(basename "$truth")" "$truth" "$scratch/found" || bad=1
+            done ;;
+        *)
+            for truth in "$set"/*.truth; do
+                image=${truth%.truth}
+                "$build/examples/walk" "$image" >"$scratch/found" 2>"$scratch/told" || { tail -n 5 "$scratch/told"; bad=1; }
+                compare "$kind/$(basename "$image")" "$truth" "$scratch/found" || bad=1
+            done ;;
+    esac
+    return $bad
+}
+
+# Every image of a kind as a disk of a snapshot of its own; the drive shows them all.
+see_through_drive() {
+    local kind=$1 set=$images/$1 bad=0 truth image folder
+    export BYGONE_REPOSITORY=$scratch/repository BYGONE_PASSWORD=images
+    [ -e "$BYGONE_REPOSITORY" ] || "$build/bygone" -q init
+    for truth in "$set"/*.truth; do
+        image=${truth%.truth}
+        [ -n "$large" ] || [ "$(wc -l <"$truth")" -le $NODES_FEW ] || continue
+        # Whoever opens only one of several devices is not asked here.
+        mkdir -p "$scratch/drive"
+        "$build/bygone" -q backup --image "$image"
+        "$build/bygone" -q mount latest "$scratch/drive"
+        folder=$(find "$scratch/drive" -mindepth 1 -maxdepth 1 -type d | head -n 1)
+        python3 scripts/images/listing.py "$folder" >"$scratch/found" 2>"$scratch/told" || { tail -n 3 "$scratch/told"; bad=1; }
+        "$build/bygone" -q umount "$scratch/drive"
+        compare "$kind/$(basename "$image") on a drive" "$truth" "$scratch/found" || bad=1
+    done
+    return $bad
+}
+
+scratch=$(mktemp -d "${TMPDIR:-/var/tmp}/bygone-images.XXXXXX")
+clean_up() {
+    fusermount3 -uzq "$scratch/drive" 2>/dev/null || true
+    rm -rf "$scratch"
+}
+trap clean_up EXIT
+
+failed=
+for kind in "${kinds[@]}"; do
+    case $verb in
+        build) make_set "$kind" || failed+=" $kind" ;;
+        parsers) see_alone "$kind" || failed+=" $kind" ;;
+        drive) ! is_filesystem "$kind" || see_through_drive "$kind" || failed+=" $kind" ;;
+        *) sed -n '2,7s/^# //p' "$0" >&2; exit 2 ;;
+    esac
+done
+[ -z "$failed" ] || { echo "images: FAILED:$failed"; exit 1; }

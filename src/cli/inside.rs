@@ -1,0 +1,115 @@
+//! Paths that go on inside a disk image: `SNAPSHOT:/vm/disk.qcow2!/2/etc/fstab`.
+//!
+//! A file may be called so as well: what is in the snapshot under the whole path comes first. Behind the `!` stand the
+//! number of a partition, or the name of its folder on a drive, and a path in it.
+
+use crate::browse::Browse;
+use crate::browse::Inside;
+use crate::browse::disk_of;
+use crate::cli::error::Fault;
+use crate::cli::error::Result;
+use crate::cli::select;
+use crate::cli::snapshots::short;
+use crate::disk::fs::Node;
+use crate::disk::fs::NodeId;
+use crate::format::disk::Disk;
+use crate::format::disk::DiskPart;
+use crate::image;
+use crate::image::Part;
+use crate::meta::Content;
+use crate::meta::Kind;
+use crate::tree::Found;
+use std::sync::Arc;
+
+/// What a path names.
+pub(super) enum Place {
+    /// A node of the snapshot.
+    Node(Found),
+    /// A disk image as a whole: its parts.
+    Disk(Opened),
+    /// A node in a part of one.
+    Inside(Arc<Inside>, NodeId, Box<Node>),
+    /// A part that cannot be looked into: its bytes.
+    Raw(Opened, DiskPart),
+}
+
+/// A disk image in a snapshot.
+pub(super) struct Opened {
+    /// Its node.
+    pub(super) found: Found,
+    /// What is on it.
+    pub(super) disk: Disk,
+    /// True if its bytes are the disk as it is.
+    pub(super) is_raw: bool,
+    /// Behind the `!`.
+    pub(super) path: Vec<u8>,
+}
+
+/// What a path names in a snapshot.
+pub(super) async fn find(browse: &Browse, path: &[u8], passphrase: &[u8]) -> Result<Place> {
+    if let Some(found) = browse.get(path).await? {
+        return Ok(Place::Node(found));
+    }
+    for (at, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'!') {
+        let rest = &path[at + 1..];
+        if !(rest.is_empty() || rest.starts_with(b"/")) {
+            continue;
+        }
+        match browse.get(&path[..at]).await? {
+            Some(found) if found.node().kind == Kind::File => {
+                let opened = open(browse, found, rest.strip_prefix(b"/").unwrap_or(rest), passphrase).await?;
+                return go_in(browse, opened, path, passphrase).await;
+            }
+            _ => {}
+        }
+    }
+    // The error that says there is none.
+    select::node(browse, path).await.map(Place::Node)
+}
+
+/// Looks at a disk image, unless the snapshot knows what is on it.
+pub(super) async fn open(browse: &Browse, found: Found, path: &[u8], passphrase: &[u8]) -> Result<Opened> {
+    let path = path.to_vec();
+    let known = disk_of(found.node());
+    let is_raw = known.is_some();
+    if let Some(disk) = known.filter(|_| passphrase.is_empty()) {
+        return Ok(Opened { found, disk, is_raw, path });
+    }
+    let inside = Inside::new(browse, &found.node().content, is_raw, None, passphrase);
+    let layout = inside.ask(async |reader| reader.layout().await).await?;
+    Ok(Opened { found, disk: image::describe(&layout), is_raw, path })
+}
+
+async fn go_in(browse: &Browse, opened: Opened, whole: &[u8], passphrase: &[u8]) -> Result<Place> {
+    let path = opened.path.clone();
+    let (name, rest) = match path.iter().position(|byte| *byte == b'/') {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (&path[..], &b""[..]),
+    };
+    if name.is_empty() {
+        return Ok(Place::Disk(opened));
+    }
+    let number = std::str::from_utf8(name).ok().and_then(|digits| digits.parse().ok());
+    let is_meant = |part: &&DiskPart| part.folder.as_bytes() == name || Some(part.number) == number;
+    let alone = opened.disk.parts.len() == 1 && number == Some(1);
+    let part = opened.disk.parts.iter().find(is_meant).or(opened.disk.parts.first().filter(|_| alone)).cloned();
+    let missing = || Fault::NoPath { path: whole.to_vec(), snapshot: short(browse.snapshot().id) };
+    let part = part.ok_or_else(missing)?;
+    if part.fs.is_none() {
+        return if rest.is_empty() { Ok(Place::Raw(opened, part)) } else { Err(missing().into()) };
+    }
+    let inside = part_of(browse, &opened, &part, passphrase);
+    match inside.get(rest).await {
+        Ok((id, node)) => Ok(Place::Inside(inside, id, Box::new(node))),
+        Err(error) => match error.fault() {
+            Some(image::Fault::NotFound | image::Fault::NotAFolder) => Err(missing().into()),
+            _ => Err(error.into()),
+        },
+    }
+}
+
+/// A part, open.
+fn part_of(browse: &Browse, opened: &Opened, part: &DiskPart, passphrase: &[u8]) -> Arc<Inside> {
+    let content: &Content = &opened.found.node().content;
+    Inside::new(browse, content, opened.is_raw, Some(Part::Number(part.number)), passphrase)
+}
