@@ -3,6 +3,7 @@
 //! Scripts rely on these numbers. They never change their meaning; new ones may be added.
 
 use crate::backup;
+use crate::browse::InsideError;
 use crate::browse::SelectError;
 use crate::cache;
 use crate::cli::error::Fault;
@@ -102,6 +103,7 @@ fn of_layer(error: &(dyn Error + 'static)) -> Option<Exit> {
         .or_else(|| error.downcast_ref().and_then(of_out))
         .or_else(|| error.downcast_ref().and_then(of_backup))
         .or_else(|| error.downcast_ref().and_then(of_restore))
+        .or_else(|| error.downcast_ref().and_then(of_inside))
         .or_else(|| error.downcast_ref().and_then(of_disk))
         .or_else(|| error.downcast_ref().and_then(of_disk_target))
         .or_else(|| error.downcast_ref().and_then(of_pin))
@@ -148,11 +150,16 @@ fn of_backup(error: &backup::Error) -> Option<Exit> {
 fn of_restore(error: &restore::Error) -> Option<Exit> {
     match error {
         restore::Error::Repo(error) => of_repo(error),
+        restore::Error::Inside(error) => of_inside(error),
         restore::Error::Target(error) => of_target(error),
         restore::Error::NotInSnapshot { .. } => Some(Exit::NotFound),
         restore::Error::Rule { .. } => Some(Exit::Usage),
         restore::Error::Cancelled => Some(Exit::Interrupted),
     }
+}
+
+fn of_inside(error: &InsideError) -> Option<Exit> {
+    if let InsideError::Repo(error) = error { of_repo(error) } else { None }
 }
 
 fn of_disk(error: &restore::DiskError) -> Option<Exit> {
