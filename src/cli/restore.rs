@@ -11,6 +11,8 @@ use crate::cli::filter::FilterArgs;
 use crate::cli::global::Global;
 use crate::cli::global::moved;
 use crate::cli::human;
+use crate::cli::inside;
+use crate::cli::inside::Place;
 use crate::cli::json;
 use crate::cli::open::Opened;
 use crate::cli::out;
@@ -19,6 +21,7 @@ use crate::cli::restore_disk::DiskRestoreArgs;
 use crate::cli::restore_disk::Wanted;
 use crate::cli::select;
 use crate::cli::snapshots::short;
+use crate::disk::fs::NodeKind;
 use crate::path;
 use crate::restore;
 use crate::restore::Options;
@@ -42,6 +45,7 @@ const EXAMPLES: &str = "Examples:
   bygone restore latest:/home/ada/cv.odt --to ~       one file, as ~/cv.odt
   bygone restore latest --to / --include /etc         a part, to where it came from
   bygone restore 1a2b3c4d --original --dry-run        everything to where it came from
+  bygone restore 'latest:/sda.img!/2/home/ada' --to .   a folder from inside a disk image
   bygone restore --image latest:/sda.img /dev/sdb     a whole disk onto another one
   bygone restore --image latest vm.qcow2 --format qcow2
 
@@ -140,7 +144,8 @@ impl RestoreArgs {
             let wanted = Wanted { at: self.at, yes: self.yes, verify: self.verify, dry_run: self.dry_run };
             return self.disk.run(global, &opened, &browse, &wanted);
         }
-        let jobs = opened.runtime.block_on(self.jobs(&browse))?;
+        let place = opened.runtime.block_on(inside::find(&browse, &self.at.path, &[]))?;
+        let jobs = opened.runtime.block_on(self.jobs(&browse, &place))?;
         if self.original && !self.yes && !self.dry_run {
             confirm(&browse, &jobs, self.delete)?;
         }
@@ -149,7 +154,13 @@ impl RestoreArgs {
         let done = opened.runtime.block_on(async {
             let (options, mut sum) = (self.options(), Summary::default());
             for job in &jobs {
-                add(&mut sum, restore::restore(&browse, &job.base, &job.to, &options, &progress).await?);
+                let done = match &place {
+                    Place::Inside(inside, id, _) => {
+                        restore::restore_inside(inside, *id, &job.base, &job.to, &options, &progress).await?
+                    }
+                    _ => restore::restore(&browse, &job.base, &job.to, &options, &progress).await?,
+                };
+                add(&mut sum, done);
             }
             Ok::<_, CommandError>(sum)
         });
@@ -173,9 +184,22 @@ impl RestoreArgs {
         Ok(Exit::Incomplete)
     }
 
-    async fn jobs(&self, browse: &Browse) -> Result<Vec<Job>> {
-        let found = select::node(browse, &self.at.path).await?;
-        let is_folder = found.node().is_folder();
+    async fn jobs(&self, browse: &Browse, place: &Place) -> Result<Vec<Job>> {
+        let is_folder = match place {
+            Place::Node(found) => found.node().is_folder(),
+            Place::Inside(_, _, node) if self.to.is_some() => node.kind == NodeKind::Folder,
+            Place::Inside(..) => {
+                return Err(usage("what lies in a disk image goes into a folder; choose it with --to"));
+            }
+            Place::Disk(_) => {
+                return Err(usage(
+                    "this is a whole disk: name a partition in it ('bygone ls' lists them), or use --image",
+                ));
+            }
+            Place::Raw(..) => {
+                return Err(usage("the files of this partition cannot be read; 'bygone cat' prints its bytes"));
+            }
+        };
         if !is_folder && (self.delete || !self.include.is_empty() || !self.exclude.is_empty()) {
             return Err(usage("--include, --exclude and --delete need a folder"));
         }

@@ -296,3 +296,180 @@ fn qcow2_files_for_virtual_machines() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("qemu-utils"));
 }
+
+/// Everything that should be equal of two trees.
+fn listing(top: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut pending = vec![top.to_owned()];
+    let mut inodes: Vec<u64> = Vec::new();
+    while let Some(folder) = pending.pop() {
+        let mut paths: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        for path in paths {
+            let (name, data) =
+                (path.strip_prefix(top).unwrap().display().to_string(), path.symlink_metadata().unwrap());
+            if name == "lost+found" {
+                continue;
+            }
+            let content = match () {
+                () if data.is_symlink() => fs::read_link(&path).unwrap().display().to_string(),
+                () if data.is_file() => blake3::hash(&fs::read(&path).unwrap()).to_string(),
+                () => String::new(),
+            };
+            let links = if data.is_file() { data.nlink() } else { 0 };
+            if links > 1 && !inodes.contains(&data.ino()) {
+                inodes.push(data.ino());
+            }
+            let group = if links > 1 { inodes.iter().position(|inode| *inode == data.ino()) } else { None };
+            let time = if data.is_symlink() { 0 } else { data.mtime() };
+            found.push(format!("{name} {:o} {time} {links} {group:?} {content}", data.mode()));
+            if data.is_dir() {
+                pending.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn folders_and_files_from_inside_of_a_disk() {
+    let Some((program, _)) = backed_up(&[]) else { return };
+    let tree = program.scratch().join("tree");
+    let out = |name: &str| program.scratch().join(name);
+    let done = program.run(&["restore", "latest:/sda.img!/1", "--to", "all", "--verify", "--json"]).ok();
+    assert_eq!(listing(&out("all")), listing(&tree));
+    let done = summary(done);
+    // Four files of content, one of them empty; and lost+found.
+    assert_eq!((number(&done, "verified"), number(&done, "problems")), (4, 0), "{done}");
+    let sparse = fs::metadata(out("all/home/sparse")).unwrap();
+    assert!(sparse.blocks() * 512 < 1 << 20, "{} blocks", sparse.blocks());
+
+    // Once more: all is there. Then one file is changed, one is too many.
+    let again = |more: &[&str]| {
+        let arguments = ["restore", "latest:/sda.img!/1", "--to", "all", "--json"];
+        summary(program.run(&[&arguments[..], more].concat()).ok())
+    };
+    assert_eq!(number(&again(&[]), "written"), 0);
+    fs::write(out("all/home/ada/letter.txt"), "Dear Babbage\n").unwrap();
+    fs::write(out("all/home/extra"), "").unwrap();
+    let would = again(&["--dry-run", "--delete"]);
+    let done = again(&["--delete"]);
+    for key in ["written", "removed"] {
+        assert_eq!(number(&would, key), number(&done, key), "{key}");
+    }
+    assert_eq!(number(&done, "removed"), 1);
+    assert_eq!(fs::read_to_string(out("all/home/ada/letter.txt")).unwrap(), "Dear Charles\n");
+    assert!(!out("all/home/extra").exists());
+
+    program.run(&["restore", "latest:/sda.img!/1/home/ada/letter.txt", "--to", "one"]).ok();
+    assert_eq!(fs::read_to_string(out("one/letter.txt")).unwrap(), "Dear Charles\n");
+    program.run(&["restore", "latest:/sda.img!/1/home", "--to", "some", "--include", "deep"]).ok();
+    assert_eq!(listing(&out("some")).len(), 3, "{:?}", listing(&out("some")));
+    program
+        .run(&["restore", "latest:/sda.img!/1/home", "--to", "others", "--exclude", "ada", "--exclude", "sparse"])
+        .ok();
+    assert_eq!(listing(&out("others")).len(), 2, "{:?}", listing(&out("others")));
+    program.run(&["restore", "latest:/sda.img!/1/nowhere", "--to", "x"]).fails(13);
+    program.run(&["restore", "latest:/sda.img!/1", "--original"]).fails(2);
+    program.run(&["restore", "latest:/sda.img!", "--to", "x"]).fails(2);
+}
+
+/// A loop device, detached at the end.
+struct Loop(String);
+
+impl Loop {
+    fn attach(file: &Path, more: &[&str]) -> Option<Loop> {
+        let mut command = Command::new("losetup");
+        let output = command.args(["--find", "--show"]).args(more).arg(file).output();
+        let name = output.ok().filter(|output| output.status.success()).map(|output| output.stdout);
+        if name.is_none() {
+            println!("skipped: no loop devices here");
+        }
+        name.map(|name| Loop(String::from_utf8(name).unwrap().trim().to_owned()))
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        tool("umount", &[&self.0]);
+        tool("losetup", &["-d", &self.0]);
+    }
+}
+
+#[test]
+fn devices_are_written_if_nobody_uses_them() {
+    let Some((program, disk)) = backed_up(&["--all-blocks"]) else { return };
+    let file = program.scratch().join("device");
+    let make = |bytes: u64| {
+        fs::write(&file, noise(5, bytes as usize)).unwrap();
+        Loop::attach(&file, &[])
+    };
+    let Some(device) = make(DISK_BYTES + (1 << 20)) else { return };
+    let ended = restore(&program, &[&device.0]).fails(1);
+    assert!(ended.stderr.contains("not confirmed"), "{}", ended.stderr);
+    // The file behind it is not to be written to meanwhile, either.
+    let ended = restore(&program, &["device", "--yes"]).fails(1);
+    assert!(ended.stderr.contains("attached to") && ended.stderr.contains("losetup -d"), "{}", ended.stderr);
+
+    let done = summary(restore(&program, &[&device.0, "--yes", "--verify"]).ok());
+    assert_eq!(number(&done, "bytes_behind"), 1 << 20);
+    assert!(number(&done, "bytes_zeroed") > 1 << 20 && done["verified"] == true, "{done}");
+    let done = summary(restore(&program, &[&device.0, "--yes", "--delta"]).ok());
+    assert_eq!((number(&done, "bytes_written"), number(&done, "bytes_zeroed")), (0, 0));
+    drop(device);
+    let (found, expected) = (fs::read(&file).unwrap(), fs::read(&disk).unwrap());
+    assert!(found[..expected.len()] == expected, "the disk differs");
+    assert!(found[expected.len()..] == noise(5, found.len())[expected.len()..], "what is behind it was touched");
+
+    let Some(small) = make(DISK_BYTES - 4096) else { return };
+    let ended = restore(&program, &[&small.0, "--yes"]).fails(15);
+    let (has, needs) = ((DISK_BYTES - 4096).to_string(), DISK_BYTES.to_string());
+    assert!(ended.stderr.contains(&has) && ended.stderr.contains(&needs), "{}", ended.stderr);
+    drop(small);
+    let Some(coarse) = Loop::attach(&file, &["--sector-size", "4096"]) else { return };
+    fs::write(&file, noise(5, DISK_BYTES as usize)).unwrap();
+    tool("losetup", &["--set-capacity", &coarse.0]);
+    let ended = restore(&program, &[&coarse.0, "--yes"]).fails(1);
+    assert!(ended.stderr.contains("sectors of 4096 bytes"), "{}", ended.stderr);
+}
+
+#[test]
+fn mounted_devices_are_refused() {
+    let Some((program, _)) = backed_up(&["--all-blocks"]) else { return };
+    let (file, point) = (program.scratch().join("device"), program.scratch().join("point"));
+    File::create(&file).unwrap().set_len(64 << 20).unwrap();
+    fs::create_dir(&point).unwrap();
+    let Some(device) = Loop::attach(&file, &[]) else { return };
+    if !tool("mke2fs", &["-q", "-F", &device.0]) || !tool("mount", &["-r", &device.0, point.to_str().unwrap()]) {
+        println!("skipped: nothing can be mounted here");
+        return;
+    }
+    for target in [&device.0[..], "device"] {
+        let ended = restore(&program, &[target, "--yes"]).fails(1);
+        let mounted = format!("mounted at '{}'", point.canonicalize().unwrap().display());
+        assert!(ended.stderr.contains(&mounted) && ended.stderr.contains("unmount it"), "{}", ended.stderr);
+    }
+    assert!(tool("umount", &[&device.0]));
+    restore(&program, &[&device.0, "--yes"]).ok();
+}
+
+#[test]
+fn a_full_disk_leaves_something_incomplete() {
+    let Some((program, disk)) = backed_up(&["--all-blocks"]) else { return };
+    let small = program.scratch().join("small");
+    fs::create_dir(&small).unwrap();
+    let small = small.to_str().unwrap();
+    if !tool("mount", &["-t", "tmpfs", "-o", "size=2M", "none", small]) {
+        println!("skipped: nothing can be mounted here");
+        return;
+    }
+    let ended = restore(&program, &["small/back.img"]).fails(15);
+    let has_grown = tool("mount", &["-o", "remount,size=64M", small]);
+    let resumed = restore(&program, &["small/back.img", "--delta", "--yes", "--verify"]);
+    let same = fs::read(program.scratch().join("small/back.img")).unwrap() == fs::read(disk).unwrap();
+    assert!(tool("umount", &[small]) && has_grown);
+    assert!(ended.stderr.contains("is incomplete") && ended.stderr.contains("--delta --yes"), "{}", ended.stderr);
+    let done = summary(resumed.ok());
+    assert!(number(&done, "bytes_same") > 0 && same, "{done}");
+}
