@@ -136,6 +136,11 @@ impl Inside {
         &self.content
     }
 
+    /// The snapshot it lies in.
+    pub fn browse(&self) -> &Browse {
+        &self.browse
+    }
+
     /// Asks the process that reads the image.
     pub async fn ask<T>(&self, question: impl AsyncFnOnce(&Arc<ImageReader>) -> image::Result<T>) -> Result<T> {
         let answer = question(&self.reader).await;

@@ -10,6 +10,7 @@ use crate::repo::Result;
 use crate::tree::Piece;
 use bytes::Bytes;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
 
@@ -31,7 +32,7 @@ pub struct DataStream {
     asked: usize,
     asked_bytes: u64,
     /// Held here and not only in the cache, which may be too small for all files at once.
-    decoding: VecDeque<(u64, JoinHandle<Result<Bytes>>)>,
+    decoding: VecDeque<(Range<u64>, JoinHandle<Result<Bytes>>)>,
     window: u64,
 }
 
@@ -50,12 +51,35 @@ impl DataStream {
         }
     }
 
+    /// A stream of nothing but what it is given by [`DataStream::add`].
+    pub fn of_chunks(chunks: &Arc<Chunks>) -> DataStream {
+        DataStream::new(chunks, &Content::Empty)
+    }
+
+    /// Another chunk, and where it goes: behind everything that is still to come.
+    pub fn add(&mut self, offset: u64, chunk: ChunkRef) {
+        self.found.push_back((offset, chunk));
+    }
+
+    /// How many chunks are known and not being decoded yet.
+    pub fn waiting(&self) -> usize {
+        self.found.len()
+    }
+
     /// The next data and its offset in the file; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<(u64, Bytes)>> {
+        match self.next_or_fault().await? {
+            Some((range, bytes)) => Ok(Some((range.start, bytes?))),
+            None => Ok(None),
+        }
+    }
+
+    /// The same for a reader that goes on behind data that cannot be had: where it belongs, and the data or why not.
+    pub async fn next_or_fault(&mut self) -> Result<Option<(Range<u64>, Result<Bytes>)>> {
         if matches!(self.content, Content::Inline(_))
             && let Content::Inline(bytes) = std::mem::take(&mut self.content)
         {
-            return Ok(Some((0, bytes.into())));
+            return Ok(Some((0..bytes.len() as u64, Ok(bytes.into()))));
         }
         self.look_up().await?;
         self.fetch_ahead();
@@ -66,11 +90,12 @@ impl DataStream {
             self.asked_bytes = self.asked_bytes.saturating_sub(chunk.hint.len.into());
             let chunks = self.chunks.clone();
             let decode = async move { chunks.data(&chunk).await };
-            self.decoding.push_back((offset, self.chunks.runtime().spawn(decode)));
+            let range = offset..offset.saturating_add(chunk.len.into());
+            self.decoding.push_back((range, self.chunks.runtime().spawn(decode)));
         }
-        let Some((offset, decoded)) = self.decoding.pop_front() else { return Ok(None) };
-        let bytes = decoded.await.map_err(|_| Error::TaskLost)??;
-        Ok(Some((offset, bytes)))
+        let Some((range, decoded)) = self.decoding.pop_front() else { return Ok(None) };
+        let bytes = decoded.await.map_err(|_| Error::TaskLost)?;
+        Ok(Some((range, bytes)))
     }
 
     /// Sees to it that a window of chunks is known, or all that are left.

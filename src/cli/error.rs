@@ -66,6 +66,12 @@ pub(super) enum Fault {
     NoDrive { path: PathBuf },
     #[error("nothing was restored: it was not confirmed")]
     NotConfirmed,
+    #[error("snapshot {snapshot} holds no disks")]
+    NoDisks { snapshot: String },
+    #[error("cannot start qemu-img, which makes qcow2 files")]
+    NoQemu(#[source] io::Error),
+    #[error("qemu-img cannot make '{}': {said}", path.display())]
+    Qemu { path: PathBuf, said: String },
     #[error("cannot use the current folder")]
     CurrentFolder(#[source] io::Error),
     #[error("there is no disk in '{}'", Show(path))]

@@ -3,6 +3,7 @@
 //! Scripts rely on these numbers. They never change their meaning; new ones may be added.
 
 use crate::backup;
+use crate::browse::InsideError;
 use crate::browse::SelectError;
 use crate::cache;
 use crate::cli::error::Fault;
@@ -102,6 +103,9 @@ fn of_layer(error: &(dyn Error + 'static)) -> Option<Exit> {
         .or_else(|| error.downcast_ref().and_then(of_out))
         .or_else(|| error.downcast_ref().and_then(of_backup))
         .or_else(|| error.downcast_ref().and_then(of_restore))
+        .or_else(|| error.downcast_ref().and_then(of_inside))
+        .or_else(|| error.downcast_ref().and_then(of_disk))
+        .or_else(|| error.downcast_ref().and_then(of_disk_target))
         .or_else(|| error.downcast_ref().and_then(of_pin))
         .or_else(|| error.downcast_ref().and_then(of_repo))
         .or_else(|| error.downcast_ref().and_then(of_store))
@@ -124,6 +128,7 @@ fn of_fault(error: &Fault) -> Option<Exit> {
         | Fault::Usage { .. } => Some(Exit::Usage),
         Fault::NoPath { .. } | Fault::NotAFile { .. } | Fault::NotAFolder { .. } => Some(Exit::NotFound),
         Fault::MountInRepository { .. } => Some(Exit::NoMount),
+        Fault::NoDisks { .. } => Some(Exit::NotFound),
         _ => None,
     }
 }
@@ -145,11 +150,31 @@ fn of_backup(error: &backup::Error) -> Option<Exit> {
 fn of_restore(error: &restore::Error) -> Option<Exit> {
     match error {
         restore::Error::Repo(error) => of_repo(error),
+        restore::Error::Inside(error) => of_inside(error),
         restore::Error::Target(error) => of_target(error),
         restore::Error::NotInSnapshot { .. } => Some(Exit::NotFound),
         restore::Error::Rule { .. } => Some(Exit::Usage),
         restore::Error::Cancelled => Some(Exit::Interrupted),
     }
+}
+
+fn of_inside(error: &InsideError) -> Option<Exit> {
+    if let InsideError::Repo(error) = error { of_repo(error) } else { None }
+}
+
+fn of_disk(error: &restore::DiskError) -> Option<Exit> {
+    match error {
+        restore::DiskError::Repo(error) => of_repo(error),
+        restore::DiskError::Target(error) => of_disk_target(error),
+        restore::DiskError::Incomplete { source, .. } => of_disk(source),
+        restore::DiskError::TooSmall { .. } => Some(Exit::Full),
+        restore::DiskError::Cancelled => Some(Exit::Interrupted),
+        _ => None,
+    }
+}
+
+fn of_disk_target(error: &target::DiskFault) -> Option<Exit> {
+    error.is_full().then_some(Exit::Full)
 }
 
 fn of_pin(error: &pin::Error) -> Option<Exit> {
@@ -302,6 +327,18 @@ mod tests {
         assert_eq!(code(UnmountError::NotMounted { path: PathBuf::new() }), 1);
         let full = target::Error::Io { verb: "write", path: vec![], source: io(io::ErrorKind::StorageFull) };
         assert_eq!(code(restore::Error::Target(full)), 15);
+        let full = || target::DiskFault::Io {
+            verb: "write to",
+            path: PathBuf::new(),
+            at: 0,
+            source: io(io::ErrorKind::StorageFull),
+        };
+        assert_eq!(code(restore::DiskError::Target(full())), 15);
+        let within = |source| restore::DiskError::Incomplete { path: PathBuf::new(), source: Box::new(source) };
+        assert_eq!(code(within(restore::DiskError::Target(full()))), 15);
+        assert_eq!(code(within(restore::DiskError::Cancelled)), 130);
+        assert_eq!(code(restore::DiskError::TooSmall { path: PathBuf::new(), has: 1, needs: 2 }), 15);
+        assert_eq!(code(restore::DiskError::Exists { path: PathBuf::new() }), 1);
     }
 
     #[test]

@@ -5,12 +5,14 @@ use crate::browse::SelectError;
 use crate::cache;
 use crate::cli::error::Fault;
 use crate::cli::exit::layers;
+use crate::image::Use;
 use crate::repo;
 use crate::repo::CONFIG_NAME;
 use crate::restore;
 use crate::store;
 use crate::store::ErrorKind;
 use crate::target;
+use crate::target::DiskFault;
 use bygone_mount::fuse::UnmountError;
 use std::error::Error;
 
@@ -26,6 +28,8 @@ fn of_layer(error: &(dyn Error + 'static)) -> Hints {
     None.or_else(|| error.downcast_ref().and_then(of_fault))
         .or_else(|| error.downcast_ref().and_then(of_backup))
         .or_else(|| error.downcast_ref().and_then(of_restore))
+        .or_else(|| error.downcast_ref().and_then(of_disk))
+        .or_else(|| error.downcast_ref().and_then(of_disk_target))
         .or_else(|| error.downcast_ref().and_then(of_repo))
         .or_else(|| error.downcast_ref().and_then(of_store))
         .or_else(|| error.downcast_ref().and_then(of_cache))
@@ -72,6 +76,8 @@ fn of_fault(error: &Fault) -> Hints {
         }
         Fault::MountInRepository { .. } => &["choose a folder elsewhere, for example ~/Backups"],
         Fault::NotConfirmed => &["add --yes if nobody can be asked, or --to DIR to restore elsewhere"],
+        Fault::NoDisks { .. } => &["'bygone backup --image DISK' makes snapshots of disks"],
+        Fault::NoQemu(_) => &["install qemu-utils (qemu-img), or restore with --format raw"],
         Fault::Background(_) => &["--foreground serves the drive without another process"],
         _ => return None,
     })
@@ -105,6 +111,49 @@ fn of_restore(error: &restore::Error) -> Hints {
         }
         _ => None,
     }
+}
+
+fn of_disk(error: &restore::DiskError) -> Hints {
+    Some(match error {
+        restore::DiskError::NotADisk { .. } => {
+            &["'bygone backup --image DISK' backs up disks; 'bygone restore SNAPSHOT:/PATH --to DIR' brings files back"]
+        }
+        restore::DiskError::InUse { used: Use::Mounted(_), .. } => {
+            &["unmount it first, and make sure that it is the disk you mean"]
+        }
+        restore::DiskError::InUse { used: Use::Swap, .. } => {
+            &["'swapoff' frees it; make sure that it is the disk you mean"]
+        }
+        restore::DiskError::InUse { used: Use::Holder(_), .. } => {
+            &["close what is made of it first ('cryptsetup close', 'vgchange -an', 'mdadm --stop')"]
+        }
+        restore::DiskError::InUse { used: Use::Loop(_), .. } => &["'losetup -d' detaches it"],
+        restore::DiskError::Exists { .. } => &["--yes writes over it; --delta --yes only where it differs"],
+        restore::DiskError::TooSmall { .. } => &["choose a larger device, or a file; nothing was written"],
+        restore::DiskError::Sectors { .. } => {
+            &["restore it into a file: 'losetup --find --show --partscan --sector-size N FILE' shows its partitions; \
+             nothing was written"]
+        }
+        restore::DiskError::Incomplete { .. } => {
+            &["run the same command again with --delta --yes: what is right already is not written again"]
+        }
+        restore::DiskError::Target(fault) => return of_disk_target(fault),
+        restore::DiskError::Repo(error) => return of_repo(error),
+        _ => return None,
+    })
+}
+
+fn of_disk_target(fault: &DiskFault) -> Hints {
+    Some(match fault {
+        DiskFault::NoDevice { .. } => &["'lsblk' lists the disks of this machine"],
+        DiskFault::Busy { .. } => {
+            &["close whatever uses it first: a mount elsewhere, a virtual machine, another restore"]
+        }
+        DiskFault::Open { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+            &["writing to a device takes root"]
+        }
+        _ => return None,
+    })
 }
 
 fn of_repo(error: &repo::Error) -> Hints {

@@ -4,6 +4,7 @@
 //!
 //! | file | is |
 //! |---|---|
+//! | `restore_disk` `qcow2` | whole disks brought back |
 //! | `global` `filter` `select` | options and arguments shared by commands |
 //! | `disks` `inside` | disks as sources, and paths that go on inside of them |
 //! | `open` `password` `place` | from options to an open repository |
@@ -44,7 +45,9 @@ mod pin;
 mod place;
 mod point;
 mod progress;
+mod qcow2;
 mod restore;
+mod restore_disk;
 mod select;
 mod snapshots;
 mod socket;

@@ -11,12 +11,17 @@ use crate::cli::filter::FilterArgs;
 use crate::cli::global::Global;
 use crate::cli::global::moved;
 use crate::cli::human;
+use crate::cli::inside;
+use crate::cli::inside::Place;
 use crate::cli::json;
 use crate::cli::open::Opened;
 use crate::cli::out;
 use crate::cli::progress::Progress;
+use crate::cli::restore_disk::DiskRestoreArgs;
+use crate::cli::restore_disk::Wanted;
 use crate::cli::select;
 use crate::cli::snapshots::short;
+use crate::disk::fs::NodeKind;
 use crate::path;
 use crate::restore;
 use crate::restore::Options;
@@ -40,6 +45,9 @@ const EXAMPLES: &str = "Examples:
   bygone restore latest:/home/ada/cv.odt --to ~       one file, as ~/cv.odt
   bygone restore latest --to / --include /etc         a part, to where it came from
   bygone restore 1a2b3c4d --original --dry-run        everything to where it came from
+  bygone restore 'latest:/sda.img!/2/home/ada' --to .   a folder from inside a disk image
+  bygone restore --image latest:/sda.img /dev/sdb     a whole disk onto another one
+  bygone restore --image latest vm.qcow2 --format qcow2
 
 Patterns are those of .gitignore, relative to the chosen folder. The exit code is 3 if some files could not be \
 restored.";
@@ -50,7 +58,7 @@ restored.";
 /// already and did not change is left as it is, so an interrupted restore goes on where it stopped.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-#[command(group = clap::ArgGroup::new("target").required(true).args(["to", "original"]))]
+#[command(group = clap::ArgGroup::new("target").required(true).args(["to", "original", "image"]))]
 pub(super) struct RestoreArgs {
     /// Which snapshot, and which folder or file in it
     #[arg(value_name = "SNAPSHOT[:/PATH]", value_parser = select::parser())]
@@ -64,7 +72,7 @@ pub(super) struct RestoreArgs {
     #[arg(long)]
     original: bool,
 
-    /// With --original: do not ask
+    /// With --original and --image: do not ask, and write over what is there
     #[arg(short, long, conflicts_with = "to")]
     yes: bool,
 
@@ -101,6 +109,9 @@ pub(super) struct RestoreArgs {
     no_owner: bool,
 
     #[command(flatten)]
+    disk: DiskRestoreArgs,
+
+    #[command(flatten)]
     filter: FilterArgs,
 }
 
@@ -129,7 +140,12 @@ impl RestoreArgs {
         let filter = self.filter.filter()?;
         let opened = Opened::new(global)?;
         let browse = opened.browse(opened.select(&self.at, &filter)?);
-        let jobs = opened.runtime.block_on(self.jobs(&browse))?;
+        if self.disk.image {
+            let wanted = Wanted { at: self.at, yes: self.yes, verify: self.verify, dry_run: self.dry_run };
+            return self.disk.run(global, &opened, &browse, &wanted);
+        }
+        let place = opened.runtime.block_on(inside::find(&browse, &self.at.path, &[]))?;
+        let jobs = opened.runtime.block_on(self.jobs(&browse, &place))?;
         if self.original && !self.yes && !self.dry_run {
             confirm(&browse, &jobs, self.delete)?;
         }
@@ -138,7 +154,13 @@ impl RestoreArgs {
         let done = opened.runtime.block_on(async {
             let (options, mut sum) = (self.options(), Summary::default());
             for job in &jobs {
-                add(&mut sum, restore::restore(&browse, &job.base, &job.to, &options, &progress).await?);
+                let done = match &place {
+                    Place::Inside(inside, id, _) => {
+                        restore::restore_inside(inside, *id, &job.base, &job.to, &options, &progress).await?
+                    }
+                    _ => restore::restore(&browse, &job.base, &job.to, &options, &progress).await?,
+                };
+                add(&mut sum, done);
             }
             Ok::<_, CommandError>(sum)
         });
@@ -162,9 +184,22 @@ impl RestoreArgs {
         Ok(Exit::Incomplete)
     }
 
-    async fn jobs(&self, browse: &Browse) -> Result<Vec<Job>> {
-        let found = select::node(browse, &self.at.path).await?;
-        let is_folder = found.node().is_folder();
+    async fn jobs(&self, browse: &Browse, place: &Place) -> Result<Vec<Job>> {
+        let is_folder = match place {
+            Place::Node(found) => found.node().is_folder(),
+            Place::Inside(_, _, node) if self.to.is_some() => node.kind == NodeKind::Folder,
+            Place::Inside(..) => {
+                return Err(usage("what lies in a disk image goes into a folder; choose it with --to"));
+            }
+            Place::Disk(_) => {
+                return Err(usage(
+                    "this is a whole disk: name a partition in it ('bygone ls' lists them), or use --image",
+                ));
+            }
+            Place::Raw(..) => {
+                return Err(usage("the files of this partition cannot be read; 'bygone cat' prints its bytes"));
+            }
+        };
         if !is_folder && (self.delete || !self.include.is_empty() || !self.exclude.is_empty()) {
             return Err(usage("--include, --exclude and --delete need a folder"));
         }
@@ -216,21 +251,28 @@ fn originals(sources: &[Vec<u8>], chosen: &[u8]) -> Vec<Vec<u8>> {
 
 /// Asks before files that people work with are replaced.
 fn confirm(browse: &Browse, jobs: &[Job], delete: bool) -> Result<()> {
+    let snapshot = browse.snapshot();
+    ask_for_yes(|| {
+        out::note(format_args!(
+            "Snapshot {} of {} will replace what is at",
+            short(snapshot.id),
+            human::time(snapshot.time)
+        ));
+        for job in jobs {
+            out::note(format_args!("  {}", path::Show(&json::rooted(&job.base))));
+        }
+        if delete {
+            out::note("and remove what is there but not in the snapshot.");
+        }
+    })
+}
+
+/// Tells what would happen, and fails unless somebody at a terminal agrees.
+pub(super) fn ask_for_yes(tell: impl FnOnce()) -> Result<()> {
     if !io::stdin().is_terminal() {
         return Err(Fault::NotConfirmed.into());
     }
-    let snapshot = browse.snapshot();
-    out::note(format_args!(
-        "Snapshot {} of {} will replace what is at",
-        short(snapshot.id),
-        human::time(snapshot.time)
-    ));
-    for job in jobs {
-        out::note(format_args!("  {}", path::Show(&json::rooted(&job.base))));
-    }
-    if delete {
-        out::note("and remove what is there but not in the snapshot.");
-    }
+    tell();
     out::note("Type yes to go on:");
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer).map_err(|_| Fault::NotConfirmed)?;

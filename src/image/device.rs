@@ -112,34 +112,20 @@ impl Device {
     /// A mount point through which it may be written to while it is read: of itself, of one of its partitions, or of
     /// something made of them.
     pub fn mounted_at(&self) -> io::Result<Option<PathBuf>> {
-        let numbers = if self.is_device { self.own_number()?.into_iter().collect() } else { self.loops()? };
+        let numbers = if self.is_device { self.own_number()?.into_iter().collect() } else { loops(&self.path)? };
         if numbers.is_empty() {
             return Ok(None);
         }
         let mut all = HashSet::new();
         numbers.into_iter().for_each(|number| with_users(number, &mut all));
         let table = std::fs::read("/proc/self/mountinfo")?;
-        Ok(table.split(|byte| *byte == b'\n').find_map(|line| writable_mount(line, &all)))
+        let mut mounts = table.split(|byte| *byte == b'\n').filter_map(|line| mount(line, &all));
+        Ok(mounts.find(|mount| mount.is_writable).map(|mount| mount.point))
     }
 
     fn own_number(&self) -> io::Result<Option<(u32, u32)>> {
         let device = self.file.metadata()?.rdev();
         Ok(Some((rustix::fs::major(device), rustix::fs::minor(device))))
-    }
-
-    /// Loop devices that show this file.
-    fn loops(&self) -> io::Result<Vec<(u32, u32)>> {
-        let mut found = Vec::new();
-        let Ok(blocks) = std::fs::read_dir("/sys/block") else { return Ok(found) };
-        for block in blocks {
-            let block = block?.path();
-            let Ok(backing) = std::fs::read(block.join("loop/backing_file")) else { continue };
-            let backing = PathBuf::from(std::ffi::OsString::from_vec(backing.trim_ascii_end().to_vec()));
-            if backing == self.path {
-                found.extend(number_of(&block));
-            }
-        }
-        Ok(found)
     }
 }
 
@@ -164,6 +150,20 @@ impl Image for Device {
     }
 }
 
+/// Loop devices that show the file at this path, which has no links.
+pub(super) fn loops(path: &Path) -> io::Result<Vec<(u32, u32)>> {
+    let mut found = Vec::new();
+    let Ok(blocks) = std::fs::read_dir("/sys/block") else { return Ok(found) };
+    for block in blocks {
+        let block = block?.path();
+        let Ok(backing) = std::fs::read(block.join("loop/backing_file")) else { continue };
+        if std::ffi::OsString::from_vec(backing.trim_ascii_end().to_vec()) == path {
+            found.extend(number_of(&block));
+        }
+    }
+    Ok(found)
+}
+
 /// The number of a block device out of its folder in sysfs.
 fn number_of(block: &Path) -> Option<(u32, u32)> {
     let text = std::fs::read_to_string(block.join("dev")).ok()?;
@@ -172,7 +172,7 @@ fn number_of(block: &Path) -> Option<(u32, u32)> {
 }
 
 /// A device, its partitions, and what is made of them.
-fn with_users(number: (u32, u32), all: &mut HashSet<(u32, u32)>) {
+pub(super) fn with_users(number: (u32, u32), all: &mut HashSet<(u32, u32)>) {
     if !all.insert(number) {
         return;
     }
@@ -189,8 +189,14 @@ fn with_users(number: (u32, u32), all: &mut HashSet<(u32, u32)>) {
     }
 }
 
-/// The mount point of a line of mountinfo, if one of these devices is mounted there and can be written to.
-fn writable_mount(line: &[u8], devices: &HashSet<(u32, u32)>) -> Option<PathBuf> {
+/// A mount of a device.
+pub(super) struct Mount {
+    pub(super) point: PathBuf,
+    pub(super) is_writable: bool,
+}
+
+/// What a line of mountinfo says, if one of these devices is mounted there.
+pub(super) fn mount(line: &[u8], devices: &HashSet<(u32, u32)>) -> Option<Mount> {
     let (before, after) = split_at(line, b" - ")?;
     let mut fields = before.split(|byte| *byte == b' ');
     let number = std::str::from_utf8(fields.nth(2)?).ok()?;
@@ -205,7 +211,8 @@ fn writable_mount(line: &[u8], devices: &HashSet<(u32, u32)>) -> Option<PathBuf>
     let named = named.filter(|named| named.file_type().is_block_device());
     let named = named.map(|named| (rustix::fs::major(named.rdev()), rustix::fs::minor(named.rdev())));
     let is_ours = devices.contains(&shown) || named.is_some_and(|named| devices.contains(&named));
-    (is_ours && is_writable).then(|| PathBuf::from(std::ffi::OsString::from_vec(unescaped(point))))
+    let point = PathBuf::from(std::ffi::OsString::from_vec(unescaped(point)));
+    is_ours.then_some(Mount { point, is_writable })
 }
 
 fn split_at<'a>(line: &'a [u8], mark: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
@@ -214,7 +221,7 @@ fn split_at<'a>(line: &'a [u8], mark: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
 }
 
 /// `\040` and its like as the bytes they stand for.
-fn unescaped(text: &[u8]) -> Vec<u8> {
+pub(super) fn unescaped(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((&first, after)) = rest.split_first() {
@@ -243,12 +250,13 @@ mod tests {
     fn a_line_of_the_table_of_mounts() {
         let devices = HashSet::from([(8, 2)]);
         let line = b"36 35 8:2 / /mnt/my\\040disk rw,noatime master:1 - ext4 /nowhere/sda2 rw,errors=continue";
-        assert_eq!(writable_mount(line, &devices), Some(PathBuf::from("/mnt/my disk")));
+        let told = |line: &[u8]| mount(line, &devices).map(|mount| (mount.point, mount.is_writable));
+        assert_eq!(told(line), Some((PathBuf::from("/mnt/my disk"), true)));
         let read_only = b"36 35 8:2 / /mnt ro - ext4 /nowhere/sda2 ro";
-        assert_eq!(writable_mount(read_only, &devices), None);
+        assert_eq!(told(read_only), Some((PathBuf::from("/mnt"), false)));
         let other = b"36 35 8:3 / /mnt rw - ext4 /nowhere/sda3 rw";
-        assert_eq!(writable_mount(other, &devices), None);
-        assert_eq!(writable_mount(b"", &devices), None);
+        assert_eq!(told(other), None);
+        assert_eq!(told(b""), None);
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod process;
 mod reader;
 mod sandbox;
 mod serve;
+mod uses;
 mod wire;
 
 pub use describe::describe;
@@ -29,6 +30,8 @@ pub use reader::Image;
 pub use reader::ImageReader;
 pub use reader::Result;
 pub use serve::serve;
+pub use uses::Use;
+pub use uses::used_by;
 pub use wire::Fault;
 pub use wire::Listed;
 pub use wire::Part;

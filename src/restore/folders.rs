@@ -4,6 +4,7 @@
 //! Never: anything is deleted in a folder whose entries could not all be read.
 
 use crate::meta::Kind;
+use crate::meta::Meta;
 use crate::path;
 use crate::restore::Error;
 use crate::restore::problem::Problem;
@@ -17,7 +18,6 @@ use crate::target::Obstacle;
 use crate::target::Removal;
 use crate::target::Target;
 use crate::target::is_part_name;
-use crate::tree::Found;
 use std::collections::HashSet;
 
 /// Folders finished in one go.
@@ -26,14 +26,16 @@ const GROUP_MAX: usize = 64;
 const NAMES_MAX: usize = 100_000;
 
 /// A folder to be finished.
-struct Closing {
-    found: Found,
+pub(super) struct Closing {
+    /// The path that is told.
+    pub(super) told_path: Vec<u8>,
+    pub(super) meta: Meta,
     /// Path in the target.
-    path: Vec<u8>,
+    pub(super) path: Vec<u8>,
     /// What the snapshot has in it, if the rest is to be deleted.
-    keep: Option<HashSet<Vec<u8>>>,
+    pub(super) keep: Option<HashSet<Vec<u8>>>,
     /// Its own metadata stays as it is.
-    is_left: bool,
+    pub(super) is_left: bool,
 }
 
 #[derive(Default)]
@@ -62,16 +64,22 @@ pub(super) async fn finish_folders(run: &Run<'_>, mut ranks: Vec<u64>, leave_top
                 group.push(closing);
             }
         }
-        let work = run.work.clone();
-        let close = move || group.into_iter().map(|closing| (work.close(&closing), closing)).collect::<Vec<_>>();
-        for (closed, closing) in blocking(close).await? {
-            run.count(|summary| summary.removed += closed.removed);
-            run.missed(&closing.found.path(), closed.missed)?;
-            for (path, problem) in closed.problems {
-                run.fail(&run.snapshot_path(&path), problem)?;
-            }
-            run.done(1, 0);
+        close(run, group).await?;
+    }
+    Ok(())
+}
+
+/// Finishes folders in this order.
+pub(super) async fn close(run: &Run<'_>, group: Vec<Closing>) -> Result<(), Error> {
+    let work = run.work.clone();
+    let close = move || group.into_iter().map(|closing| (work.close(&closing), closing)).collect::<Vec<_>>();
+    for (closed, closing) in blocking(close).await? {
+        run.count(|summary| summary.removed += closed.removed);
+        run.missed(&closing.told_path, closed.missed)?;
+        for (path, problem) in closed.problems {
+            run.fail(&run.snapshot_path(&path), problem)?;
         }
+        run.done(1, 0);
     }
     Ok(())
 }
@@ -97,7 +105,8 @@ async fn prepare(run: &Run<'_>, rank: u64, leave_top: bool) -> Result<Option<Clo
         }
     }
     let is_left = leave_top && path.is_empty();
-    Ok(Some(Closing { found, path, keep, is_left }))
+    let meta = found.node().meta.clone();
+    Ok(Some(Closing { told_path: full_path, meta, path, keep, is_left }))
 }
 
 /// Everything the snapshot has in a folder.
@@ -138,7 +147,7 @@ impl Work {
             self.delete_others(target, &closing.path, target.names(&folder)?, keep, closed);
         }
         if !closing.is_left {
-            closed.missed = target.finish_folder(&closing.path, &closing.found.node().meta)?;
+            closed.missed = target.finish_folder(&closing.path, &closing.meta)?;
         }
         Ok(())
     }

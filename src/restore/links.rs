@@ -10,6 +10,7 @@ use crate::restore::problem::is_damage;
 use crate::restore::run::Run;
 use crate::restore::walker::Job;
 use crate::restore::work::Item;
+use crate::restore::work::Origin;
 use crate::restore::work::Outcome;
 use crate::restore::work::Place;
 use crate::restore::work::Work;
@@ -37,8 +38,8 @@ pub(super) async fn restore_links(run: &Run<'_>, ranks: Vec<u64>) -> Result<(), 
             Some(place) if place.path == path => place.clone(),
             _ => place.insert(Place::new(path.to_vec())).clone(),
         };
-        let item = Item { found, place };
-        run.monitor.event(crate::monitor::Event::Path(&item.found.path()));
+        let item = Item { origin: Origin::Tree(found), place };
+        run.monitor.event(crate::monitor::Event::Path(&item.told_path()));
         let (work, wanted) = (run.work.clone(), item.clone());
         match blocking(move || work.link(&wanted)).await? {
             Ok(Some(outcome)) => run.finish(&item, outcome, 0)?,
@@ -51,7 +52,7 @@ pub(super) async fn restore_links(run: &Run<'_>, ranks: Vec<u64>) -> Result<(), 
 
 impl Work {
     /// Makes the item a further name, or says what it is already; `None` if its content has to be written.
-    fn link(&self, item: &Item) -> Result<Option<Outcome>, Problem> {
+    pub(super) fn link(&self, item: &Item) -> Result<Option<Outcome>, Problem> {
         let node = item.node();
         let Some(first) = self.link_for(node) else { return Ok(None) };
         let existing = self.existing(item)?;

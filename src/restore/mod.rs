@@ -15,9 +15,13 @@
 //! # Never
 //! - Anything outside the folder is touched; see [`crate::target`].
 //! - A node is restored whose folder is no folder in the snapshot.
+//!
+//! Whole disks are restored by [`restore_disk`], files inside of disk images by [`restore_inside`].
 
 mod choice;
+mod disk;
 mod folders;
+mod inside;
 mod large;
 mod links;
 mod options;
@@ -32,6 +36,11 @@ mod work;
 #[cfg(test)]
 mod tests;
 
+pub use disk::DiskError;
+pub use disk::DiskOptions;
+pub use disk::DiskSummary;
+pub use disk::restore_disk;
+pub use inside::restore_inside;
 pub use options::Error;
 pub use options::Options;
 pub use options::Overwrite;
@@ -47,6 +56,7 @@ use crate::restore::run::StopOnDrop;
 use crate::restore::walker::Job;
 use crate::restore::walker::Walker;
 use crate::restore::work::Item;
+use crate::restore::work::Origin;
 use crate::restore::work::Place;
 use crate::restore::work::Work;
 use crate::restore::work::blocking;
@@ -127,7 +137,7 @@ async fn restore_one(run: &Run<'_>, found: Found) -> Result<(), Error> {
     });
     run.work.is_first(node);
     run.monitor.event(crate::monitor::Event::Path(&found.path()));
-    Job::of(Item { found, place: Place::new(Vec::new()) }).restore(run).await?;
+    Job::of(Item { origin: Origin::Tree(found), place: Place::new(Vec::new()) }).restore(run).await?;
     if run.is_over() { Err(Error::Cancelled) } else { Ok(()) }
 }
 

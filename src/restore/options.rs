@@ -1,5 +1,6 @@
 //! What a restore is asked to do, and what came of it.
 
+use crate::browse::InsideError;
 use crate::path::Show;
 use crate::repo;
 use crate::target;
@@ -87,6 +88,9 @@ pub enum Error {
     /// The repository failed.
     #[error(transparent)]
     Repo(#[from] repo::Error),
+    /// The disk image failed, or the repository it lies in.
+    #[error(transparent)]
+    Inside(#[from] InsideError),
     /// The folder to restore into failed.
     #[error(transparent)]
     Target(#[from] target::Error),

@@ -1,5 +1,6 @@
 //! What keeps one node from being restored while the rest goes on, and what ends a restore.
 
+use crate::browse::InsideError;
 use crate::repo;
 use crate::restore::Error;
 use crate::store::ErrorKind;
@@ -16,6 +17,26 @@ pub(super) enum Problem {
     /// Its bytes cannot be read.
     #[error("its content cannot be read from the repository")]
     Content(#[source] repo::Error),
+    /// The disk image it lies in does not give it.
+    #[error("it cannot be read from the disk image")]
+    Inside(#[source] InsideError),
+    /// A folder of a disk image that was met before.
+    #[error("the folder stands in the disk image twice, or within itself")]
+    FolderAgain,
+    /// A listing that makes no sense.
+    #[error("the listing of the folder goes in circles")]
+    Circles,
+    /// Less is there than there should be.
+    #[error("it ends at byte {at} of {size}")]
+    Short {
+        /// Where.
+        at: u64,
+        /// How long it should be.
+        size: u64,
+    },
+    /// A device without numbers.
+    #[error("its device numbers are not known")]
+    NoDevice,
     /// It was compared and differs.
     #[error("it differs from the snapshot")]
     Differs,
@@ -61,6 +82,7 @@ impl Problem {
         match self {
             Problem::Target(error) if error.is_full() || error.is_read_only() => Err(Error::Target(error)),
             Problem::Content(error) if !is_damage(&error) => Err(Error::Repo(error)),
+            Problem::Inside(InsideError::Repo(error)) if !is_damage(&error) => Err(Error::Repo(error)),
             other => Ok(other),
         }
     }

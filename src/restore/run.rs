@@ -139,8 +139,8 @@ impl<'a> Run<'a> {
         });
         let result = match outcome {
             Outcome::Written { missed, .. } | Outcome::Same { missed, .. } if missed.is_empty() => Ok(()),
-            Outcome::Written { missed, .. } | Outcome::Same { missed, .. } => self.missed(&item.found.path(), missed),
-            Outcome::Failed(problem) => self.fail(&item.found.path(), problem),
+            Outcome::Written { missed, .. } | Outcome::Same { missed, .. } => self.missed(&item.told_path(), missed),
+            Outcome::Failed(problem) => self.fail(&item.told_path(), problem),
             Outcome::Left => Ok(()),
             Outcome::Stopped => return Ok(()),
         };

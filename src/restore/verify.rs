@@ -41,7 +41,7 @@ impl Work {
     }
 
     /// Opens what should be the file of an item, and sees to its length.
-    fn open(&self, item: &Item) -> Result<ExistingFile, Problem> {
+    pub(super) fn open(&self, item: &Item) -> Result<ExistingFile, Problem> {
         let target = self.target().expect("only a dry run has no target, and it verifies nothing");
         let file = target.open_existing(&item.path())?.ok_or(Problem::Differs)?;
         if file.existing().size == item.node().size() { Ok(file) } else { Err(Problem::Differs) }

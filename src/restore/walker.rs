@@ -20,6 +20,7 @@ use crate::restore::small::BATCH_ITEMS_MAX;
 use crate::restore::small::is_small;
 use crate::restore::small::restore_batch;
 use crate::restore::work::Item;
+use crate::restore::work::Origin;
 use crate::restore::work::Place;
 use crate::tree::Found;
 use std::cmp::Ordering;
@@ -238,7 +239,7 @@ impl<'r> Walker<'r> {
         let Some(current) = &self.current else { return Ok(None) };
         self.run.monitor.event(Event::Path(&found.path()));
         let size = node.content.len();
-        let item = Item { place: current.place.clone(), found };
+        let item = Item { place: current.place.clone(), origin: Origin::Tree(found) };
         if !is_small(item.node()) {
             return Ok(Some(Job::Large(item)));
         }

@@ -3,6 +3,7 @@
 //! Always: a thing is registered for hard links only when it is in place, with the snapshot's content.
 
 use crate::crypto::Keys;
+use crate::disk::fs::NodeId;
 use crate::meta::Content;
 use crate::meta::Kind;
 use crate::meta::Node;
@@ -45,16 +46,37 @@ impl Place {
     }
 }
 
+/// Where a node comes from.
+#[derive(Debug, Clone)]
+pub(super) enum Origin {
+    /// The tree of the snapshot.
+    Tree(Found),
+    /// A disk image in it: what its file system knows as a node, its number there, and its path for people. Of its
+    /// content only the length is known.
+    Image(Arc<Node>, NodeId, Vec<u8>),
+}
+
 /// A node that is no folder, and where it goes.
 #[derive(Debug, Clone)]
 pub(super) struct Item {
-    pub(super) found: Found,
+    pub(super) origin: Origin,
     pub(super) place: Arc<Place>,
 }
 
 impl Item {
     pub(super) fn node(&self) -> &Node {
-        self.found.node()
+        match &self.origin {
+            Origin::Tree(found) => found.node(),
+            Origin::Image(node, ..) => node,
+        }
+    }
+
+    /// The path that is told.
+    pub(super) fn told_path(&self) -> Vec<u8> {
+        match &self.origin {
+            Origin::Tree(found) => found.path(),
+            Origin::Image(.., path) => path.clone(),
+        }
     }
 
     /// Path in the target.

@@ -6,7 +6,10 @@
 //! Always: what cannot be set is returned, and never leaves the node more open than the snapshot had it.
 //! Never: a privilege (setuid, setgid, capability, foreign owner) without [`super::Options::privileged`].
 
+use crate::format::disk::OWN_XATTR_PREFIX;
 use crate::meta::Meta;
+use crate::meta::Time;
+use crate::meta::Xattr;
 use crate::meta::flag;
 use crate::target::Missed;
 use crate::target::Shared;
@@ -21,6 +24,9 @@ const SETGID: u32 = 0o2000;
 /// Flags that take privilege to set and to live with.
 const LOCKING_FLAGS: u32 = flag::IMMUTABLE | flag::APPEND;
 const FLAGS: u32 = LOCKING_FLAGS | flag::NO_DUMP | flag::COMPRESSED;
+
+/// In [`Meta::mtime`]: nobody knows, so the node keeps the time at which it was written.
+pub const MTIME_UNKNOWN: Time = Time { secs: i64::MIN, nanos: 0 };
 
 /// When an attribute is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +61,9 @@ pub(super) fn apply(shared: &Shared, inode: &Inode<'_>, meta: &Meta, is_link: bo
         job.xattrs(Turn::AfterMode);
     }
     job.xattrs(Turn::Last);
-    if let Err(error) = inode.set_mtime(meta.mtime) {
+    if meta.mtime != MTIME_UNKNOWN
+        && let Err(error) = inode.set_mtime(meta.mtime)
+    {
         job.missed.push(Missed::failed(What::Times, error));
     }
     job.missed
@@ -136,7 +144,9 @@ impl Job<'_> {
     }
 
     fn xattrs(&mut self, now: Turn) {
-        for xattr in self.meta.xattrs.iter().filter(|xattr| turn(&xattr.name) == now) {
+        // Our own say something about the snapshot, not about the file.
+        let is_own = |xattr: &&Xattr| xattr.name.starts_with(OWN_XATTR_PREFIX);
+        for xattr in self.meta.xattrs.iter().filter(|xattr| turn(&xattr.name) == now && !is_own(xattr)) {
             let what = What::Xattr(xattr.name.clone());
             if !self.privileged && !for_everyone(&xattr.name) {
                 self.missed.push(Missed::by_rule(what));

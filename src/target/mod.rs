@@ -18,6 +18,7 @@
 //! [`Target::folder`] -> files, links, specials in it -> hard links -> [`Target::finish_folder`] bottom-up ->
 //! [`Target::settle`] -> [`Target::sync`]. Several threads may share a target.
 
+mod disk;
 mod error;
 mod file;
 mod metadata;
@@ -36,11 +37,14 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+pub use self::disk::DiskFault;
+pub use self::disk::DiskTarget;
 pub use self::error::Error;
 pub use self::error::Missed;
 pub use self::error::What;
 pub use self::file::ExistingFile;
 pub use self::file::NewFile;
+pub use self::metadata::MTIME_UNKNOWN;
 pub use self::part::is_part_name;
 
 use crate::meta::Kind;

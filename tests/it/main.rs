@@ -18,6 +18,7 @@ mod format;
 mod fuzz_replay;
 mod golden;
 mod house;
+mod images_restore;
 mod journey;
 mod kill;
 mod link;

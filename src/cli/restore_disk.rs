@@ -1,0 +1,309 @@
+//! `bygone restore --image`: a whole disk back to a device or into a file.
+
+use crate::browse::Browse;
+use crate::browse::SnapshotPath;
+use crate::browse::disk_of;
+use crate::cli::error::Fault;
+use crate::cli::error::Result;
+use crate::cli::error::usage;
+use crate::cli::exit::Exit;
+use crate::cli::global::Global;
+use crate::cli::global::moved;
+use crate::cli::human;
+use crate::cli::json;
+use crate::cli::open::Opened;
+use crate::cli::out;
+use crate::cli::progress::Progress;
+use crate::cli::qcow2;
+use crate::cli::qcow2::Beside;
+use crate::cli::restore::ask_for_yes;
+use crate::cli::select;
+use crate::cli::snapshots::short;
+use crate::format::disk::Disk;
+use crate::image::Device;
+use crate::image::ImageReader;
+use crate::image::Part;
+use crate::monitor::Monitor;
+use crate::path::Show;
+use crate::restore;
+use crate::restore::DiskOptions;
+use crate::restore::DiskSummary;
+use crate::target::DiskTarget;
+use crate::tree::Found;
+use clap::ValueEnum;
+use serde_json::Value;
+use serde_json::json;
+use std::ops::Range;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Parts of a disk named before it is written over.
+const PARTS_SHOWN: usize = 16;
+
+/// How a disk is restored.
+#[derive(Debug, clap::Args)]
+pub(super) struct DiskRestoreArgs {
+    /// Write a whole disk back, to the device or file TARGET. Everything on that device is replaced
+    #[arg(long, requires = "onto", help_heading = "Disks")]
+    #[arg(conflicts_with_all = ["include", "exclude", "overwrite", "delete", "numeric_ids", "no_owner"])]
+    pub(super) image: bool,
+
+    /// With --image: the device, or a file
+    #[arg(value_name = "TARGET", requires = "image", help_heading = "Disks")]
+    onto: Option<PathBuf>,
+
+    /// Read what is on TARGET, and write (and fetch) only what differs
+    #[arg(long, requires = "image", help_heading = "Disks")]
+    delta: bool,
+
+    /// What kind of file is written
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Raw, requires = "image", help_heading = "Disks")]
+    format: Format,
+}
+
+/// What kind of file a disk becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// The bytes of the disk, with holes where it has nothing; or a device
+    Raw,
+    /// For virtual machines; needs qemu-img, and space for a raw file meanwhile
+    Qcow2,
+}
+
+/// What other options of the command say.
+pub(super) struct Wanted {
+    pub(super) at: SnapshotPath,
+    pub(super) yes: bool,
+    pub(super) verify: bool,
+    pub(super) dry_run: bool,
+}
+
+impl DiskRestoreArgs {
+    pub(super) fn run(self, global: &Global, opened: &Opened, browse: &Browse, wanted: &Wanted) -> Result<Exit> {
+        let onto = self.onto.as_deref().ok_or_else(|| usage("--image needs a TARGET"))?;
+        let found = opened.runtime.block_on(disk_at(browse, &wanted.at.path))?;
+        if self.format == Format::Qcow2 {
+            self.check_qcow2(onto, wanted)?;
+        }
+        let mut overwrite = wanted.yes;
+        if !overwrite && !wanted.dry_run && DiskTarget::look(onto)?.is_some_and(|there| there.is_device()) {
+            confirm(opened, browse, &found, onto)?;
+            overwrite = true;
+        }
+        let options = DiskOptions { overwrite, delta: self.delta, verify: wanted.verify, dry_run: wanted.dry_run };
+        let began = Instant::now();
+        let progress = Progress::start(global, &opened.runtime, "Restoring");
+        let done = match self.format {
+            Format::Raw => restore_raw(opened, browse, &found, onto, &options, &progress),
+            Format::Qcow2 => restore_qcow2(opened, browse, &found, onto, &options, &progress),
+        };
+        let problems = progress.finish();
+        let summary = done?;
+        let problems = problems.max(summary.problems);
+        let told =
+            Told { summary: &summary, name: &found.node().name, onto, format: self.format, dry_run: options.dry_run };
+        if global.json {
+            out::line(json::line("summary", &told.json(browse, problems, began, opened)))?;
+        } else if !global.quiet {
+            out::line(told.text(began))?;
+            told.notes(&disk_of(found.node()).unwrap_or_default());
+        }
+        opened.tell_requests(global);
+        if problems == 0 {
+            return Ok(Exit::Done);
+        }
+        if !global.json {
+            let problems = human::plural(problems, "problem", "problems");
+            out::note(format_args!("{problems}; everything else of the disk was restored"));
+        }
+        Ok(Exit::Incomplete)
+    }
+
+    fn check_qcow2(&self, onto: &Path, wanted: &Wanted) -> Result<()> {
+        if self.delta {
+            return Err(usage("--delta compares with a raw file or a device, not with a qcow2 file"));
+        }
+        qcow2::find()?;
+        match DiskTarget::look(onto)? {
+            Some(there) if there.is_device() => {
+                Err(usage("a device takes the disk as it is: leave out --format qcow2"))
+            }
+            Some(_) if !wanted.yes && !wanted.dry_run => {
+                Err(restore::DiskError::Exists { path: onto.to_owned() }.into())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The disk at a path of the snapshot; if that is the root, the only one there is.
+async fn disk_at(browse: &Browse, path: &[u8]) -> Result<Found> {
+    let found = select::node(browse, path).await?;
+    if !path.is_empty() {
+        return match disk_of(found.node()) {
+            Some(_) => Ok(found),
+            None => Err(restore::DiskError::NotADisk { path: path.to_vec() }.into()),
+        };
+    }
+    let mut disks = Vec::new();
+    let mut walk = browse.walk(browse.children(b"").await?);
+    while let Some(child) = walk.next().await? {
+        if disk_of(child.node()).is_some() {
+            disks.push(child);
+        }
+    }
+    let id = short(browse.snapshot().id);
+    match &disks[..] {
+        [] => Err(Fault::NoDisks { snapshot: id }.into()),
+        [disk] => Ok(disk.clone()),
+        several => {
+            let name = |disk: &Found| format!("{id}:/{}", Show(&disk.node().name));
+            let names: Vec<String> = several.iter().map(name).collect();
+            Err(usage(format!("the snapshot holds several disks; name one: {}", names.join(", "))))
+        }
+    }
+}
+
+fn restore_raw(
+    opened: &Opened,
+    browse: &Browse,
+    found: &Found,
+    onto: &Path,
+    options: &DiskOptions,
+    monitor: &dyn Monitor,
+) -> Result<DiskSummary> {
+    Ok(opened.runtime.block_on(restore::restore_disk(browse, found.node(), onto, options, monitor))?)
+}
+
+fn restore_qcow2(
+    opened: &Opened,
+    browse: &Browse,
+    found: &Found,
+    onto: &Path,
+    options: &DiskOptions,
+    monitor: &dyn Monitor,
+) -> Result<DiskSummary> {
+    let raw = Beside::new(onto, "raw")?;
+    let summary = restore_raw(opened, browse, found, raw.path(), options, monitor)?;
+    if !options.dry_run {
+        qcow2::convert(raw.path(), onto, options.verify, monitor)?;
+    }
+    Ok(summary)
+}
+
+/// Asks before a device is written over, and tells what is on it.
+fn confirm(opened: &Opened, browse: &Browse, found: &Found, onto: &Path) -> Result<()> {
+    let device = Device::open(onto).map_err(Fault::Device)?;
+    let snapshot = browse.snapshot();
+    let parts = opened.runtime.block_on(parts_of(&device, opened));
+    ask_for_yes(|| {
+        out::note(format_args!(
+            "Disk {} of snapshot {} ({}), {}, will replace everything on {}:",
+            Show(&found.node().name),
+            short(snapshot.id),
+            human::time(snapshot.time),
+            human::size(found.node().size()),
+            device.path().display(),
+        ));
+        let more = parts.len().saturating_sub(PARTS_SHOWN);
+        for part in parts.iter().take(PARTS_SHOWN) {
+            out::note(format_args!("  {part}"));
+        }
+        if more > 0 {
+            out::note(format_args!("  and {}", human::plural(more as u64, "more part", "more parts")));
+        }
+    })
+}
+
+/// What is on a device now, in words.
+async fn parts_of(device: &Device, opened: &Opened) -> Vec<String> {
+    let reader = ImageReader::new(Arc::new(device.clone()), Some(Part::Disk), &[], opened.runtime.handle());
+    let Ok(layout) = reader.layout().await else { return vec!["something that cannot be read".to_owned()] };
+    let told = layout.parts.iter().map(|part| {
+        let bytes = part.range.end.saturating_sub(part.range.start);
+        format!("{}, {}", part.title, human::size(bytes))
+    });
+    told.collect()
+}
+
+/// A summary, to be told.
+struct Told<'a> {
+    summary: &'a DiskSummary,
+    name: &'a [u8],
+    onto: &'a Path,
+    format: Format,
+    dry_run: bool,
+}
+
+impl Told<'_> {
+    fn text(&self, began: Instant) -> String {
+        let summary = self.summary;
+        let mut text = format!(
+            "{} {} to {}: {}, {} of data written",
+            if self.dry_run { "Would restore" } else { "Restored" },
+            Show(self.name),
+            self.onto.display(),
+            human::size(summary.bytes),
+            human::size(summary.bytes_written),
+        );
+        if summary.bytes_same > 0 {
+            text += &format!(", {} there already", human::size(summary.bytes_same));
+        }
+        if summary.bytes_zeroed > 0 {
+            text += &format!(", {} cleared", human::size(summary.bytes_zeroed));
+        }
+        text += &format!(" in {}", human::duration(began.elapsed()));
+        if summary.verified {
+            text += "; read back and found equal";
+        }
+        text
+    }
+
+    /// What people should know about their new disk.
+    fn notes(&self, disk: &Disk) {
+        if disk.live {
+            out::note("It was in use while it was backed up: let its file systems be checked before they are mounted");
+        }
+        if self.summary.bytes_behind == 0 {
+            return;
+        }
+        out::note(format_args!(
+            "The device is {} larger than the disk; what is behind was not touched",
+            human::size(self.summary.bytes_behind)
+        ));
+        if disk.table == "GPT" {
+            out::note(format_args!(
+                "The backup of its partition table belongs to the end: 'sgdisk --move-second-header {}' moves it there",
+                human::shell(&self.onto.to_string_lossy())
+            ));
+        }
+    }
+
+    fn json(&self, browse: &Browse, problems: u64, began: Instant, opened: &Opened) -> Value {
+        let summary = self.summary;
+        let ranges = |ranges: &[Range<u64>]| -> Vec<[u64; 2]> { ranges.iter().map(|r| [r.start, r.end]).collect() };
+        json!({
+            "command": "restore",
+            "dry_run": self.dry_run,
+            "snapshot": browse.snapshot().id.to_string(),
+            "disk": String::from_utf8_lossy(self.name),
+            "target": self.onto.to_string_lossy(),
+            "format": if self.format == Format::Raw { "raw" } else { "qcow2" },
+            "bytes": summary.bytes,
+            "bytes_data": summary.bytes_data,
+            "bytes_written": summary.bytes_written,
+            "bytes_zeroed": summary.bytes_zeroed,
+            "bytes_same": summary.bytes_same,
+            "bytes_behind": summary.bytes_behind,
+            "verified": summary.verified,
+            "unreadable": ranges(&summary.unreadable),
+            "lost": ranges(&summary.lost),
+            "differs": ranges(&summary.differs),
+            "problems": problems,
+            "millis": u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "store": json::totals(&opened.counted.totals(), &moved()),
+        })
+    }
+}
