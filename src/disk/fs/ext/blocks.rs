@@ -1,12 +1,12 @@
 //! Where the content of an inode lies, whichever way its blocks are mapped.
 
-use super::extents;
-use super::indirect;
-use super::inode::Inode;
-use super::volume::Volume;
 use crate::disk::Error;
 use crate::disk::Result;
 use crate::disk::Run;
+use crate::disk::fs::ext::extents;
+use crate::disk::fs::ext::indirect;
+use crate::disk::fs::ext::inode::Inode;
+use crate::disk::fs::ext::volume::Volume;
 use std::ops::Range;
 
 /// A part of the map of an inode.

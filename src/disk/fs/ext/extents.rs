@@ -5,14 +5,14 @@
 //! Every block of the tree answers only for the part of the file its parent gives it, and what it says lies within that
 //! part, in order. So no block is visited twice for one range, however the blocks point at each other.
 
-use super::blocks;
-use super::blocks::Piece;
-use super::blocks::Take;
-use super::crc::crc32c;
-use super::inode::Inode;
-use super::volume::Volume;
 use crate::disk::Fields;
 use crate::disk::Result;
+use crate::disk::fs::ext::blocks;
+use crate::disk::fs::ext::blocks::Piece;
+use crate::disk::fs::ext::blocks::Take;
+use crate::disk::fs::ext::crc::crc32c;
+use crate::disk::fs::ext::inode::Inode;
+use crate::disk::fs::ext::volume::Volume;
 use std::ops::Range;
 
 const WHAT: &str = "ext4 extent tree";

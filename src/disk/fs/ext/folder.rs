@@ -2,15 +2,15 @@
 //!
 //! Source: kernel documentation, "ext4 Data Structures and Algorithms", Directory Entries.
 
-use super::blocks;
-use super::blocks::Piece;
-use super::crc::crc32c;
-use super::inline;
-use super::inode::Inode;
-use super::volume::Volume;
 use crate::disk::Error;
 use crate::disk::Fields;
 use crate::disk::Result;
+use crate::disk::fs::ext::blocks;
+use crate::disk::fs::ext::blocks::Piece;
+use crate::disk::fs::ext::crc::crc32c;
+use crate::disk::fs::ext::inline;
+use crate::disk::fs::ext::inode::Inode;
+use crate::disk::fs::ext::volume::Volume;
 use std::ops::ControlFlow;
 
 pub(super) const WHAT: &str = "ext4 folder";

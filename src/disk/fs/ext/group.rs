@@ -2,14 +2,15 @@
 //!
 //! Source: kernel documentation, "ext4 Data Structures and Algorithms", Block Group Descriptors; Meta Block Groups.
 
-use super::crc::crc16;
-use super::crc::crc32c;
-use super::feature::incompat;
-use super::feature::ro_compat;
-use super::superblock::Superblock;
-use super::volume::Volume;
 use crate::disk::Fields;
 use crate::disk::Result;
+use crate::disk::fs::ext::crc::crc16;
+use crate::disk::fs::ext::crc::crc32c;
+use crate::disk::fs::ext::feature::incompat;
+use crate::disk::fs::ext::feature::ro_compat;
+use crate::disk::fs::ext::superblock;
+use crate::disk::fs::ext::superblock::Superblock;
+use crate::disk::fs::ext::volume::Volume;
 
 const WHAT: &str = "ext4 group descriptor";
 const INODE_UNINIT: u16 = 1;
@@ -98,7 +99,7 @@ pub(super) fn descriptor_blocks(sb: &Superblock) -> u64 {
 /// Where block `n` of the table of group descriptors lies.
 pub(super) fn table_block(sb: &Superblock, n: u64) -> u64 {
     if !sb.has_incompat(incompat::META_BG) || n < sb.first_meta_bg {
-        return super::superblock::AT / sb.block_bytes + 1 + n;
+        return superblock::AT / sb.block_bytes + 1 + n;
     }
     let group = n.saturating_mul(sb.block_bytes / sb.descriptor_bytes).min(u64::from(u32::MAX)) as u32;
     // With blocks of 1 KiB the superblock is in block 1, even if group 0 begins with block 0.

@@ -3,7 +3,7 @@
 //! Source: kernel documentation, "ext4 Data Structures and Algorithms", Hash Tree Directories; the compression functions
 //! are those of MD4 (RFC 1320), cut in half, and of TEA (Wheeler and Needham, 1994).
 
-use super::superblock::Sign;
+use crate::disk::fs::ext::superblock::Sign;
 
 const MD4_START: [u32; 4] = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];
 const TEA_DELTA: u32 = 0x9e37_79b9;

@@ -2,15 +2,15 @@
 //!
 //! Source: kernel documentation, "ext4 Data Structures and Algorithms", Hash Tree Directories.
 
-use super::blocks;
-use super::crc::crc32c;
-use super::folder;
-use super::hash;
-use super::inode::Inode;
-use super::volume::Volume;
 use crate::disk::Error;
 use crate::disk::Fields;
 use crate::disk::Result;
+use crate::disk::fs::ext::blocks;
+use crate::disk::fs::ext::crc::crc32c;
+use crate::disk::fs::ext::folder;
+use crate::disk::fs::ext::hash;
+use crate::disk::fs::ext::inode::Inode;
+use crate::disk::fs::ext::volume::Volume;
 use std::ops::ControlFlow;
 
 const WHAT: &str = "ext4 folder index";

@@ -2,13 +2,13 @@
 //!
 //! Source: kernel documentation, "ext4 Data Structures and Algorithms", Direct/Indirect Block Addressing.
 
-use super::blocks;
-use super::blocks::Piece;
-use super::blocks::Take;
-use super::inode::Inode;
-use super::volume::Volume;
 use crate::disk::Fields;
 use crate::disk::Result;
+use crate::disk::fs::ext::blocks;
+use crate::disk::fs::ext::blocks::Piece;
+use crate::disk::fs::ext::blocks::Take;
+use crate::disk::fs::ext::inode::Inode;
+use crate::disk::fs::ext::volume::Volume;
 use std::ops::Range;
 
 const WHAT: &str = "ext2 block map";

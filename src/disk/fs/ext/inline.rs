@@ -2,10 +2,10 @@
 //!
 //! Source: kernel documentation, "ext4 Data Structures and Algorithms", Inline Data.
 
-use super::inode::Inode;
-use super::volume::Volume;
-use super::xattr;
 use crate::disk::Result;
+use crate::disk::fs::ext::inode::Inode;
+use crate::disk::fs::ext::volume::Volume;
+use crate::disk::fs::ext::xattr;
 
 /// All bytes there is space for in the inode, and those of the attribute.
 pub(super) fn parts(volume: &Volume, inode: &Inode) -> Result<(Vec<u8>, Vec<u8>)> {

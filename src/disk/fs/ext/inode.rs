@@ -2,16 +2,16 @@
 //!
 //! Source: kernel documentation, "ext4 Data Structures and Algorithms", Index Nodes; Inode Timestamps.
 
-use super::crc::crc32c;
-use super::feature::incompat;
-use super::feature::ro_compat;
-use super::superblock::Superblock;
-use super::volume::Volume;
 use crate::disk::Error;
 use crate::disk::Fields;
 use crate::disk::Result;
 use crate::disk::fs::Node;
 use crate::disk::fs::NodeKind;
+use crate::disk::fs::ext::crc::crc32c;
+use crate::disk::fs::ext::feature::incompat;
+use crate::disk::fs::ext::feature::ro_compat;
+use crate::disk::fs::ext::superblock::Superblock;
+use crate::disk::fs::ext::volume::Volume;
 use crate::meta::Time;
 
 const WHAT: &str = "ext4 inode";

@@ -1,13 +1,13 @@
 //! Where what listing all folders needs lies: for reading it ahead.
 
-use super::blocks;
-use super::blocks::Piece;
-use super::feature::incompat;
-use super::folder;
-use super::group;
-use super::inode::Inode;
-use super::volume::Volume;
 use crate::disk::Result;
+use crate::disk::fs::ext::blocks;
+use crate::disk::fs::ext::blocks::Piece;
+use crate::disk::fs::ext::feature::incompat;
+use crate::disk::fs::ext::folder;
+use crate::disk::fs::ext::group;
+use crate::disk::fs::ext::inode::Inode;
+use crate::disk::fs::ext::volume::Volume;
 use std::ops::ControlFlow;
 use std::ops::Range;
 

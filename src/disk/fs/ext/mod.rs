@@ -38,18 +38,18 @@ use crate::disk::fs::Node;
 use crate::disk::fs::NodeId;
 use crate::disk::fs::NodeKind;
 use crate::disk::fs::Source;
+use crate::disk::fs::ext::feature::compat;
+use crate::disk::fs::ext::feature::incompat;
+use crate::disk::fs::ext::folder::Stored;
+use crate::disk::fs::ext::inode::Inode;
+use crate::disk::fs::ext::journal::Journal;
+use crate::disk::fs::ext::names::Names;
+use crate::disk::fs::ext::superblock::Superblock;
+use crate::disk::fs::ext::volume::Volume;
 use crate::meta::Xattr;
-use feature::compat;
-use feature::incompat;
-use folder::Stored;
-use inode::Inode;
-use journal::Journal;
-use names::Names;
 use std::ops::ControlFlow;
 use std::ops::Range;
 use std::sync::Arc;
-use superblock::Superblock;
-use volume::Volume;
 
 const ROOT: u32 = 2;
 /// Longest target of a link.

@@ -1,7 +1,7 @@
 //! Where the names of one folder without a usable index are, so that many look-ups read it once.
 
-use super::crc::crc32c;
-use super::folder::Stored;
+use crate::disk::fs::ext::crc::crc32c;
+use crate::disk::fs::ext::folder::Stored;
 
 /// Entries that are kept: 4 MiB.
 const ENTRIES_MAX: usize = 512 << 10;

@@ -2,14 +2,14 @@
 //!
 //! Source: kernel documentation, "ext4 Data Structures and Algorithms", Block and Inode Bitmaps; Layout; Bigalloc.
 
-use super::crc::crc32c;
-use super::feature::incompat;
-use super::feature::ro_compat;
-use super::group;
-use super::group::Group;
-use super::superblock::Superblock;
-use super::volume::Volume;
 use crate::disk::Result;
+use crate::disk::fs::ext::crc::crc32c;
+use crate::disk::fs::ext::feature::incompat;
+use crate::disk::fs::ext::feature::ro_compat;
+use crate::disk::fs::ext::group;
+use crate::disk::fs::ext::group::Group;
+use crate::disk::fs::ext::superblock::Superblock;
+use crate::disk::fs::ext::volume::Volume;
 use std::ops::Range;
 
 /// Blocks in use, sorted and apart; `None` if that cannot be told for sure.

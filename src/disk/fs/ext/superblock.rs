@@ -2,13 +2,13 @@
 //!
 //! Source: kernel documentation, "ext4 Data Structures and Algorithms", The Super Block.
 
-use super::crc::crc32c;
-use super::feature;
-use super::feature::compat;
-use super::feature::incompat;
-use super::feature::ro_compat;
 use crate::disk::Fields;
 use crate::disk::Result;
+use crate::disk::fs::ext::crc::crc32c;
+use crate::disk::fs::ext::feature;
+use crate::disk::fs::ext::feature::compat;
+use crate::disk::fs::ext::feature::incompat;
+use crate::disk::fs::ext::feature::ro_compat;
 
 /// Where it begins, in bytes.
 pub(super) const AT: u64 = 1024;

@@ -1,13 +1,13 @@
 //! The blocks of a file system: those of the source, with what its journal has not yet put in place laid over them.
 
-use super::group::Group;
-use super::inode::Inode;
-use super::journal::Journal;
-use super::superblock;
-use super::superblock::Superblock;
 use crate::disk::Error;
 use crate::disk::Result;
 use crate::disk::fs::Source;
+use crate::disk::fs::ext::group::Group;
+use crate::disk::fs::ext::inode::Inode;
+use crate::disk::fs::ext::journal::Journal;
+use crate::disk::fs::ext::superblock;
+use crate::disk::fs::ext::superblock::Superblock;
 use lru::LruCache;
 use std::cell::RefCell;
 use std::num::NonZeroUsize;

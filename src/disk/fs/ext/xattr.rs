@@ -2,15 +2,15 @@
 //!
 //! Source: kernel documentation, "ext4 Data Structures and Algorithms", Extended Attributes.
 
-use super::acl;
-use super::blocks;
-use super::crc::crc32c;
-use super::inode::BASE_BYTES;
-use super::inode::Inode;
-use super::inode::MAP_BYTES;
-use super::volume::Volume;
 use crate::disk::Fields;
 use crate::disk::Result;
+use crate::disk::fs::ext::acl;
+use crate::disk::fs::ext::blocks;
+use crate::disk::fs::ext::crc::crc32c;
+use crate::disk::fs::ext::inode::BASE_BYTES;
+use crate::disk::fs::ext::inode::Inode;
+use crate::disk::fs::ext::inode::MAP_BYTES;
+use crate::disk::fs::ext::volume::Volume;
 use crate::meta::Xattr;
 
 const MAGIC: u32 = 0xea02_0000;

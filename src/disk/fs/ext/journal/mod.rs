@@ -7,15 +7,16 @@
 mod scan;
 mod tag;
 
-use super::blocks;
-use super::blocks::Piece;
-use super::crc::crc32c;
-use super::inode::Inode;
-use super::volume::Volume;
 use crate::disk::Error;
 use crate::disk::Fields;
 use crate::disk::Result;
 use crate::disk::fs::Source;
+use crate::disk::fs::ext::blocks;
+use crate::disk::fs::ext::blocks::Piece;
+use crate::disk::fs::ext::crc::crc32c;
+use crate::disk::fs::ext::inode::Inode;
+use crate::disk::fs::ext::space;
+use crate::disk::fs::ext::volume::Volume;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -123,7 +124,7 @@ impl Journal {
     /// Where the blocks lie in the source, in order.
     pub(super) fn places(&self) -> Vec<Range<u64>> {
         let places = self.logged.values().map(|logged| logged.at..logged.at.saturating_add(self.block_bytes));
-        super::space::joined(places.collect())
+        space::joined(places.collect())
     }
 
     /// What was left out, in sentences.

@@ -6,24 +6,24 @@
 //! A transaction counts when its commit block is there. A revocation undoes all copies of a block that its own and
 //! earlier transactions hold; as they are gone through in order, that is to forget what is known of it at that moment.
 
-use super::COMPAT_CHECKSUM;
-use super::Header;
-use super::INCOMPAT_ASYNC_COMMIT;
-use super::INCOMPAT_FAST_COMMIT;
-use super::INCOMPAT_WIDE;
-use super::Journal;
-use super::LOGGED_MAX;
-use super::Log;
-use super::Logged;
-use super::MAGIC;
-use super::WHAT;
-use super::tag;
-use super::tag::Tag;
 use crate::disk::Error;
 use crate::disk::Fields;
 use crate::disk::Result;
 use crate::disk::fs::ext::crc::crc32_high_first;
 use crate::disk::fs::ext::crc::crc32c;
+use crate::disk::fs::ext::journal::COMPAT_CHECKSUM;
+use crate::disk::fs::ext::journal::Header;
+use crate::disk::fs::ext::journal::INCOMPAT_ASYNC_COMMIT;
+use crate::disk::fs::ext::journal::INCOMPAT_FAST_COMMIT;
+use crate::disk::fs::ext::journal::INCOMPAT_WIDE;
+use crate::disk::fs::ext::journal::Journal;
+use crate::disk::fs::ext::journal::LOGGED_MAX;
+use crate::disk::fs::ext::journal::Log;
+use crate::disk::fs::ext::journal::Logged;
+use crate::disk::fs::ext::journal::MAGIC;
+use crate::disk::fs::ext::journal::WHAT;
+use crate::disk::fs::ext::journal::tag;
+use crate::disk::fs::ext::journal::tag::Tag;
 
 const DESCRIPTOR: u32 = 1;
 const COMMIT: u32 = 2;

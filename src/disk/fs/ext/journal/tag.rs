@@ -2,12 +2,12 @@
 //!
 //! Source: kernel documentation, "ext4 Data Structures and Algorithms", Journal, Descriptor Block.
 
-use super::Header;
-use super::INCOMPAT_CSUM_V2;
-use super::INCOMPAT_CSUM_V3;
-use super::INCOMPAT_WIDE;
 use crate::disk::Fields;
 use crate::disk::Result;
+use crate::disk::fs::ext::journal::Header;
+use crate::disk::fs::ext::journal::INCOMPAT_CSUM_V2;
+use crate::disk::fs::ext::journal::INCOMPAT_CSUM_V3;
+use crate::disk::fs::ext::journal::INCOMPAT_WIDE;
 
 const HEADER_BYTES: usize = 12;
 const TAIL_BYTES: usize = 4;
