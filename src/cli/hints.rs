@@ -75,7 +75,7 @@ fn of_fault(error: &Fault) -> Hints {
                                  by its path, as in latest:/vm/disk.qcow2"]
         }
         Fault::MountInRepository { .. } => &["choose a folder elsewhere, for example ~/Backups"],
-        Fault::NotConfirmed => &["add --yes if nobody can be asked, or --to DIR to restore elsewhere"],
+        Fault::NotConfirmed => &["add --yes if nobody can be asked, or restore to another place (files: --to DIR)"],
         Fault::NoDisks { .. } => &["'bygone backup --image DISK' makes snapshots of disks"],
         Fault::NoQemu(_) => &["install qemu-utils (qemu-img), or restore with --format raw"],
         Fault::Background(_) => &["--foreground serves the drive without another process"],

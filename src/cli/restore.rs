@@ -45,9 +45,9 @@ const EXAMPLES: &str = "Examples:
   bygone restore latest:/home/ada/cv.odt --to ~       one file, as ~/cv.odt
   bygone restore latest --to / --include /etc         a part, to where it came from
   bygone restore 1a2b3c4d --original --dry-run        everything to where it came from
-  bygone restore 'latest:/sda.img!/2/home/ada' --to .   a folder from inside a disk image
+  bygone restore 'latest:/sda.img!/2/home/ada' --to . a folder from inside a disk image
   bygone restore --image latest:/sda.img /dev/sdb     a whole disk onto another one
-  bygone restore --image latest vm.qcow2 --format qcow2
+  bygone restore --image latest vm.img --delta --yes  bring a file up to date, only where it differs
 
 Patterns are those of .gitignore, relative to the chosen folder. The exit code is 3 if some files could not be \
 restored.";

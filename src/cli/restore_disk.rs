@@ -51,7 +51,7 @@ pub(super) struct DiskRestoreArgs {
     pub(super) image: bool,
 
     /// With --image: the device, or a file
-    #[arg(value_name = "TARGET", requires = "image", help_heading = "Disks")]
+    #[arg(value_name = "TARGET", requires = "image")]
     onto: Option<PathBuf>,
 
     /// Read what is on TARGET, and write (and fetch) only what differs

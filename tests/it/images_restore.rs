@@ -473,3 +473,39 @@ fn a_full_disk_leaves_something_incomplete() {
     let done = summary(resumed.ok());
     assert!(number(&done, "bytes_same") > 0 && same, "{done}");
 }
+
+#[test]
+fn a_damaged_image_gives_what_it_can() {
+    let program = Program::new();
+    let Some(disk) = disk(&program) else { return };
+    let inside = format!("{}?offset={}", disk.display(), PART.0);
+    let change = |command: &str| tool("debugfs", &["-w", "-R", command, &inside]);
+    // A folder within itself, and a file whose inode is gone.
+    assert!(change("link /home /home/ada/deep/again") && change("clri /home/ada/empty"));
+    program.run(&["init"]).ok();
+    program.run(&["backup", "--image", disk.to_str().unwrap()]).ok();
+    let ended = program.run(&["restore", "latest:/sda.img!/1", "--to", "all"]).fails(3);
+    let problems: Vec<&str> = ended.stderr.lines().filter(|line| line.starts_with("problem: ")).collect();
+    let told = |path: &str, why: &str| problems.iter().any(|line| line.contains(path) && line.contains(why));
+    assert!(told("/home/ada/deep/again", "within itself"), "{problems:?}");
+    assert!(told("/home/ada/empty", "cannot be read") || !program.scratch().join("all/home/ada/empty").exists());
+    assert_eq!(fs::read_to_string(program.scratch().join("all/home/ada/letter.txt")).unwrap(), "Dear Charles\n");
+}
+
+#[test]
+fn an_interrupted_restore_says_what_it_leaves() {
+    let Some((program, disk)) = backed_up(&["--all-blocks"]) else { return };
+    let target = program.scratch().join("back.img");
+    let mut command = program.command(&["restore", "--image", "latest", "back.img", "--limit-download", "300K"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while !target.exists() {
+        std::thread::yield_now();
+    }
+    assert!(tool("kill", &["-INT", &child.id().to_string()]));
+    let output = child.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{told}");
+    assert!(told.contains("is incomplete") && told.contains("interrupted"), "{told}");
+    restore(&program, &["back.img", "--delta", "--yes", "--verify"]).ok();
+    assert_same(&disk, &target);
+}
