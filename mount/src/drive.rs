@@ -142,6 +142,9 @@ pub enum DriveError {
     /// Not permitted by a policy of the drive.
     #[error("not permitted")]
     Denied,
+    /// The content is encrypted, and there is no key.
+    #[error("required key not available")]
+    NoKey,
     /// The data is damaged or could not be fetched.
     #[error("input/output error")]
     Io,

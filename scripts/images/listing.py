@@ -30,14 +30,14 @@ def xattrs_of(path):
 def digest(path):
     h = hashlib.sha256()
     try:
-        f = open(path, "rb")
+        with open(path, "rb") as f:
+            while block := f.read(1 << 20):
+                h.update(block)
     except OSError as error:
+        # The kernel says so when the file is opened, a drive when it is read.
         if error.errno == errno.ENOKEY:
             return "-"
         raise
-    with f:
-        while block := f.read(1 << 20):
-            h.update(block)
     return h.hexdigest()
 
 

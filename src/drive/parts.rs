@@ -173,7 +173,7 @@ fn told<T>(answer: std::result::Result<T, InsideError>) -> Result<T> {
             Some(Fault::NotFound) => DriveError::NotFound,
             Some(Fault::NotAFolder) => DriveError::NotAFolder,
             Some(Fault::WrongKind) => DriveError::Invalid,
-            Some(Fault::Encrypted) => DriveError::Denied,
+            Some(Fault::Encrypted) => DriveError::NoKey,
             _ => {
                 tracing::warn!(error = %crate::monitor::chain(&error), "A file in a disk image cannot be read");
                 DriveError::Io

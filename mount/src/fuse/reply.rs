@@ -43,6 +43,7 @@ pub(crate) fn errno(error: DriveError) -> Errno {
         DriveError::NoAttribute => Errno::ENODATA,
         DriveError::BeyondEnd => Errno::ENXIO,
         DriveError::Denied => Errno::EACCES,
+        DriveError::NoKey => Errno::from_i32(rustix::io::Errno::NOKEY.raw_os_error()),
         // People read "Network is unreachable".
         DriveError::Offline => Errno::ENETUNREACH,
         // Programs know what to do about EIO; few expect ETIMEDOUT from a file.
