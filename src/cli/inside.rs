@@ -113,3 +113,22 @@ fn part_of(browse: &Browse, opened: &Opened, part: &DiskPart, passphrase: &[u8])
     let content: &Content = &opened.found.node().content;
     Inside::new(browse, content, opened.is_raw, Some(Part::Number(part.number)), passphrase)
 }
+
+/// Fills in owner, permissions and time of the root folders, where a snapshot does not have them. What cannot be looked at
+/// tells so when it is opened.
+pub(super) async fn look_at_roots(browse: &Browse, opened: &mut Opened, passphrase: &[u8]) {
+    if opened.is_raw && passphrase.is_empty() {
+        return;
+    }
+    for at in 0..opened.disk.parts.len() {
+        let part = &opened.disk.parts[at];
+        if part.fs.is_none() {
+            continue;
+        }
+        let root = part_of(browse, opened, part, passphrase).get(b"").await;
+        if let (Ok((_, root)), Some(fs)) = (root, &mut opened.disk.parts[at].fs) {
+            fs.root = (root.mode.unwrap_or(0o755), root.uid.unwrap_or(0), root.gid.unwrap_or(0));
+            fs.root_mtime = root.mtime.unwrap_or_default();
+        }
+    }
+}

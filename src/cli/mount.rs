@@ -311,13 +311,17 @@ impl MountArgs {
                 snapshot_drive(browse.clone(), path, options).await?.ok_or_else(not_a_folder)
             }
             Place::Node(found) if found.node().kind == Kind::File => {
-                let disk = inside::open(browse, *found, b"", &options.passphrase).await?;
+                let mut disk = inside::open(browse, *found, b"", &options.passphrase).await?;
+                inside::look_at_roots(browse, &mut disk, &options.passphrase).await;
                 if disk.disk.parts.iter().all(|part| part.fs.is_none() && part.number == 0) {
                     return Err(not_a_folder());
                 }
                 Ok(image_drive(browse, &disk.found, &disk.disk, disk.is_raw, options))
             }
-            Place::Disk(disk) => Ok(image_drive(browse, &disk.found, &disk.disk, disk.is_raw, options)),
+            Place::Disk(mut disk) => {
+                inside::look_at_roots(browse, &mut disk, &options.passphrase).await;
+                Ok(image_drive(browse, &disk.found, &disk.disk, disk.is_raw, options))
+            }
             _ => Err(not_a_folder()),
         }
     }

@@ -269,7 +269,7 @@ impl Shown {
                 time: node.meta.mtime,
                 parent: self.top_ino,
             };
-            self.parts.of_disk(disk, &at, &if many { format!("{stem} ") } else { String::new() })
+            self.parts.of_disk(disk, &at, &if many { format!("{stem} - ") } else { String::new() })
         });
         Ok(self.disks.get_or_init(|| parts.collect()))
     }
