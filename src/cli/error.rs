@@ -74,6 +74,10 @@ pub(super) enum Fault {
     Qemu { path: PathBuf, said: String },
     #[error("cannot use the current folder")]
     CurrentFolder(#[source] io::Error),
+    #[error("'{}' holds {kind}, which cannot be looked into", Show(path))]
+    Sealed { path: Vec<u8>, kind: String },
+    #[error("the passphrase does not open '{part}': {why}")]
+    Passphrase { part: String, why: String },
     #[error("there is no disk in '{}'", Show(path))]
     NoDisk { path: Vec<u8> },
     #[error(transparent)]

@@ -70,6 +70,7 @@ fn of_fault(error: &Fault) -> Hints {
         }
         Fault::NotAFile { .. } => &["'bygone ls' lists folders and 'bygone restore' brings them back"],
         Fault::NotAFolder { .. } => &["name the folder that holds it; 'bygone cat' prints a file"],
+        Fault::Sealed { .. } => &["--passphrase-file FILE opens LUKS; 'bygone cat' prints the bytes as they are"],
         Fault::NoDisk { .. } => {
             &["'bygone backup --image DISK' makes snapshots of disks; a disk image that lies in a snapshot is named \
                                  by its path, as in latest:/vm/disk.qcow2"]

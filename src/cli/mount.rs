@@ -33,6 +33,8 @@ use crate::drive::Watch;
 use crate::drive::image_drive;
 use crate::drive::repository_drive;
 use crate::drive::snapshot_drive;
+use crate::format::disk::Disk;
+use crate::format::disk::DiskPart;
 use crate::meta::Kind;
 use crate::repo::Freshness;
 use crate::store::Location;
@@ -313,9 +315,7 @@ impl MountArgs {
             Place::Node(found) if found.node().kind == Kind::File => {
                 let mut disk = inside::open(browse, *found, b"", &options.passphrase).await?;
                 inside::look_at_roots(browse, &mut disk, &options.passphrase).await;
-                if disk.disk.parts.iter().all(|part| part.fs.is_none() && part.number == 0) {
-                    return Err(not_a_folder());
-                }
+                check_opened(path, &disk.disk, &options.passphrase)?;
                 Ok(image_drive(browse, &disk.found, &disk.disk, disk.is_raw, options))
             }
             Place::Disk(mut disk) => {
@@ -333,6 +333,24 @@ impl MountArgs {
         let end = text.iter().position(|byte| *byte == b'\n').unwrap_or(text.len());
         text.truncate(end);
         Ok(text)
+    }
+}
+
+/// Fails if nothing on a disk opens, or not with this passphrase.
+fn check_opened(path: &[u8], disk: &Disk, passphrase: &[u8]) -> Result<()> {
+    let is_locked = |part: &&DiskPart| part.fs.is_none() && part.kind.starts_with("LUKS");
+    if let Some(part) = disk.parts.iter().find(is_locked).filter(|_| !passphrase.is_empty()) {
+        let why = part.notes.last().cloned().unwrap_or_else(|| "it is wrong".to_owned());
+        return Err(Fault::Passphrase { part: part.folder.clone(), why }.into());
+    }
+    // A file that is no disk is one part of no kind.
+    match &disk.parts[..] {
+        [only] if only.fs.is_none() && only.number == 0 => Err(match only.kind.as_str() {
+            "" => Fault::NotAFolder { path: path.to_vec() },
+            kind => Fault::Sealed { path: path.to_vec(), kind: kind.to_owned() },
+        }
+        .into()),
+        _ => Ok(()),
     }
 }
 

@@ -4,7 +4,7 @@
 //! BlockSource ── container (qcow2, VHD, VHDX, VMDK) ── table (GPT, MBR) ── volume (LVM, LUKS) ── fs (ext, NTFS, …)
 //!      the file or device        the virtual disk          partitions        block devices        nodes and runs
 //! ```
-//! Everything above the first bytes is a [`BlockSource`] again, down to a file system, which is a [`FileSystem`].
+//! Everything above the first bytes is a [`BlockSource`] again, down to a file system, which is a [`FileSystem`](fs::FileSystem).
 //!
 //! # Two rules
 //! **No content of files passes through here unless it must.** A source and a file system answer *where* bytes lie

@@ -57,17 +57,14 @@ impl Disk {
         let mut layout = layout::read(disk)?;
         layout.container.clone_from(&self.container);
         layout.notes.extend_from_slice(&self.notes);
-        let unlocked: Vec<(usize, Source)> = layout
-            .parts
-            .iter()
-            .enumerate()
-            .filter_map(|(at, part)| {
-                let layers = self.unlocked(&part.range).ok()?;
-                (layers.len() > self.below.len() + 1).then(|| Some((at, layers.first()?.clone())))?
-            })
-            .collect();
-        for (at, source) in unlocked {
-            layout::look_inside(&source, &mut layout.parts[at]);
+        for part in &mut layout.parts {
+            match self.unlocked(&part.range) {
+                Ok(layers) if layers.len() > self.below.len() + 1 => {
+                    layers.first().into_iter().for_each(|source| layout::look_inside(source, part));
+                }
+                Ok(_) => {}
+                Err(fault) => part.error = Some(fault.to_string()),
+            }
         }
         let ranges: Vec<Range<u64>> = layout.parts.iter().map(|part| part.range.clone()).collect();
         for (number, volume) in (VOLUME_NUMBERS..).zip(self.volumes(&ranges)?) {
