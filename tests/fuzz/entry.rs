@@ -10,6 +10,7 @@ use bygone::crypto::aead::Aead;
 use bygone::crypto::password::Password;
 use bygone::format::chunk;
 use bygone::format::config::Config;
+use bygone::format::disk::Disk;
 use bygone::format::extents::ExtentPage;
 use bygone::format::index::Index;
 use bygone::format::page::NodePage;
@@ -30,7 +31,7 @@ use bygone::tree::Loaded;
 pub(crate) type Entry = fn(&[u8]) -> bool;
 
 /// Every target and what it feeds.
-pub(crate) const TARGETS: [(&str, Entry); 9] = [
+pub(crate) const TARGETS: [(&str, Entry); 10] = [
     ("sealed", sealed_object),
     ("chunk", encoded_chunk),
     ("directory", pack_directory),
@@ -40,6 +41,7 @@ pub(crate) const TARGETS: [(&str, Entry); 9] = [
     ("extent_page", extent_page),
     ("index", index_payload),
     ("record", record_plain),
+    ("disk", disk_description),
 ];
 
 /// Feeds the target of this name.
@@ -207,5 +209,12 @@ fn record_plain(data: &[u8]) -> bool {
     let Ok(record) = Record::decode(&payload, repository, writer, seq) else { return false };
     let again = record.encode().expect("what was read can be written");
     assert!(Record::decode(&again, repository, writer, seq).expect("own record decodes") == record);
+    true
+}
+
+fn disk_description(data: &[u8]) -> bool {
+    let Ok(disk) = Disk::decode(data) else { return false };
+    let again = disk.encode().expect("what was read can be written");
+    assert!(Disk::decode(&again).expect("own description is read") == disk);
     true
 }

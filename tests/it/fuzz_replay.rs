@@ -15,6 +15,9 @@ use bygone::crypto::password::Password;
 use bygone::extent::ChunkRef;
 use bygone::extent::Locator;
 use bygone::format::chunk;
+use bygone::format::disk::Disk;
+use bygone::format::disk::DiskFs;
+use bygone::format::disk::DiskPart;
 use bygone::format::extents::NOWHERE;
 use bygone::format::index::Index;
 use bygone::format::page::Encoded;
@@ -260,9 +263,45 @@ fn write_corpus() {
     let two = sealed::seal(&entry::keys(), ObjectType::Index, ObjectId([9; 16]), &[], &[], 65_540);
     put("sealed", "two-segments", &two[..2000]);
     let Encoded { hashed, hints } = rich_page().encode();
+    put("disk", "disk", &rich_disk().encode().unwrap());
     put_page("node_page", "rich", hashed.len() as u32, &[&hashed[..], &hints].concat());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(from_golden());
+}
+
+/// A disk with everything a description has.
+fn rich_disk() -> Disk {
+    let fs = DiskFs {
+        label: "root".to_owned(),
+        uuid: "3f1c".to_owned(),
+        used_bytes: Some(5 << 20),
+        root: (0o755, 0, 7),
+        root_mtime: Time { secs: -1, nanos: 5 },
+    };
+    let part = DiskPart {
+        number: 2,
+        range: 1 << 20..9 << 20,
+        folder: "2 root (ext4)".to_owned(),
+        type_name: "Linux filesystem".to_owned(),
+        name: "root".to_owned(),
+        uuid: "9a0e".to_owned(),
+        kind: "ext4".to_owned(),
+        fs: Some(fs),
+        notes: vec!["A note.".to_owned()],
+    };
+    Disk {
+        path: b"dev/sda".to_vec(),
+        container: "device".to_owned(),
+        sector_bytes: 512,
+        chunk_bytes: 65_536,
+        checksum: Some([7; 32]),
+        all_blocks: false,
+        live: true,
+        table: "GPT".to_owned(),
+        uuid: "511c".to_owned(),
+        parts: vec![part, DiskPart::default()],
+        unreadable: vec![4096..8192, 1 << 20..2 << 20],
+    }
 }
 
 /// The smallest of everything in the golden repository.
