@@ -20,6 +20,8 @@ fi
 
 mount --make-rprivate /
 root=$(mktemp -d "${TMPDIR:-/var/tmp}/bygone-fresh.XXXXXX")
+# It is the root folder of everybody in there.
+chmod 755 "$root"
 clean_up() {
     umount -R "$root/proc" "$root/dev" 2>/dev/null || true
     # Never through a mount into the machine itself.
