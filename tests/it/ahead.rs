@@ -177,13 +177,19 @@ fn demand_is_not_queued_behind_what_nobody_waits_for() {
         // Nobody has asked for this; it comes while all eight wait.
         gated.read(75 << 20).await;
         assert_eq!(*gated.gate.waiting.borrow(), 8, "no more than eight at once");
-        // This stands in the queue; as soon as somebody waits for it, it goes.
-        let queued = gated.chunk_at(55 << 20).1;
-        let chunks = gated.chunks.clone();
-        let reader = tokio::spawn(async move { chunks.data(&queued).await });
+        // Of these most stand in the queue, whichever came first; as soon as somebody waits for one, it goes.
+        let readers: Vec<_> = [35 << 20, 40 << 20, 45 << 20, 50 << 20, 55 << 20]
+            .into_iter()
+            .map(|offset| {
+                let (chunks, queued) = (gated.chunks.clone(), gated.chunk_at(offset).1);
+                tokio::spawn(async move { chunks.data(&queued).await })
+            })
+            .collect();
         gated.gate.until_waiting(9).await;
         gated.gate.set(Door::Open);
-        reader.await.unwrap().unwrap();
+        for reader in readers {
+            reader.await.unwrap().unwrap();
+        }
         for offset in (0..80).map(|i| i << 20) {
             gated.read(offset).await;
         }
