@@ -40,6 +40,8 @@ mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev"
 mount -t tmpfs -o mode=1777 shm "$root/dev/shm"
 cp /etc/resolv.conf /etc/hosts "$root/etc/"
+# The installer makes it; without it fusermount3 does not unmount for ordinary users.
+ln -sf ../proc/self/mounts "$root/etc/mtab"
 [ ! -e /etc/pip.conf ] || cp /etc/pip.conf "$root/etc/"
 git clone -q --no-hardlinks . "$root/root/bygone"
 
