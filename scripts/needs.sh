@@ -70,8 +70,8 @@ need_images() {
     need mount.exfat-fuse exfat-fuse
     need xorriso xorriso
     need genisoimage genisoimage
-    need mkzftree zisofs-tools
-    has 7z || need 7zz 7zip
+    need mkzftree genisoimage
+    need 7z p7zip-full
     need mksquashfs squashfs-tools
     need cryptsetup cryptsetup-bin
     need lvm lvm2
