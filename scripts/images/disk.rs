@@ -7,8 +7,9 @@
 //!        disk layout FILE        the disk as people know it, and how much of it is needed
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
+mod image_file;
+
 use bygone::disk::BlockSource;
-use bygone::disk::Error;
 use bygone::disk::Result;
 use bygone::disk::Run;
 use bygone::disk::container;
@@ -19,29 +20,14 @@ use bygone::disk::fs;
 use bygone::disk::fs::Source;
 use bygone::disk::layout;
 use bygone::disk::table;
+use image_file::ImageFile;
 use sha2::Digest;
 use sha2::Sha256;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-struct Image(File, u64);
-
-impl BlockSource for Image {
-    fn len(&self) -> u64 {
-        self.1
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        self.0.read_exact_at(buf, offset).map_err(|source| Error::Read { at: offset, source })
-    }
-}
-
 fn image(path: &Path) -> Result<Source> {
-    let file = File::open(path).map_err(|source| Error::Read { at: 0, source })?;
-    let len = file.metadata().map_err(|source| Error::Read { at: 0, source })?.len();
-    Ok(Arc::new(Image(file, len)))
+    Ok(Arc::new(ImageFile::open(path)?))
 }
 
 /// `len` in parts, so that what begins in the middle of a cluster is tried too.

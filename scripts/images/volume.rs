@@ -3,35 +3,21 @@
 //! usage: volume luks IMAGE PASSPHRASE [BYTES] | volume lvm IMAGE...      BYTES: of the plain disk, from its start
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
+mod image_file;
+
 use bygone::disk::BlockSource;
-use bygone::disk::Error;
-use bygone::disk::Result;
 use bygone::disk::Run;
 use bygone::disk::fs::Source;
 use bygone::disk::read_runs;
 use bygone::disk::volume::luks;
 use bygone::disk::volume::lvm;
+use image_file::ImageFile;
 use sha2::Digest;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::Arc;
 
-struct Image(File, u64);
-
-impl BlockSource for Image {
-    fn len(&self) -> u64 {
-        self.1
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        self.0.read_exact_at(buf, offset).map_err(|source| Error::Read { at: offset, source })
-    }
-}
-
 fn image(path: &str) -> Source {
-    let file = File::open(path).unwrap();
-    let len = file.metadata().unwrap().len();
-    Arc::new(Image(file, len))
+    Arc::new(ImageFile::open(Path::new(path)).unwrap())
 }
 
 /// Once through `map`, once through `read_at`; both must be the same. In odd steps, so that edges are met.

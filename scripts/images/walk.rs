@@ -4,7 +4,8 @@
 //!                                          --used: only the ranges in use, for garbage.py
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
-use bygone::disk::BlockSource;
+mod image_file;
+
 use bygone::disk::Cached;
 use bygone::disk::Error;
 use bygone::disk::Result;
@@ -12,22 +13,10 @@ use bygone::disk::Run;
 use bygone::disk::fs;
 use bygone::disk::fs::FileSystem;
 use bygone::disk::fs::NodeKind;
-use std::fs::File;
+use image_file::ImageFile;
 use std::io::Write;
-use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::Arc;
-
-struct Image(File, u64);
-
-impl BlockSource for Image {
-    fn len(&self) -> u64 {
-        self.1
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        self.0.read_exact_at(buf, offset).map_err(|source| Error::Read { at: offset, source })
-    }
-}
 
 fn shown(name: &[u8]) -> String {
     let plain = |b: &u8| (33..127).contains(b) && !b"\\%".contains(b);
@@ -145,9 +134,7 @@ fn main() {
     if meta_only || used_only {
         args.remove(0);
     }
-    let file = File::open(&args[0]).unwrap();
-    let len = file.metadata().unwrap().len();
-    let source: fs::Source = Arc::new(Cached::new(Image(file, len), 64 << 20));
+    let source: fs::Source = Arc::new(Cached::new(ImageFile::open(Path::new(&args[0])).unwrap(), 64 << 20));
     let mut fs = match fs::open(&source) {
         Ok(Some(fs)) => fs,
         Ok(None) => return eprintln!("no file system is known here"),

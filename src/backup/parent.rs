@@ -3,6 +3,7 @@
 //! count as new.
 
 use crate::backup::known::Known;
+use crate::browse;
 use crate::browse::Browse;
 use crate::extent::ChunkRef;
 use crate::extent::Extent;
@@ -165,15 +166,7 @@ impl OldNodes {
 
     /// The pieces of a large file in a range; none if they cannot be read.
     pub(super) fn pieces(&self, content: &Content, range: Range<u64>) -> Result<Vec<Piece>> {
-        let asked = self.runtime.block_on(self.chunks.ask(|pages| {
-            let mut found = Vec::new();
-            pieces(pages, content, range.clone(), &mut |piece| {
-                found.push(piece);
-                true
-            })?;
-            Ok(found)
-        }));
-        match asked {
+        match self.runtime.block_on(browse::pieces_of(&self.chunks, content, range)) {
             Ok(found) => Ok(found),
             Err(error) if error.is_transient() => Err(error),
             Err(_) => Ok(Vec::new()),

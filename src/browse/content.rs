@@ -47,7 +47,7 @@ fn find_pieces<P: Pages>(pages: &P, content: &Content, range: &Range<u64>) -> st
 }
 
 /// The pieces that touch a range.
-pub(super) async fn pieces_of(chunks: &Arc<Chunks>, content: &Content, range: Range<u64>) -> Result<Vec<Piece>> {
+pub(crate) async fn pieces_of(chunks: &Arc<Chunks>, content: &Content, range: Range<u64>) -> Result<Vec<Piece>> {
     chunks.ask(|pages| find_pieces(pages, content, &range)).await
 }
 

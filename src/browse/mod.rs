@@ -18,6 +18,8 @@ pub use select::Selector;
 pub use select::SnapshotPath;
 pub use stream::DataStream;
 
+pub(crate) use content::pieces_of;
+
 use crate::format::disk::DISK_XATTR;
 use crate::format::disk::Disk;
 use crate::format::record::Snapshot;

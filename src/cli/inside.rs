@@ -127,7 +127,7 @@ pub(super) async fn look_at_roots(browse: &Browse, opened: &mut Opened, passphra
         }
         let root = part_of(browse, opened, part, passphrase).get(b"").await;
         if let (Ok((_, root)), Some(fs)) = (root, &mut opened.disk.parts[at].fs) {
-            fs.root = (root.mode.unwrap_or(0o755), root.uid.unwrap_or(0), root.gid.unwrap_or(0));
+            fs.root = (root.mode_or_usual(), root.uid.unwrap_or(0), root.gid.unwrap_or(0));
             fs.root_mtime = root.mtime.unwrap_or_default();
         }
     }

@@ -229,24 +229,15 @@ impl Below {
 
     /// As a node of a snapshot; the target of a link only if it is wanted.
     async fn as_node(&self, wants_target: bool) -> Result<Node> {
-        let (major, minor) = self.node.device.unwrap_or_default();
-        let kind = match self.node.kind {
-            NodeKind::File => Kind::File,
-            NodeKind::Folder => Kind::Folder,
-            NodeKind::Symlink if wants_target => {
-                Kind::Symlink(self.inside.ask(async |reader| reader.link(self.id).await).await?)
-            }
-            NodeKind::Symlink => Kind::Symlink(Vec::new()),
-            NodeKind::Fifo => Kind::Fifo,
-            NodeKind::Socket => Kind::Socket,
-            NodeKind::CharDevice => Kind::CharDevice { major, minor },
-            NodeKind::BlockDevice => Kind::BlockDevice { major, minor },
+        let target = match self.node.kind {
+            NodeKind::Symlink if wants_target => self.inside.ask(async |reader| reader.link(self.id).await).await?,
+            _ => Vec::new(),
         };
-        let usual = if kind == Kind::Folder { 0o755 } else { 0o644 };
+        let kind = self.node.kind_with(target);
         let (uid, gid) = (self.node.uid.unwrap_or(0), self.node.gid.unwrap_or(0));
         let mtime = self.node.mtime.unwrap_or_default();
         let meta = Meta {
-            mode: self.node.mode.unwrap_or(usual),
+            mode: self.node.mode_or_usual(),
             owner: Arc::new(Owner { uid, gid, ..Owner::default() }),
             mtime,
             ctime: self.node.ctime.unwrap_or(mtime),

@@ -1,45 +1,52 @@
-//! The two checksums of 32 bits that disks are full of.
+//! The two checksums of 32 bits that disks are full of, in the forms in which formats keep them.
+
+use crc_fast::CrcAlgorithm;
+use crc_fast::Digest;
 
 /// CRC-32 of ISO 3309, as GPT and zip use it.
 pub(crate) fn crc32(bytes: &[u8]) -> u32 {
-    !go_on(&ISO, !0, bytes)
+    crc_fast::crc32_iso_hdlc(bytes)
 }
 
-/// CRC-32C (Castagnoli), as VHDX uses it.
+/// CRC-32C (Castagnoli, RFC 3720), as VHDX, XFS and Btrfs use it.
 pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
-    !go_on(&CASTAGNOLI, !0, bytes)
+    crc_fast::crc32_iscsi(bytes)
 }
 
-static ISO: [u32; 256] = table(0xedb8_8320);
-static CASTAGNOLI: [u32; 256] = table(0x82f6_3b78);
-
-const fn table(polynomial: u32) -> [u32; 256] {
-    let mut table = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let mut value = byte as u32;
-        let mut bit = 0;
-        while bit < 8 {
-            value = (value >> 1) ^ (polynomial & (value & 1).wrapping_neg());
-            bit += 1;
-        }
-        table[byte] = value;
-        byte += 1;
-    }
-    table
+/// The same as a running value, which is inverted neither at the start nor at the end, as ext uses it.
+pub(crate) fn crc32c_running(crc: u32, bytes: &[u8]) -> u32 {
+    let mut digest = Digest::new_with_init_state(CrcAlgorithm::Crc32Iscsi, crc.into());
+    digest.update(bytes);
+    !(digest.finalize() as u32)
 }
 
-fn go_on(table: &[u32; 256], start: u32, bytes: &[u8]) -> u32 {
-    bytes.iter().fold(start, |crc, byte| (crc >> 8) ^ table[usize::from(crc as u8 ^ byte)])
+/// CRC-32C of bytes that follow others whose CRC-32C is `crc` (0: none do).
+pub(crate) fn crc32c_append(crc: u32, bytes: &[u8]) -> u32 {
+    !crc32c_running(!crc, bytes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const CHECK: &[u8] = b"123456789";
+
     #[test]
     fn check_values() {
-        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
-        assert_eq!(crc32c(b"123456789"), 0xe306_9283);
+        assert_eq!(crc32(CHECK), 0xcbf4_3926);
+        assert_eq!(crc32c(CHECK), 0xe306_9283);
+        assert_eq!(!crc32c_running(!0, CHECK), 0xe306_9283);
+        assert_eq!(crc32c_append(0, CHECK), 0xe306_9283);
+        assert_eq!(crc32c_append(0, &[0; 32]), 0x8a91_36aa);
+    }
+
+    #[test]
+    fn any_cut_gives_the_same() {
+        let bytes: Vec<u8> = (0..100).collect();
+        for cut in 0..100 {
+            let (before, after) = bytes.split_at(cut);
+            assert_eq!(crc32c_append(crc32c(before), after), crc32c(&bytes));
+            assert_eq!(crc32c_running(crc32c_running(7, before), after), crc32c_running(7, &bytes));
+        }
     }
 }

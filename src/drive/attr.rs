@@ -69,8 +69,7 @@ pub(super) fn inside_attr(node: &fs::Node, ino: Ino, owner: Option<(u32, u32)>) 
         NodeKind::CharDevice => FileKind::CharDevice,
         NodeKind::BlockDevice => FileKind::BlockDevice,
     };
-    let usual = if kind == FileKind::Folder { 0o755 } else { 0o644 };
-    let mode = node.mode.unwrap_or(usual) & 0o7777;
+    let mode = node.mode_or_usual();
     let (uid, gid, mode) = match owner {
         Some((uid, gid)) => (uid, gid, readable(mode, kind)),
         None => (node.uid.unwrap_or(0), node.gid.unwrap_or(0), mode),

@@ -151,18 +151,13 @@ fn root_node(part: &DiskPart, time: Time) -> fs::Node {
     let root = part.fs.as_ref().map(|fs| (fs.root, fs.root_mtime));
     let (mode, uid, gid) = root.map_or((0o400, 0, 0), |(root, _)| root);
     let size = part.range.end.saturating_sub(part.range.start);
+    let kind = if root.is_some() { NodeKind::Folder } else { NodeKind::File };
     fs::Node {
-        kind: if root.is_some() { NodeKind::Folder } else { NodeKind::File },
-        size: if root.is_some() { 0 } else { size },
-        allocated: None,
         mode: Some(mode),
         uid: Some(uid),
         gid: Some(gid),
-        links: None,
-        device: None,
         mtime: Some(root.map_or(time, |(_, mtime)| mtime)),
-        ctime: None,
-        btime: None,
+        ..fs::Node::new(kind, if root.is_some() { 0 } else { size })
     }
 }
 

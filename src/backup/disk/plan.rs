@@ -147,7 +147,7 @@ async fn look(
     let (root, _) = reader.about().await?;
     let root = reader.node(root).await?;
     if let Some(fs) = &mut part.fs {
-        fs.root = (root.mode.unwrap_or(0o755), root.uid.unwrap_or(0), root.gid.unwrap_or(0));
+        fs.root = (root.mode_or_usual(), root.uid.unwrap_or(0), root.gid.unwrap_or(0));
         fs.root_mtime = root.mtime.unwrap_or_default();
     }
     browsed.push(reader.metadata(BROWSE_RANGES_MAX).await?);

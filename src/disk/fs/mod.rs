@@ -20,6 +20,7 @@ use crate::disk::BlockSource;
 use crate::disk::Error;
 use crate::disk::Result;
 use crate::disk::Run;
+use crate::meta::Kind;
 use crate::meta::Time;
 use crate::meta::Xattr;
 use serde::Deserialize;
@@ -81,6 +82,44 @@ pub struct Node {
     pub ctime: Option<Time>,
     /// Creation.
     pub btime: Option<Time>,
+}
+
+impl Node {
+    /// A node of which nothing else is known.
+    pub fn new(kind: NodeKind, size: u64) -> Node {
+        Node {
+            kind,
+            size,
+            allocated: None,
+            mode: None,
+            uid: None,
+            gid: None,
+            links: None,
+            device: None,
+            mtime: None,
+            ctime: None,
+            btime: None,
+        }
+    }
+
+    /// Its permissions; if the format has none, those that drivers of the system give.
+    pub fn mode_or_usual(&self) -> u32 {
+        self.mode.unwrap_or(if self.kind == NodeKind::Folder { 0o755 } else { 0o644 }) & 0o7777
+    }
+
+    /// What it is in the words of a snapshot. `target`: where it leads, if it is a link.
+    pub fn kind_with(&self, target: Vec<u8>) -> Kind {
+        let (major, minor) = self.device.unwrap_or_default();
+        match self.kind {
+            NodeKind::File => Kind::File,
+            NodeKind::Folder => Kind::Folder,
+            NodeKind::Symlink => Kind::Symlink(target),
+            NodeKind::Fifo => Kind::Fifo,
+            NodeKind::Socket => Kind::Socket,
+            NodeKind::CharDevice => Kind::CharDevice { major, minor },
+            NodeKind::BlockDevice => Kind::BlockDevice { major, minor },
+        }
+    }
 }
 
 /// One entry of a folder.

@@ -29,24 +29,14 @@ fn length_only(len: u64) -> Content {
 
 /// The node with everything that has to be asked for.
 pub(super) async fn convert(inside: &Inside, id: NodeId, node: &fs::Node, name: &[u8]) -> Result<Node, Problem> {
-    let device = || node.device.ok_or(Problem::NoDevice);
-    let kind = match node.kind {
-        NodeKind::File => Kind::File,
-        NodeKind::Folder => Kind::Folder,
-        NodeKind::Symlink => {
-            Kind::Symlink(inside.ask(async |reader| reader.link(id).await).await.map_err(Problem::Inside)?)
-        }
-        NodeKind::Fifo => Kind::Fifo,
-        NodeKind::Socket => Kind::Socket,
-        NodeKind::CharDevice => {
-            let (major, minor) = device()?;
-            Kind::CharDevice { major, minor }
-        }
-        NodeKind::BlockDevice => {
-            let (major, minor) = device()?;
-            Kind::BlockDevice { major, minor }
-        }
+    if matches!(node.kind, NodeKind::CharDevice | NodeKind::BlockDevice) && node.device.is_none() {
+        return Err(Problem::NoDevice);
+    }
+    let target = match node.kind {
+        NodeKind::Symlink => inside.ask(async |reader| reader.link(id).await).await.map_err(Problem::Inside)?,
+        _ => Vec::new(),
     };
+    let kind = node.kind_with(target);
     let xattrs = inside.ask(async |reader| reader.xattrs(id).await).await.map_err(Problem::Inside)?;
     let content = if kind == Kind::File { length_only(node.size) } else { Content::Empty };
     let mut meta = meta(id, node);
@@ -55,13 +45,12 @@ pub(super) async fn convert(inside: &Inside, id: NodeId, node: &fs::Node, name: 
 }
 
 fn meta(id: NodeId, node: &fs::Node) -> Meta {
-    let usual = if node.kind == NodeKind::Folder { 0o755 } else { 0o644 };
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let owner = Owner { uid: node.uid.unwrap_or(uid), gid: node.gid.unwrap_or(gid), ..Owner::default() };
     let links = node.links.unwrap_or(1).max(1);
     let mtime = node.mtime.filter(|time| time.nanos < 1_000_000_000).unwrap_or(MTIME_UNKNOWN);
     Meta {
-        mode: node.mode.unwrap_or(usual) & 0o7777,
+        mode: node.mode_or_usual(),
         owner: Arc::new(owner),
         mtime,
         ctime: node.ctime.unwrap_or(mtime),
@@ -81,19 +70,7 @@ mod tests {
     use crate::meta::Time;
 
     fn node(kind: NodeKind) -> fs::Node {
-        fs::Node {
-            kind,
-            size: 5,
-            allocated: None,
-            mode: None,
-            uid: None,
-            gid: None,
-            links: None,
-            device: None,
-            mtime: None,
-            ctime: None,
-            btime: None,
-        }
+        fs::Node::new(kind, 5)
     }
 
     #[test]

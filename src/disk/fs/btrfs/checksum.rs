@@ -2,9 +2,10 @@
 
 use crate::disk::Error;
 use crate::disk::Result;
+use crate::disk::crc32::crc32c;
+use crate::disk::crc32::crc32c_running;
 use blake2::Blake2b256;
 use blake2::Digest;
-use crc_fast::CrcAlgorithm;
 use sha2::Sha256;
 use twox_hash::XxHash64;
 
@@ -44,7 +45,7 @@ impl Checksum {
     /// Whether `stored` begins with the checksum of `bytes`.
     pub(super) fn matches(self, bytes: &[u8], stored: &[u8]) -> bool {
         match self {
-            Checksum::Crc32c => stored.starts_with(&crc_fast::crc32_iscsi(bytes).to_le_bytes()),
+            Checksum::Crc32c => stored.starts_with(&crc32c(bytes).to_le_bytes()),
             Checksum::Xxhash64 => stored.starts_with(&XxHash64::oneshot(0, bytes).to_le_bytes()),
             Checksum::Sha256 => stored.starts_with(&Sha256::digest(bytes)),
             Checksum::Blake2b256 => stored.starts_with(&Blake2b256::digest(bytes)),
@@ -54,10 +55,7 @@ impl Checksum {
 
 /// `btrfs_name_hash`: CRC-32C from another start, not inverted at the end.
 pub(super) fn name_hash(name: &[u8]) -> u64 {
-    const START: u64 = 0xFFFF_FFFE;
-    let mut digest = crc_fast::Digest::new_with_init_state(CrcAlgorithm::Crc32Iscsi, START);
-    digest.update(name);
-    digest.finalize() ^ 0xFFFF_FFFF
+    crc32c_running(0xffff_fffe, name).into()
 }
 
 #[cfg(test)]

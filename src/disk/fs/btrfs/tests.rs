@@ -157,7 +157,7 @@ fn compressed_data_is_compared_with_its_checksum() {
         let root = disk.leaf(&items);
         disk.finish(vec![image::root_item(key::FS_TREE, root, 0), image::root_item(key::CSUM_TREE, sums, 0)])
     };
-    let sum = crc_fast::crc32_iscsi(&packed);
+    let sum = crate::disk::crc32::crc32c(&packed);
     assert_eq!(content(build(sum, 0), 10..5000).unwrap(), plain[10..4000]);
     assert!(why(content(build(!sum, 0), 0..1)).ends_with("its checksum is wrong"));
     assert_eq!(content(build(!sum, 1), 0..1).unwrap(), plain[..1], "the inode says that there are no checksums");

@@ -248,18 +248,12 @@ impl FileSystem for ExFat {
         let is_folder = set.as_ref().is_none_or(|set| set.is_folder);
         let size = set.as_ref().map(|set| set.size);
         let cluster_bytes = u64::from(self.boot.heap.cluster_bytes);
+        let kind = if is_folder { NodeKind::Folder } else { NodeKind::File };
         Ok(Node {
-            kind: if is_folder { NodeKind::Folder } else { NodeKind::File },
-            size: size.unwrap_or(0),
             allocated: size.and_then(|size| size.checked_next_multiple_of(cluster_bytes)),
-            mode: None,
-            uid: None,
-            gid: None,
-            links: None,
-            device: None,
             mtime: set.as_ref().and_then(|set| set.mtime),
-            ctime: None,
             btime: set.as_ref().and_then(|set| set.btime),
+            ..Node::new(kind, size.unwrap_or(0))
         })
     }
 

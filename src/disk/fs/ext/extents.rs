@@ -7,10 +7,10 @@
 
 use crate::disk::Fields;
 use crate::disk::Result;
+use crate::disk::crc32::crc32c_running;
 use crate::disk::fs::ext::blocks;
 use crate::disk::fs::ext::blocks::Piece;
 use crate::disk::fs::ext::blocks::Take;
-use crate::disk::fs::ext::crc::crc32c;
 use crate::disk::fs::ext::inode::Inode;
 use crate::disk::fs::ext::volume::Volume;
 use std::ops::Range;
@@ -101,7 +101,7 @@ impl Walk<'_, '_> {
         let f = Fields::new(&block, WHAT, self.volume.byte(number));
         if self.volume.superblock().has_checksums() {
             let tail = HEADER_BYTES + usize::from(f.u16(4)?) * ENTRY_BYTES;
-            if crc32c(self.inode.checksum_seed, f.bytes(0, tail)?) != f.u32(tail)? {
+            if crc32c_running(self.inode.checksum_seed, f.bytes(0, tail)?) != f.u32(tail)? {
                 return Err(f.damaged("the checksum is wrong"));
             }
         }

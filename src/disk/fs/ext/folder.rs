@@ -5,9 +5,9 @@
 use crate::disk::Error;
 use crate::disk::Fields;
 use crate::disk::Result;
+use crate::disk::crc32::crc32c_running;
 use crate::disk::fs::ext::blocks;
 use crate::disk::fs::ext::blocks::Piece;
-use crate::disk::fs::ext::crc::crc32c;
 use crate::disk::fs::ext::inline;
 use crate::disk::fs::ext::inode::Inode;
 use crate::disk::fs::ext::volume::Volume;
@@ -112,7 +112,7 @@ fn check_sum(folder: &Inode, f: &Fields) -> Result<()> {
     if tail.u32(0)? != 0 || tail.u16(4)? != TAIL_BYTES as u16 || tail.u8(7)? != TAIL_TYPE {
         return Err(f.damaged("the checksum is missing"));
     }
-    if crc32c(folder.checksum_seed, f.bytes(0, at)?) != tail.u32(8)? {
+    if crc32c_running(folder.checksum_seed, f.bytes(0, at)?) != tail.u32(8)? {
         return Err(f.damaged("the checksum is wrong"));
     }
     Ok(())

@@ -4,8 +4,8 @@
 
 use crate::disk::Fields;
 use crate::disk::Result;
+use crate::disk::crc32::crc32c_running;
 use crate::disk::fs::ext::crc::crc16;
-use crate::disk::fs::ext::crc::crc32c;
 use crate::disk::fs::ext::feature::incompat;
 use crate::disk::fs::ext::feature::ro_compat;
 use crate::disk::fs::ext::superblock;
@@ -111,7 +111,8 @@ fn checksum(sb: &Superblock, number: u32, f: &Fields) -> Result<u16> {
     let (before, after) = (f.bytes(0, 0x1e)?, f.rest(0x20)?);
     let number = number.to_le_bytes();
     if sb.has_checksums() {
-        let crc = [&number[..], before, &[0; 2], after].iter().fold(sb.checksum_seed, |crc, part| crc32c(crc, part));
+        let crc =
+            [&number[..], before, &[0; 2], after].iter().fold(sb.checksum_seed, |crc, part| crc32c_running(crc, part));
         return Ok(crc as u16);
     }
     Ok([&sb.uuid[..], &number, before, after].iter().fold(0xffff, |crc, part| crc16(crc, part)))

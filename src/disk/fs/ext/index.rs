@@ -5,8 +5,8 @@
 use crate::disk::Error;
 use crate::disk::Fields;
 use crate::disk::Result;
+use crate::disk::crc32::crc32c_running;
 use crate::disk::fs::ext::blocks;
-use crate::disk::fs::ext::crc::crc32c;
 use crate::disk::fs::ext::folder;
 use crate::disk::fs::ext::hash;
 use crate::disk::fs::ext::inode::Inode;
@@ -72,7 +72,7 @@ impl Search<'_> {
         if self.volume.superblock().has_checksums() {
             let tail = f.part(end, 8, WHAT)?;
             let parts = [f.bytes(0, at + count * ENTRY_BYTES)?, tail.bytes(0, 4)?, &[0; 4]];
-            if parts.iter().fold(self.folder.checksum_seed, |crc, part| crc32c(crc, part)) != tail.u32(4)? {
+            if parts.iter().fold(self.folder.checksum_seed, |crc, part| crc32c_running(crc, part)) != tail.u32(4)? {
                 return Err(f.damaged("the checksum is wrong"));
             }
         }

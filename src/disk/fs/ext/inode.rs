@@ -5,9 +5,9 @@
 use crate::disk::Error;
 use crate::disk::Fields;
 use crate::disk::Result;
+use crate::disk::crc32::crc32c_running;
 use crate::disk::fs::Node;
 use crate::disk::fs::NodeKind;
-use crate::disk::fs::ext::crc::crc32c;
 use crate::disk::fs::ext::feature::incompat;
 use crate::disk::fs::ext::feature::ro_compat;
 use crate::disk::fs::ext::superblock::Superblock;
@@ -75,7 +75,7 @@ impl Inode {
     pub(super) fn parse(sb: &Superblock, number: u32, at: u64, raw: Vec<u8>) -> Result<Inode> {
         let f = Fields::new(&raw, WHAT, at);
         let (mode, flags) = (f.u16(0x0)?, f.u32(0x20)?);
-        let seed = [number, f.u32(0x64)?].iter().fold(sb.checksum_seed, |crc, n| crc32c(crc, &n.to_le_bytes()));
+        let seed = [number, f.u32(0x64)?].iter().fold(sb.checksum_seed, |crc, n| crc32c_running(crc, &n.to_le_bytes()));
         if sb.has_checksums() {
             check_sum(&f, seed)?;
         }
@@ -245,7 +245,7 @@ fn check_sum(f: &Fields, seed: u32) -> Result<()> {
         mask = u32::MAX;
         raw.get_mut(0x82..0x84).unwrap_or_default().fill(0);
     }
-    if crc32c(seed, &raw) & mask != stored {
+    if crc32c_running(seed, &raw) & mask != stored {
         return Err(f.damaged("the checksum is wrong"));
     }
     Ok(())

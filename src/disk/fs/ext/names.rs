@@ -1,6 +1,6 @@
 //! Where the names of one folder without a usable index are, so that many look-ups read it once.
 
-use crate::disk::fs::ext::crc::crc32c;
+use crate::disk::crc32::crc32c_running;
 use crate::disk::fs::ext::folder::Stored;
 
 /// Entries that are kept: 4 MiB.
@@ -26,7 +26,7 @@ impl Names {
     /// Adds an entry.
     pub(super) fn add(&mut self, shown: &[u8], stored: &Stored) {
         match u32::try_from(stored.end / 4) {
-            Ok(end) if self.entries.len() < ENTRIES_MAX => self.entries.push((crc32c(0, shown), end)),
+            Ok(end) if self.entries.len() < ENTRIES_MAX => self.entries.push((crc32c_running(0, shown), end)),
             _ => self.is_whole = false,
         }
     }
@@ -41,7 +41,7 @@ impl Names {
 
     /// Ends of the entries that may have this name, in bytes of the folder; `None` if the folder is not known.
     pub(super) fn find(&self, folder: u32, shown: &[u8]) -> Option<impl Iterator<Item = u64>> {
-        let sum = crc32c(0, shown);
+        let sum = crc32c_running(0, shown);
         let from = self.entries.partition_point(|entry| entry.0 < sum);
         let same = self.entries.get(from..).unwrap_or_default().iter().take_while(move |entry| entry.0 == sum);
         (folder == self.folder && folder != 0).then_some(same.map(|entry| u64::from(entry.1) * 4))

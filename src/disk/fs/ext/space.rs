@@ -3,7 +3,7 @@
 //! Source: kernel documentation, "ext4 Data Structures and Algorithms", Block and Inode Bitmaps; Layout; Bigalloc.
 
 use crate::disk::Result;
-use crate::disk::fs::ext::crc::crc32c;
+use crate::disk::crc32::crc32c_running;
 use crate::disk::fs::ext::feature::incompat;
 use crate::disk::fs::ext::feature::ro_compat;
 use crate::disk::fs::ext::group;
@@ -63,7 +63,7 @@ fn from_bitmap(volume: &Volume, number: u32, group: &Group, used: &mut Vec<Range
     if sb.has_checksums() {
         let (stored, is_whole) = group.bitmap_checksum;
         let mask = if is_whole { u32::MAX } else { 0xffff };
-        if crc32c(sb.checksum_seed, bitmap) & mask != stored {
+        if crc32c_running(sb.checksum_seed, bitmap) & mask != stored {
             return Ok(false);
         }
     }

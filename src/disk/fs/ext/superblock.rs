@@ -4,7 +4,7 @@
 
 use crate::disk::Fields;
 use crate::disk::Result;
-use crate::disk::fs::ext::crc::crc32c;
+use crate::disk::crc32::crc32c_running;
 use crate::disk::fs::ext::feature;
 use crate::disk::fs::ext::feature::compat;
 use crate::disk::fs::ext::feature::incompat;
@@ -104,7 +104,8 @@ impl Superblock {
         it.backup_groups = [f.u32(0x24c)?, f.u32(0x250)?];
         it.uuid = f.array(0x68)?;
         it.label = f.bytes(0x78, 16)?.split(|b| *b == 0).next().unwrap_or_default().to_vec();
-        it.checksum_seed = if it.has_incompat(incompat::CSUM_SEED) { f.u32(0x270)? } else { crc32c(!0, &it.uuid) };
+        it.checksum_seed =
+            if it.has_incompat(incompat::CSUM_SEED) { f.u32(0x270)? } else { crc32c_running(!0, &it.uuid) };
         it.hash_seed = [f.u32(0xec)?, f.u32(0xf0)?, f.u32(0xf4)?, f.u32(0xf8)?];
         it.hash_version = f.u8(0xfc)?;
         it.hash_sign = match f.u32(0x160)? & 3 {
@@ -181,7 +182,7 @@ fn check_sum(f: &Fields, ro_compat: u32) -> Result<()> {
     if f.u8(0x175)? != 1 {
         return Err(crate::disk::Error::unsupported("ext4 checksum type that is not CRC-32C"));
     }
-    if crc32c(!0, f.bytes(0, 0x3fc)?) != f.u32(0x3fc)? {
+    if crc32c_running(!0, f.bytes(0, 0x3fc)?) != f.u32(0x3fc)? {
         return Err(f.damaged("the checksum is wrong"));
     }
     Ok(())

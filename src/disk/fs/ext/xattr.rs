@@ -4,9 +4,9 @@
 
 use crate::disk::Fields;
 use crate::disk::Result;
+use crate::disk::crc32::crc32c_running;
 use crate::disk::fs::ext::acl;
 use crate::disk::fs::ext::blocks;
-use crate::disk::fs::ext::crc::crc32c;
 use crate::disk::fs::ext::inode::BASE_BYTES;
 use crate::disk::fs::ext::inode::Inode;
 use crate::disk::fs::ext::inode::MAP_BYTES;
@@ -109,7 +109,7 @@ fn each(volume: &Volume, inode: &Inode, take: &mut dyn FnMut(Stored) -> Result<(
     let sb = volume.superblock();
     if sb.has_checksums() {
         let parts = [&inode.xattr_block.to_le_bytes()[..], f.bytes(0, 0x10)?, &[0; 4], f.rest(0x14)?];
-        if parts.iter().fold(sb.checksum_seed, |crc, part| crc32c(crc, part)) != f.u32(0x10)? {
+        if parts.iter().fold(sb.checksum_seed, |crc, part| crc32c_running(crc, part)) != f.u32(0x10)? {
             return Err(f.damaged("the checksum is wrong"));
         }
     }

@@ -183,18 +183,12 @@ impl FileSystem for Fat {
         let entry = if id == ROOT { None } else { Some(self.entry(id)?) };
         let is_folder = entry.as_ref().is_none_or(|entry| entry.is_folder);
         let size = entry.as_ref().map_or(0, |entry| if is_folder { 0 } else { u64::from(entry.size) });
+        let kind = if is_folder { NodeKind::Folder } else { NodeKind::File };
         Ok(Node {
-            kind: if is_folder { NodeKind::Folder } else { NodeKind::File },
-            size,
             allocated: (!is_folder).then(|| size.next_multiple_of(u64::from(self.boot.heap.cluster_bytes))),
-            mode: None,
-            uid: None,
-            gid: None,
-            links: None,
-            device: None,
             mtime: entry.as_ref().and_then(|entry| entry.mtime),
-            ctime: None,
             btime: entry.as_ref().and_then(|entry| entry.btime),
+            ..Node::new(kind, size)
         })
     }
 

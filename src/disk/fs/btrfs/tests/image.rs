@@ -31,7 +31,7 @@ pub(super) fn key_bytes(key: &Key) -> Vec<u8> {
 
 /// Writes the checksum of what is behind it.
 pub(super) fn seal(bytes: &mut [u8]) {
-    let sum = crc_fast::crc32_iscsi(&bytes[32..]);
+    let sum = crate::disk::crc32::crc32c(&bytes[32..]);
     put(bytes, 0, &sum.to_le_bytes());
 }
 

@@ -10,10 +10,10 @@ mod tag;
 use crate::disk::Error;
 use crate::disk::Fields;
 use crate::disk::Result;
+use crate::disk::crc32::crc32c_running;
 use crate::disk::fs::Source;
 use crate::disk::fs::ext::blocks;
 use crate::disk::fs::ext::blocks::Piece;
-use crate::disk::fs::ext::crc::crc32c;
 use crate::disk::fs::ext::inode::Inode;
 use crate::disk::fs::ext::space;
 use crate::disk::fs::ext::volume::Volume;
@@ -90,7 +90,7 @@ impl Journal {
         }
         let mut journal = Journal {
             block_bytes: sb.block_bytes,
-            seed: crc32c(!0, &header.uuid),
+            seed: crc32c_running(!0, &header.uuid),
             checksum_mask: header.checksum_mask(),
             logged: BTreeMap::new(),
             notes: Vec::new(),
@@ -104,7 +104,7 @@ impl Journal {
         let Some(logged) = self.logged.get(&number) else { return Ok(None) };
         let mut block = vec![0; self.block_bytes as usize];
         source.read_at(logged.at, &mut block)?;
-        let sum = crc32c(crc32c(self.seed, &logged.sequence.swap_bytes().to_le_bytes()), &block);
+        let sum = crc32c_running(crc32c_running(self.seed, &logged.sequence.swap_bytes().to_le_bytes()), &block);
         if sum & self.checksum_mask != logged.checksum & self.checksum_mask {
             return Err(Error::damaged("block in the ext4 journal", logged.at, "the checksum is wrong"));
         }
@@ -201,7 +201,7 @@ impl Header {
         let has_checksums = incompat & (INCOMPAT_CSUM_V2 | INCOMPAT_CSUM_V3) != 0;
         if has_checksums {
             let parts = [f.bytes(0, 0xfc)?, &[0; 4], f.bytes(0x100, 1024 - 0x100)?];
-            if f.u8(0x50)? != 4 || parts.iter().fold(!0, |crc, part| crc32c(crc, part)) != f.be32(0xfc)? {
+            if f.u8(0x50)? != 4 || parts.iter().fold(!0, |crc, part| crc32c_running(crc, part)) != f.be32(0xfc)? {
                 return Err(f.damaged("the checksum is wrong"));
             }
         }

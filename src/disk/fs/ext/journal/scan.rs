@@ -9,8 +9,8 @@
 use crate::disk::Error;
 use crate::disk::Fields;
 use crate::disk::Result;
+use crate::disk::crc32::crc32c_running;
 use crate::disk::fs::ext::crc::crc32_high_first;
-use crate::disk::fs::ext::crc::crc32c;
 use crate::disk::fs::ext::journal::COMPAT_CHECKSUM;
 use crate::disk::fs::ext::journal::Header;
 use crate::disk::fs::ext::journal::INCOMPAT_ASYNC_COMMIT;
@@ -165,7 +165,7 @@ impl Scan<'_> {
             return Ok(true);
         }
         let at = f.len().saturating_sub(4);
-        let sum = crc32c(crc32c(self.journal.seed, f.bytes(0, at)?), &[0; 4]);
+        let sum = crc32c_running(crc32c_running(self.journal.seed, f.bytes(0, at)?), &[0; 4]);
         Ok(sum == f.be32(at)?)
     }
 
@@ -173,7 +173,7 @@ impl Scan<'_> {
         let stored = f.be32(16)?;
         if self.header.has_checksums() {
             let parts = [f.bytes(0, 16)?, &[0; 4], f.rest(20)?];
-            return Ok(parts.iter().fold(self.journal.seed, |crc, part| crc32c(crc, part)) == stored);
+            return Ok(parts.iter().fold(self.journal.seed, |crc, part| crc32c_running(crc, part)) == stored);
         }
         let has_sum = f.u8(12)? == CRC32 && f.u8(13)? == 4;
         if self.header.compat & COMPAT_CHECKSUM == 0 || !has_sum {

@@ -4,6 +4,7 @@
 
 use crate::disk::Fields;
 use crate::disk::Result;
+use crate::disk::crc32::crc32c_append;
 use crate::disk::fs::xfs::crc32c;
 use crate::disk::fs::xfs::log::ring::BLOCK_BYTES;
 use crate::disk::fs::xfs::log::ring::MAGIC;
@@ -96,9 +97,9 @@ impl Record {
             let mut sum = crc32c::without_field(headers.bytes(0, header_bytes)?, CRC_AT);
             for extended in 1..self.header_blocks as usize {
                 let at = extended * BLOCK_BYTES as usize;
-                sum = crc32c::append(sum, headers.bytes(at, EXTENDED_HEADER_BYTES)?);
+                sum = crc32c_append(sum, headers.bytes(at, EXTENDED_HEADER_BYTES)?);
             }
-            if crc32c::append(sum, data) == wanted {
+            if crc32c_append(sum, data) == wanted {
                 return Ok(true);
             }
         }

@@ -1,6 +1,7 @@
 //! The log of a small file system: clean, replayed, or not to be read.
 
 use crate::disk::Error;
+use crate::disk::crc32::crc32c_append;
 use crate::disk::fs::xfs::crc32c;
 use crate::disk::fs::xfs::tests::entries;
 use crate::disk::fs::xfs::tests::fault;
@@ -56,7 +57,7 @@ fn record(image: &mut Image, number: usize, turn: u32, tail: u32, operations: &[
         let around = u32::from(number + 1 + n >= LOG_BLOCKS);
         block[..4].copy_from_slice(&be32(turn + around));
     }
-    let sum = crc32c::append(crc32c::without_field(&header[..328], 32), &data[..len]);
+    let sum = crc32c_append(crc32c::without_field(&header[..328], 32), &data[..len]);
     header[32..36].copy_from_slice(&sum.to_le_bytes());
     for (n, block) in [header, data].concat().chunks(512).enumerate() {
         image.put(LOG + (number + n) % LOG_BLOCKS * 512, block);
