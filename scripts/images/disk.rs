@@ -130,7 +130,7 @@ fn run(what: &str, path: &Path) -> Result<()> {
         }
         ("map", Some(container)) => map(&container)?,
         ("bitmaps", Some(container)) => {
-            for b in container.dirty_bitmaps()? {
+            for b in container.bitmaps.map_or(Ok(Vec::new()), |bitmaps| bitmaps.read())? {
                 println!("{} {} {} {}", b.name, b.granularity, b.is_consistent, b.is_recording);
                 b.ranges.iter().for_each(|range| println!("{} {}", range.start, range.end));
             }

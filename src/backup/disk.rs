@@ -8,9 +8,10 @@
 mod bytes;
 mod plan;
 
+pub(super) use plan::Plan;
+
 use crate::backup::Error;
 use crate::backup::disk::bytes::DiskBytes;
-use crate::backup::disk::plan::Plan;
 use crate::backup::known::Known;
 use crate::backup::parent::OldNodes;
 use crate::backup::scout::Line;
@@ -38,7 +39,7 @@ use tokio::runtime::Handle;
 
 /// Bytes of a chunk. Measured: of two versions of a disk, 64 KiB store a third of what 1 MiB do, 4 KiB a third of that,
 /// for 16 times as many chunks.
-pub(super) const CHUNK_BYTES: u64 = 64 << 10;
+const CHUNK_BYTES: u64 = 64 << 10;
 /// Bytes read at once.
 const READ_BYTES: u64 = 4 << 20;
 /// Most of the metadata of file systems that is stored before the rest.
@@ -46,8 +47,10 @@ const AHEAD_BYTES_MAX: u64 = 256 << 20;
 
 /// A disk to back up.
 pub struct Disk {
-    /// The device or image file.
+    /// The device or image file that is read.
     pub device: Device,
+    /// Where it is, without links. Something else may be read in its place, as a snapshot of it.
+    pub origin: PathBuf,
     /// Name of its file in the snapshot.
     pub name: Vec<u8>,
     /// Store unused blocks, too.
@@ -55,7 +58,16 @@ pub struct Disk {
     /// It is in use, and may change while it is read.
     pub live: bool,
     /// Where it changed since the parent, if somebody knows: elsewhere the parent's content is taken unread.
-    pub changed: Option<Vec<Range<u64>>>,
+    pub changes: Option<Changes>,
+}
+
+/// Who knows where a disk changed since the parent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Changes {
+    /// The caller: nowhere but in these ranges.
+    Ranges(Vec<Range<u64>>),
+    /// The dirty bitmap of this name in the container.
+    Bitmap(String),
 }
 
 /// Why a disk cannot be backed up.
@@ -88,6 +100,17 @@ pub enum DiskError {
         #[source]
         source: crate::image::Error,
     },
+    /// Its dirty bitmap does not tell what changed.
+    #[error("the dirty bitmap '{name}' of '{}' cannot be used", path.display())]
+    Bitmap {
+        /// The disk.
+        path: PathBuf,
+        /// The bitmap.
+        name: String,
+        /// Why.
+        #[source]
+        source: crate::image::Error,
+    },
     /// Its description is too long.
     #[error("'{}' cannot be described", path.display())]
     Describe {
@@ -100,9 +123,9 @@ pub enum DiskError {
 }
 
 /// Fails if a disk is in use and nobody said that this is well.
-pub(super) fn check(disks: &[Disk]) -> Result<(), DiskError> {
+fn check(disks: &[Disk]) -> Result<(), DiskError> {
     for disk in disks.iter().filter(|disk| !disk.live) {
-        let path = || disk.device.path().to_owned();
+        let path = || disk.origin.clone();
         match disk.device.mounted_at() {
             Ok(None) => {}
             Ok(Some(point)) => return Err(DiskError::Mounted { path: path(), point }),
@@ -110,6 +133,12 @@ pub(super) fn check(disks: &[Disk]) -> Result<(), DiskError> {
         }
     }
     Ok(())
+}
+
+/// Looks at disks that are to be backed up. Fails if one is in use and nobody said that this is well.
+pub(super) fn plan(disks: Vec<Disk>, runtime: &Handle) -> Result<Vec<Plan>, Error> {
+    check(&disks)?;
+    disks.into_iter().map(|disk| Plan::make(disk, runtime)).collect()
 }
 
 /// What a range of the disk becomes.
@@ -123,8 +152,7 @@ enum Need {
 
 impl Scout<'_> {
     /// Backs up disks, one after the other.
-    pub(super) fn disks(mut self, disks: Vec<Disk>, mut line: Line<'_>, runtime: &Handle) -> Result<u64, Error> {
-        let plans = disks.into_iter().map(|disk| Plan::make(disk, runtime)).collect::<Result<Vec<_>, _>>()?;
+    pub(super) fn disks(mut self, plans: Vec<Plan>, mut line: Line<'_>, runtime: &Handle) -> Result<u64, Error> {
         let bytes = plans.iter().map(Plan::needed_bytes).sum();
         self.monitor.event(Event::Total { nodes: plans.len() as u64 + 1, bytes });
         let meta = Meta { mode: 0o755, mtime: self.time, ctime: self.time, links: 1, ..Meta::default() };
@@ -143,8 +171,8 @@ impl Scout<'_> {
         let old = self.old.take(b"", &name)?;
         let is_new = old.is_none();
         let old = old.filter(|old| matches!(old.node().content, Content::Extents { .. }));
-        let mut known = match (&plan.disk.changed, old) {
-            (Some(changed), Some(old)) => Some(Unchanged::new(&old.node().content, changed.clone())),
+        let mut known = match (plan.changed.take(), old) {
+            (Some(changed), Some(old)) => Some(Unchanged::new(&old.node().content, changed)),
             _ => None,
         };
         let mut bytes = DiskBytes::new(&plan, runtime);
@@ -242,7 +270,7 @@ impl Scout<'_> {
 impl Plan {
     /// The node of the disk.
     fn draft(&self, time: Time, is_new: bool, bytes_read: u64) -> Result<NodeDraft, Error> {
-        let path = || self.disk.device.path().to_owned();
+        let path = || self.disk.origin.clone();
         let value = self.description.encode().map_err(|source| DiskError::Describe { path: path(), source })?;
         let mtime = self.mtime.map_or(time, |(secs, nanos)| Time { secs, nanos });
         let xattrs = vec![Xattr { name: DISK_XATTR.to_vec(), value }];

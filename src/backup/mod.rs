@@ -21,6 +21,7 @@ mod scout;
 mod uploader;
 mod work;
 
+pub use disk::Changes;
 pub use disk::Disk;
 pub use disk::DiskError;
 pub use options::Error;
@@ -58,6 +59,8 @@ use tokio::runtime::Handle;
 use uploader::Uploader;
 use work::Shop;
 
+/// Longest description that nobody wrote.
+const DESCRIPTION_CHARS_MAX: usize = 1000;
 /// Memory for pages of the parent while it is compared.
 const PARENT_MEMORY_BYTES: usize = 32 << 20;
 
@@ -71,7 +74,7 @@ pub fn backup(
     monitor: &dyn Monitor,
 ) -> Result<Summary, Error> {
     let began = Instant::now();
-    let (input, sources) = Input::of(&mut options)?;
+    let (input, sources) = Input::of(&mut options, runtime)?;
     let log = runtime.block_on(Log::read(repo))?;
     let (parent, partial) = choose_parent(&log, &options, &sources)?;
     let chunks = {
@@ -187,12 +190,12 @@ fn choose_parent(
 enum Input {
     Walk(Box<source::Walk>),
     Stdin(Stdin),
-    Disks(Vec<Disk>),
+    Disks(Vec<disk::Plan>),
 }
 
 impl Input {
     /// Takes it out of the options, with the sources as a snapshot names them.
-    fn of(options: &mut Options) -> Result<(Input, Vec<Vec<u8>>), Error> {
+    fn of(options: &mut Options, runtime: &Handle) -> Result<(Input, Vec<Vec<u8>>), Error> {
         if let Some(stdin) = options.stdin.take() {
             let sources = vec![stdin.path.clone()];
             return Ok((Input::Stdin(stdin), sources));
@@ -202,15 +205,19 @@ impl Input {
             let walk = source::walk(&options.source)?;
             return Ok((Input::Walk(Box::new(walk)), source::roots_of(&options.source)?));
         }
-        disk::check(&disks)?;
         disks.sort_by(|a, b| a.name.cmp(&b.name));
         let path = |disk: &Disk| {
-            let path = disk.device.path().as_os_str().as_bytes();
+            let path = disk.origin.as_os_str().as_bytes();
             path.strip_prefix(b"/").unwrap_or(path).to_vec()
         };
         let mut sources: Vec<Vec<u8>> = disks.iter().map(path).collect();
         sources.sort();
-        Ok((Input::Disks(disks), sources))
+        let plans = disk::plan(disks, runtime)?;
+        if options.description.is_empty() {
+            let all = plans.iter().map(disk::Plan::in_short).collect::<Vec<_>>().join("; ");
+            options.description = all.chars().take(DESCRIPTION_CHARS_MAX).collect();
+        }
+        Ok((Input::Disks(plans), sources))
     }
 }
 
@@ -242,7 +249,7 @@ fn run(
         let scouting = thread::Builder::new().name("scout".to_owned()).spawn_scoped(scope, move || match input {
             Input::Stdin(stdin) => scout.stream(stdin, line),
             Input::Walk(walk) => scout.explore(*walk, line),
-            Input::Disks(disks) => scout.disks(disks, line, runtime),
+            Input::Disks(plans) => scout.disks(plans, line, runtime),
         });
         let scouting = scouting.map_err(Error::Thread)?;
         if let Some(census) = census {

@@ -1,6 +1,7 @@
 //! `bygone backup`: a snapshot of folders, of disks, or of a stream.
 
 use crate::backup;
+use crate::backup::Disk;
 use crate::backup::Options;
 use crate::backup::Parent;
 use crate::backup::Stdin;
@@ -40,6 +41,7 @@ const EXAMPLES: &str = "Examples:
   bygone backup / --one-file-system --exclude-caches
   bygone backup --image /dev/sda              a whole disk, its files to be opened later
   bygone backup --image vm.qcow2 --tag vm
+  bygone backup /dev/vg0/root --snapshot-with lvm
   pg_dump shop | bygone backup --stdin-name shop.sql
 
 Patterns are those of .gitignore, relative to each PATH. The exit code is 3 if the snapshot was taken but some files \
@@ -137,13 +139,15 @@ impl BackupArgs {
     pub(super) fn run(self, global: &Global) -> Result<Exit> {
         self.check()?;
         let opened = Opened::new(global)?;
-        let options = self.options(&opened, global)?;
+        let disks = disks::chosen(&self.paths, &self.disks, global.json)?;
+        let options = self.options(&opened, global, disks.disks)?;
         let dry_run = options.dry_run;
         let machine = place::machine();
         let author = Author { state: &opened.state, machine: &machine };
         let progress = Progress::start(global, &opened.runtime, "Backing up");
         let done = backup::backup(&opened.repo, author, opened.runtime.handle(), options, &progress);
         let problems = progress.finish();
+        drop(disks.captures);
         let summary = done?;
         if global.json {
             out::line(json::line("summary", &summary_json(&summary, problems, dry_run, &opened)))?;
@@ -187,7 +191,7 @@ impl BackupArgs {
         Ok(())
     }
 
-    fn options(self, opened: &Opened, global: &Global) -> Result<Options> {
+    fn options(self, opened: &Opened, global: &Global, disks: Vec<Disk>) -> Result<Options> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = self.threads.map_or(cores.min(THREADS_TYPICAL_MAX), usize::from);
         let parent = match &self.parent {
@@ -205,7 +209,6 @@ impl BackupArgs {
             }
             None => None,
         };
-        let disks = disks::chosen(&self.paths, &self.disks)?;
         let source = source::Options {
             roots: self.paths,
             excludes: self.exclude,

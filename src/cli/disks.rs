@@ -1,6 +1,9 @@
 //! Disks as sources of a backup: which of the paths are disks, and how they are read.
 
+use crate::backup::Changes;
 use crate::backup::Disk;
+use crate::cli::capture::Capture;
+use crate::cli::capture::Method;
 use crate::cli::error::Fault;
 use crate::cli::error::Result;
 use crate::cli::error::usage;
@@ -28,24 +31,45 @@ pub(super) struct DiskArgs {
     #[arg(long, help_heading = "Disks")]
     live: bool,
 
+    /// Make a snapshot below the disk with 'lvm', 'btrfs' or 'zfs' and read that, so that the disk may be in use; it is
+    /// removed afterwards. Or a shell COMMAND that does it: with BYGONE_DO=make it prints where to read what is at
+    /// BYGONE_SOURCE, with BYGONE_DO=remove it removes BYGONE_SNAPSHOT
+    #[arg(long, value_name = "lvm|btrfs|zfs|COMMAND", help_heading = "Disks", conflicts_with = "live")]
+    snapshot_with: Option<Method>,
+
     /// Read only these parts, the rest is as it was in the snapshot before: lines of OFFSET and LENGTH in bytes
     #[arg(long, value_name = "FILE", help_heading = "Disks", conflicts_with = "force")]
     changed_blocks: Option<PathBuf>,
+
+    /// Read only what this dirty bitmap of a qcow2 image marks. It must have been begun before the snapshot before was
+    /// taken
+    #[arg(long, value_name = "NAME", help_heading = "Disks", conflicts_with_all = ["force", "changed_blocks"])]
+    bitmap: Option<String>,
 }
 
 impl DiskArgs {
     /// True if the paths must be disks.
     pub(super) fn are_asked_for(&self) -> bool {
-        self.image || self.all_blocks || self.live || self.changed_blocks.is_some()
+        let reads_differently = self.all_blocks || self.live || self.snapshot_with.is_some();
+        self.image || reads_differently || self.changed_blocks.is_some() || self.bitmap.is_some()
     }
 }
 
+/// Disks to back up, and the snapshots made for that.
+#[derive(Default)]
+pub(super) struct Chosen {
+    pub(super) disks: Vec<Disk>,
+    /// Removed when dropped.
+    pub(super) captures: Vec<Capture>,
+}
+
 /// The paths as disks; none if they are folders and files.
-pub(super) fn chosen(paths: &[PathBuf], args: &DiskArgs) -> Result<Vec<Disk>> {
+pub(super) fn chosen(paths: &[PathBuf], args: &DiskArgs, as_json: bool) -> Result<Chosen> {
     let is_device = |path: &&PathBuf| std::fs::metadata(path).is_ok_and(|found| found.file_type().is_block_device());
     let devices = paths.iter().filter(is_device).count();
+    let mut chosen = Chosen::default();
     if devices == 0 && !args.are_asked_for() {
-        return Ok(Vec::new());
+        return Ok(chosen);
     }
     if devices < paths.len() && !args.image {
         return Err(usage(
@@ -55,14 +79,24 @@ pub(super) fn chosen(paths: &[PathBuf], args: &DiskArgs) -> Result<Vec<Disk>> {
     if args.changed_blocks.is_some() && paths.len() > 1 {
         return Err(usage("--changed-blocks goes with one disk"));
     }
-    let changed = args.changed_blocks.as_deref().map(read_changed).transpose()?;
+    let listed = args.changed_blocks.as_deref().map(read_changed).transpose()?.map(Changes::Ranges);
+    let changes = listed.or_else(|| args.bitmap.clone().map(Changes::Bitmap));
     let mut names = HashSet::new();
-    let disk = |path: &PathBuf| {
-        let device = Device::open(path).map_err(Fault::Device)?;
-        let name = name_for(device.path(), &mut names);
-        Ok(Disk { device, name, all_blocks: args.all_blocks, live: args.live, changed: changed.clone() })
-    };
-    paths.iter().map(disk).collect()
+    for path in paths {
+        let mut device = Device::open(path).map_err(Fault::Device)?;
+        let origin = device.path().to_owned();
+        if let Some(method) = &args.snapshot_with {
+            // The name it was given, where that tells more than the device it stands for.
+            let given = std::path::absolute(path).unwrap_or_else(|_| origin.clone());
+            let capture = Capture::take(method, if device.is_device() { &given } else { &origin }, as_json)?;
+            device = Device::open(capture.path()).map_err(Fault::Device)?;
+            chosen.captures.push(capture);
+        }
+        let name = name_for(&origin, &mut names);
+        let (all_blocks, live, changes) = (args.all_blocks, args.live, changes.clone());
+        chosen.disks.push(Disk { device, origin, name, all_blocks, live, changes });
+    }
+    Ok(chosen)
 }
 
 /// `sda.img` for `/dev/sda`, `disk.img` for `disk.qcow2`; each name once.

@@ -78,6 +78,8 @@ pub(super) enum Fault {
     Sealed { path: Vec<u8>, kind: String },
     #[error("the passphrase does not open '{part}': {why}")]
     Passphrase { part: String, why: String },
+    #[error("no snapshot can be made of '{}': {said}", path.display())]
+    Capture { path: PathBuf, said: String },
     #[error("there is no disk in '{}'", Show(path))]
     NoDisk { path: Vec<u8> },
     #[error(transparent)]

@@ -92,8 +92,12 @@ fn of_backup(error: &backup::Error) -> Hints {
         }
         backup::Error::Disk(backup::DiskError::Mounted { .. }) => Some(&[
             "unmount it first, or mount it read-only",
+            "--snapshot-with lvm (or btrfs, zfs, or a command) reads a snapshot of it that stands still",
             "--live backs it up as it is, as if the power had failed in the middle",
         ]),
+        backup::Error::Disk(backup::DiskError::Bitmap { .. }) => {
+            Some(&["'qemu-img info' lists the bitmaps of an image", "without --bitmap all of the disk is read"])
+        }
         backup::Error::Disk(backup::DiskError::Image { .. }) => {
             Some(&["without --image it is backed up as a file, whatever is in it"])
         }

@@ -20,6 +20,7 @@
 mod background;
 mod backup;
 mod cache;
+mod capture;
 mod cat;
 mod completions;
 mod disks;

@@ -83,6 +83,7 @@ fn table(snapshots: &[&Snapshot]) -> Table {
         ("STORED", Align::Right),
         ("TAGS", Align::Left),
         ("SOURCES", Align::Left),
+        ("DESCRIPTION", Align::Left),
     ]);
     for snapshot in snapshots {
         table.row([
@@ -94,6 +95,7 @@ fn table(snapshots: &[&Snapshot]) -> Table {
             human::size(snapshot.figures.bytes_stored),
             snapshot.tags.join(","),
             sources(snapshot),
+            snapshot.description.clone(),
         ]);
     }
     table

@@ -23,6 +23,8 @@ pub struct Disk {
     below: Vec<Source>,
     container: String,
     notes: Vec<String>,
+    /// The container, if it is one that may hold bitmaps.
+    bitmaps: Option<container::Bitmaps>,
     passphrase: Vec<u8>,
 }
 
@@ -37,11 +39,18 @@ impl Disk {
         let found = if is_raw { None } else { container::open(image.clone(), &neighbour)? };
         let passphrase = passphrase.to_vec();
         Ok(match found {
-            None => Disk { below: vec![image.clone()], container: String::new(), notes: Vec::new(), passphrase },
+            None => Disk {
+                below: vec![image.clone()],
+                container: String::new(),
+                notes: Vec::new(),
+                bitmaps: None,
+                passphrase,
+            },
             Some(found) => Disk {
                 below: vec![found.disk, found.below],
                 container: found.kind.to_owned(),
                 notes: found.notes,
+                bitmaps: found.bitmaps,
                 passphrase,
             },
         })
@@ -78,6 +87,16 @@ impl Disk {
             layout.parts.push(part);
         }
         Ok(layout)
+    }
+
+    /// What the dirty bitmap of this name marks as written. Fails if there is none, or if it may lack writes.
+    pub fn dirty(&self, name: &str) -> Result<Vec<Range<u64>>> {
+        let Some(bitmaps) = &self.bitmaps else { return Err(Error::unsupported("dirty bitmaps in this container")) };
+        let found = bitmaps.read()?.into_iter().find(|bitmap| bitmap.name == name).ok_or(Error::NotFound)?;
+        match found.is_consistent {
+            true => Ok(found.ranges),
+            false => Err(Error::unsupported(format!("the bitmap '{name}', which lacks writes: it was not closed"))),
+        }
     }
 
     /// How many sources there are from the virtual disk down to the image.

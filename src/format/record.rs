@@ -58,7 +58,7 @@ pub struct Snapshot {
     pub sources: Vec<Vec<u8>>,
     /// Words to find it by, sorted.
     pub tags: Vec<String>,
-    /// What it is, in the user's words.
+    /// What it is, in the user's words; of disks, unless the user says something, what is on them.
     pub description: String,
     /// Program that wrote it.
     pub program: String,

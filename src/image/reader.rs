@@ -177,10 +177,21 @@ impl ImageReader {
 
     /// Ranges of the part that are in use; `None` if that cannot be known.
     pub async fn used(self: &Arc<Self>) -> Result<Option<Vec<Range<u64>>>> {
+        self.ranges(|from| Ask::Used { from }).await
+    }
+
+    /// Ranges of the virtual disk that its dirty bitmap of this name marks.
+    pub async fn dirty(self: &Arc<Self>, bitmap: &str) -> Result<Vec<Range<u64>>> {
+        let ranges = self.ranges(|from| Ask::Dirty { bitmap: bitmap.to_owned(), from }).await?;
+        ranges.ok_or_else(nonsense)
+    }
+
+    /// Ranges in order, as many answers as it takes.
+    async fn ranges(self: &Arc<Self>, ask: impl Fn(u64) -> Ask) -> Result<Option<Vec<Range<u64>>>> {
         let mut all: Vec<Range<u64>> = Vec::new();
         loop {
             let from = all.last().map_or(0, |range| range.end);
-            let Answer::Ranges(some) = self.ask(Ask::Used { from }).await? else { return Err(nonsense()) };
+            let Answer::Ranges(some) = self.ask(ask(from)).await? else { return Err(nonsense()) };
             let Some((ranges, end)) = some else { return Ok(None) };
             for range in ranges {
                 let from = all.last().map_or(0, |range| range.end);

@@ -141,6 +141,7 @@ impl Desk {
         match ask {
             Ask::Hello { .. } => return Err(Error::WrongKind),
             Ask::Layout => return Ok(Answer::Layout(self.disk()?.layout()?)),
+            Ask::Dirty { bitmap, from } => return Ok(some_from(from, self.disk()?.dirty(&bitmap)?)),
             Ask::Open { part } => {
                 self.open(&part)?;
                 return Ok(Answer::Nothing);
@@ -172,12 +173,13 @@ impl Desk {
             Ask::Link { node } => fs.link(node).map(Answer::Link),
             Ask::Xattrs { node } => fs.xattrs(node).map(Answer::Xattrs),
             Ask::Used { from } => {
-                let Some(ranges) = fs.used()? else { return Ok(Answer::Ranges(None)) };
-                let rest = ranges.into_iter().filter(|range| range.end > from);
-                Ok(some_of(rest.map(|range| range.start.max(from)..range.end)))
+                let used = fs.used()?;
+                Ok(used.map_or(Answer::Ranges(None), |ranges| some_from(from, ranges)))
             }
             Ask::Metadata { skip } => metadata(&mut **fs, open.layers.get(..=open.disk_at).unwrap_or_default(), skip),
-            Ask::Hello { .. } | Ask::Layout | Ask::Open { .. } | Ask::MapPart { .. } => Err(Error::WrongKind),
+            Ask::Hello { .. } | Ask::Layout | Ask::Dirty { .. } | Ask::Open { .. } | Ask::MapPart { .. } => {
+                Err(Error::WrongKind)
+            }
         }
     }
 
@@ -276,6 +278,12 @@ fn stepped(
 }
 
 /// As many ranges as one answer holds.
+/// Those of the ranges that lie behind `from`.
+fn some_from(from: u64, ranges: Vec<Range<u64>>) -> Answer {
+    let rest = ranges.into_iter().filter(|range| range.end > from);
+    some_of(rest.map(|range| range.start.max(from)..range.end))
+}
+
 fn some_of(ranges: impl Iterator<Item = Range<u64>>) -> Answer {
     let mut ranges: Vec<Range<u64>> = ranges.take(RUNS_MAX + 1).collect();
     let end = ranges.len() <= RUNS_MAX;

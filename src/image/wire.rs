@@ -61,6 +61,8 @@ pub(super) enum Ask {
     Xattrs { node: NodeId },
     /// Ranges of the part in use, those from `from` on.
     Used { from: u64 },
+    /// Ranges of the virtual disk that its dirty bitmap of this name marks, those from `from` on.
+    Dirty { bitmap: String, from: u64 },
     /// Ranges of the virtual disk that browsing needs, without the first `skip`.
     Metadata { skip: u32 },
 }

@@ -33,7 +33,7 @@ fn tree(program: &Program) -> PathBuf {
     tree
 }
 
-fn tool(name: &str, arguments: &[&str]) -> bool {
+pub(crate) fn tool(name: &str, arguments: &[&str]) -> bool {
     let mut command = Command::new(name);
     let ended = command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
     match ended {

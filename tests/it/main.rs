@@ -11,6 +11,7 @@ mod clouds;
 mod cold;
 mod contract;
 mod damage;
+mod disks;
 mod drive;
 mod drives;
 mod faults;

@@ -1,5 +1,6 @@
 //! What a disk is, where its chunks end, what of it is needed, and what is stored first.
 
+use crate::backup::Changes;
 use crate::backup::Error;
 use crate::backup::disk::CHUNK_BYTES;
 use crate::backup::disk::Disk;
@@ -20,11 +21,14 @@ use tokio::runtime::Handle;
 /// Most ranges that a file system may name as needed for browsing.
 const BROWSE_RANGES_MAX: usize = 1 << 16;
 
+/// Most partitions named in a line about a disk.
+const IN_SHORT_MAX: usize = 16;
+
 /// Those of them that the root needs, about.
 const ROOT_RANGES: usize = 16;
 
 /// How a disk will be read.
-pub(super) struct Plan {
+pub(in crate::backup) struct Plan {
     pub(super) disk: Disk,
     /// Asks about the virtual disk.
     pub(super) reader: Arc<ImageReader>,
@@ -38,6 +42,8 @@ pub(super) struct Plan {
     starts: Vec<u64>,
     /// What nobody needs, in order.
     free: Vec<Range<u64>>,
+    /// Where it changed since the parent, if somebody knows.
+    pub(super) changed: Option<Vec<Range<u64>>>,
     /// What a browse needs, in that order.
     pub(super) browse_first: Vec<Range<u64>>,
 }
@@ -47,10 +53,18 @@ impl Plan {
     pub(super) fn make(disk: Disk, runtime: &Handle) -> Result<Plan, Error> {
         let device: Arc<dyn Image> = Arc::new(disk.device.clone());
         let mtime = disk.device.mtime();
-        let path = disk.device.path().to_owned();
+        let path = disk.origin.clone();
         let fault = |source| DiskError::Image { path: path.clone(), source };
         let reader = ImageReader::new(device.clone(), Some(Part::Disk), &[], runtime);
         let layout = runtime.block_on(reader.layout()).map_err(fault)?;
+        let changed = match &disk.changes {
+            None => None,
+            Some(Changes::Ranges(ranges)) => Some(ranges.clone()),
+            Some(Changes::Bitmap(name)) => {
+                let fault = |source| DiskError::Bitmap { path: path.clone(), name: name.clone(), source };
+                Some(runtime.block_on(reader.dirty(name)).map_err(fault)?)
+            }
+        };
         let mut description = image::describe(&layout);
         description.path = path.as_os_str().as_bytes().to_vec();
         description.chunk_bytes = CHUNK_BYTES as u32;
@@ -69,6 +83,7 @@ impl Plan {
             mtime,
             starts: vec![0],
             free: Vec::new(),
+            changed,
             browse_first: Vec::new(),
             description,
         };
@@ -96,6 +111,17 @@ impl Plan {
         plan.starts.sort_unstable();
         plan.starts.dedup();
         Ok(plan)
+    }
+
+    /// What is on it, in a line: `sda.img: GPT, 1 EFI system (FAT32), 2 rootfs (ext4)`.
+    pub(in crate::backup) fn in_short(&self) -> String {
+        let name = crate::path::Show(&self.disk.name).to_string();
+        let parts = self.description.parts.iter().map(|part| part.folder.as_str());
+        let words = std::iter::once(self.description.table.as_str()).chain(parts).filter(|word| !word.is_empty());
+        match words.take(IN_SHORT_MAX).collect::<Vec<_>>().join(", ") {
+            empty if empty.is_empty() => name,
+            words => format!("{name}: {words}"),
+        }
     }
 
     /// Where the chunk that `at` is in ends.

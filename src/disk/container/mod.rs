@@ -15,6 +15,7 @@ mod vmdk;
 mod tests;
 
 pub use joined::Neighbour;
+pub use qcow2::Bitmaps;
 pub use qcow2::DirtyBitmap;
 
 use crate::disk::BlockSource;
@@ -36,7 +37,8 @@ pub struct Container {
     pub neighbours: Vec<Neighbour>,
     /// What a reader has to know, in sentences.
     pub notes: Vec<String>,
-    bitmaps: Option<qcow2::Bitmaps>,
+    /// What has been written since some moments, as the hypervisor has noted it in the container.
+    pub bitmaps: Option<Bitmaps>,
 }
 
 impl Container {
@@ -47,11 +49,6 @@ impl Container {
     /// Bytes of the virtual disk.
     pub fn bytes(&self) -> u64 {
         self.disk.len()
-    }
-
-    /// What has been written since some moment, as the hypervisor has noted it in the container.
-    pub fn dirty_bitmaps(&self) -> Result<Vec<DirtyBitmap>> {
-        self.bitmaps.as_ref().map_or(Ok(Vec::new()), qcow2::Bitmaps::read)
     }
 }
 

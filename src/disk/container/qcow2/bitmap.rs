@@ -43,7 +43,7 @@ const FLAG_IN_USE: u32 = 1;
 const FLAG_AUTO: u32 = 1 << 1;
 
 /// Where the bitmaps are.
-pub(in crate::disk::container) struct Bitmaps {
+pub struct Bitmaps {
     below: Source,
     at: u64,
     len: u64,
@@ -68,7 +68,7 @@ impl Bitmaps {
     }
 
     /// All of them.
-    pub(in crate::disk::container) fn read(&self) -> Result<Vec<DirtyBitmap>> {
+    pub fn read(&self) -> Result<Vec<DirtyBitmap>> {
         if self.len > DIRECTORY_BYTES_MAX || self.count > COUNT_MAX {
             return Err(Error::damaged(WHAT, self.at, "its directory is too long"));
         }

@@ -9,7 +9,7 @@ mod table;
 
 pub use bitmap::DirtyBitmap;
 
-pub(super) use bitmap::Bitmaps;
+pub use bitmap::Bitmaps;
 pub(super) use header::MAGIC;
 
 use super::Container;

@@ -1,0 +1,170 @@
+//! Disks as sources, with the real program: what is read of them, what stands still, and what is told about them.
+
+use crate::house::noise;
+use crate::images_restore::tool;
+use crate::program::Program;
+use crate::program::json_lines;
+use serde_json::Value;
+use std::fs;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+const DISK_BYTES: usize = 8 << 20;
+
+/// A program with a repository, and a raw image of noise.
+fn with_image() -> (Program, std::path::PathBuf) {
+    let program = Program::new();
+    program.run(&["init"]).ok();
+    let disk = program.scratch().join("disk.raw");
+    fs::write(&disk, noise(21, DISK_BYTES)).unwrap();
+    (program, disk)
+}
+
+fn backup(program: &Program, arguments: &[&str]) -> Value {
+    let ended = program.run(&[&["backup", "--json", "--image"], arguments].concat()).ok();
+    json_lines(&ended.stdout).into_iter().find(|line| line["type"] == "summary").unwrap()
+}
+
+fn assert_comes_back(program: &Program, snapshot: &str, expected: &[u8]) {
+    program.run(&["restore", "--image", snapshot, "back.img", "--yes", "--verify"]).ok();
+    assert!(fs::read(program.scratch().join("back.img")).unwrap() == expected);
+}
+
+#[test]
+fn a_dirty_bitmap_tells_what_to_read() {
+    if !tool("qemu-img", &["--version"]) {
+        return;
+    }
+    let (program, raw) = with_image();
+    let image = program.scratch().join("vm.qcow2");
+    let (raw_text, text) = (raw.to_str().unwrap(), image.to_str().unwrap());
+    assert!(tool("qemu-img", &["convert", "-f", "raw", "-O", "qcow2", raw_text, text]));
+    assert!(tool("qemu-img", &["bitmap", "--add", "-g", "65536", text, "since"]));
+    backup(&program, &[text]);
+
+    assert!(tool("qemu-io", &["-f", "qcow2", "-c", "write -P 0x5a 1M 64k", "-c", "write -P 0x5b 5000k 4k", text]));
+    let mut expected = fs::read(&raw).unwrap();
+    expected[1 << 20..][..64 << 10].fill(0x5a);
+    expected[5000 << 10..][..4 << 10].fill(0x5b);
+    let done = backup(&program, &[text, "--bitmap", "since"]);
+    assert_eq!(done["bytes_read"], 2 * (64 << 10), "{done}");
+    assert_comes_back(&program, "latest", &expected);
+
+    let missing = program.run(&["backup", "--image", text, "--bitmap", "other"]).fails(1);
+    assert!(missing.stderr.contains("dirty bitmap 'other'") && missing.stderr.contains("qemu-img info"));
+    let raw = program.run(&["backup", "--image", raw_text, "--bitmap", "since"]).fails(1);
+    assert!(raw.stderr.contains("not supported") || raw.stderr.contains("cannot be used"), "{}", raw.stderr);
+}
+
+#[test]
+fn a_command_makes_a_disk_stand_still() {
+    let (program, disk) = with_image();
+    let before = fs::read(&disk).unwrap();
+    let command = "case $BYGONE_DO in
+        make) cp \"$BYGONE_SOURCE\" still.copy; printf changed | dd of=\"$BYGONE_SOURCE\" conv=notrunc 2>/dev/null
+              echo \"$PWD/still.copy\";;
+        remove) rm \"$BYGONE_SNAPSHOT\";;
+    esac";
+    let done = backup(&program, &[disk.to_str().unwrap(), "--snapshot-with", command]);
+    assert!(!program.scratch().join("still.copy").exists());
+    assert!(fs::read(&disk).unwrap() != before);
+    // Under the disk's own name and path.
+    let told = done["snapshot"].to_string();
+    assert!(told.contains("disk.raw") && !told.contains("still.copy"), "{told}");
+    assert_comes_back(&program, "latest:/disk.img", &before);
+
+    let failing = ["backup", "--image", disk.to_str().unwrap(), "--snapshot-with", "echo no room >&2; false"];
+    let ended = program.run(&failing).fails(1);
+    assert!(ended.stderr.contains("no snapshot can be made") && ended.stderr.contains("no room"), "{}", ended.stderr);
+    program.run(&["backup", program.scratch().to_str().unwrap(), "--snapshot-with", "true"]).fails(2);
+}
+
+#[test]
+fn btrfs_makes_an_image_file_stand_still() {
+    let (program, disk) = with_image();
+    let volume = program.scratch().join("volume.img");
+    File::create(&volume).unwrap().set_len(128 << 20).unwrap();
+    let point = program.scratch().join("btrfs");
+    fs::create_dir(&point).unwrap();
+    let (volume, point_text) = (volume.to_str().unwrap(), point.to_str().unwrap());
+    if !tool("mkfs.btrfs", &["-q", volume]) || !tool("mount", &["-o", "loop", volume, point_text]) {
+        return;
+    }
+    let _mounted = Mounted(&point);
+    fs::create_dir(point.join("vm")).unwrap();
+    let image = point.join("vm/disk.raw");
+    fs::copy(&disk, &image).unwrap();
+    backup(&program, &[image.to_str().unwrap(), "--snapshot-with", "btrfs"]);
+    assert_comes_back(&program, "latest", &fs::read(&disk).unwrap());
+    let left: Vec<_> = fs::read_dir(&point).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["vm"]);
+    let elsewhere = program.run(&["backup", "--image", disk.to_str().unwrap(), "--snapshot-with", "btrfs"]).fails(1);
+    assert!(elsewhere.stderr.contains("Btrfs subvolume"), "{}", elsewhere.stderr);
+}
+
+struct Mounted<'a>(&'a Path);
+
+impl Drop for Mounted<'_> {
+    fn drop(&mut self) {
+        tool("umount", &[self.0.to_str().unwrap()]);
+    }
+}
+
+/// LVM and ZFS are not everywhere: programs of their names stand in for them, and write down what they are asked.
+#[test]
+fn lvm_and_zfs_are_asked_the_right_things() {
+    let (program, disk) = with_image();
+    let tools = program.scratch().join("tools");
+    fs::create_dir(&tools).unwrap();
+    let said = program.scratch().join("said");
+    let stand_in = |name: &str, more: &str| {
+        let path = tools.join(name);
+        fs::write(&path, format!("#!/bin/sh\necho {name} \"$@\" >>{}\n{more}\n", said.display())).unwrap();
+        assert!(tool("chmod", &["755", path.to_str().unwrap()]));
+    };
+    let folder = disk.parent().unwrap().canonicalize().unwrap();
+    stand_in("zfs", &format!("case $1 in list) printf 'pool/vm\\t%s\\n' '{}';; esac", folder.display()));
+    let search = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap());
+    let run = |method: &str| {
+        let mut command = program.command(&["backup", "--image", disk.to_str().unwrap(), "--snapshot-with", method]);
+        let output = command.env("PATH", &search).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    // The snapshot never appears, as nobody made one; what was begun is removed again.
+    let (code, stderr) = run("zfs");
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains(".zfs/snapshot/bygone-"), "{stderr}");
+    let asked = fs::read_to_string(&said).unwrap();
+    let verbs: Vec<&str> = asked.lines().map(|line| line.split("bygone-").next().unwrap().trim()).collect();
+    let list = format!("zfs list -H -o name,mountpoint {}", disk.canonicalize().unwrap().display());
+    assert_eq!(verbs, [list.as_str(), "zfs snapshot pool/vm@", "zfs destroy pool/vm@"]);
+
+    fs::remove_file(&said).unwrap();
+    stand_in("lvs", "echo '  vg0/root/'");
+    stand_in("lvcreate", "case \"$*\" in *20%ORIGIN*) echo 'no room' >&2; exit 5;; *) exit 6;; esac");
+    let (code, stderr) = run("lvm");
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("'lvcreate' ended with exit status: 6"), "{stderr}");
+    let asked = fs::read_to_string(&said).unwrap();
+    let asked: Vec<&str> = asked.lines().collect();
+    assert_eq!(asked.len(), 3, "{asked:?}");
+    assert!(asked[1].starts_with("lvcreate --yes --snapshot --permission r --name bygone-"), "{asked:?}");
+    assert!(asked[1].ends_with("--extents 20%ORIGIN vg0/root") && asked[2].ends_with("--extents 100%FREE vg0/root"));
+}
+
+#[test]
+fn snapshots_tell_what_is_on_a_disk() {
+    let (program, disk) = with_image();
+    let mut sector = [0u8; 512];
+    sector[446 + 4] = 0x83;
+    sector[446 + 8..][..8].copy_from_slice(&[0, 8, 0, 0, 0, 8, 0, 0]);
+    sector[510..].copy_from_slice(&[0x55, 0xaa]);
+    File::options().write(true).open(&disk).unwrap().write_all_at(&sector, 0).unwrap();
+    backup(&program, &[disk.to_str().unwrap()]);
+    let listed = program.run(&["snapshots"]).ok().stdout;
+    assert!(listed.contains("disk.img: MBR, 1 "), "{listed}");
+    backup(&program, &[disk.to_str().unwrap(), "-m", "before the move"]);
+    let listed = program.run(&["snapshots", "--latest", "1"]).ok().stdout;
+    assert!(listed.contains("before the move") && !listed.contains("MBR"), "{listed}");
+}
