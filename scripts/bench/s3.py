@@ -51,7 +51,7 @@ class Garage:
         self.config = self.folder / "garage.toml"
         self.config.write_text(
             f'metadata_dir = "{self.folder}/meta"\ndata_dir = "{self.folder}/data"\ndb_engine = "sqlite"\n'
-            f'replication_factor = 1\ncompression_level = "none"\nblock_size = "4M"\n'
+            f'replication_factor = 1\ncompression_level = "none"\nblock_size = "1M"\n'
             f'rpc_bind_addr = "127.0.0.1:{rpc}"\nrpc_public_addr = "127.0.0.1:{rpc}"\nrpc_secret = "{secrets.token_hex(32)}"\n'
             f'[s3_api]\ns3_region = "{REGION}"\napi_bind_addr = "127.0.0.1:{self.port}"\n'
             f'[admin]\napi_bind_addr = "127.0.0.1:{admin}"\nadmin_token = "{secrets.token_hex(16)}"\n'

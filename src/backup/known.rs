@@ -14,6 +14,7 @@ use crate::repo;
 use crate::repo::KnownChunks;
 use crate::repo::Repo;
 use crate::repo::Result;
+use crate::store::Stored;
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::sync::Mutex;
@@ -22,6 +23,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 
 /// Half an id is enough to tell chunks apart: ids are keyed hashes that nobody can aim at.
 type Short = [u8; 16];
@@ -54,7 +56,8 @@ pub(super) struct Known {
     has_losses: AtomicBool,
     fresh: Mutex<Fresh>,
     index: OnceLock<KnownChunks>,
-    loading: Mutex<()>,
+    /// Under way, if it was begun before somebody asked.
+    loading: Mutex<Option<JoinHandle<Result<KnownChunks>>>>,
 }
 
 fn short(id: ChunkId) -> Short {
@@ -64,15 +67,21 @@ fn short(id: ChunkId) -> Short {
 }
 
 impl Known {
-    /// Nothing known yet but which packs are there. Chunks in `marked` packs count as unknown: those packs are going to
+    /// Nothing known yet but which packs are listed. Chunks in `marked` packs count as unknown: those packs are going to
     /// be removed.
-    pub(super) fn new(repo: Repo, runtime: Handle, marked: HashSet<ObjectId>) -> Result<Known> {
-        let listed = runtime.block_on(repo.store().list("packs"))?;
+    pub(super) fn new(repo: Repo, runtime: Handle, listed: &[Stored], marked: HashSet<ObjectId>) -> Known {
         let packs = listed.iter().filter_map(|stored| Some((repo::pack_of(&stored.name)?, stored.len)));
         let (going, packs): (HashMap<_, _>, _) = packs.partition(|(pack, _)| marked.contains(pack));
         let (some_go, is_wary, has_losses) = (!going.is_empty(), AtomicBool::new(false), AtomicBool::new(false));
         let (fresh, index, loading) = (Mutex::default(), OnceLock::new(), Mutex::default());
-        Ok(Known { repo, runtime, marked, packs, some_go, is_wary, has_losses, fresh, index, loading })
+        Known { repo, runtime, marked, packs, some_go, is_wary, has_losses, fresh, index, loading }
+    }
+
+    /// Begins to load the index: it is sure to be asked for.
+    pub(super) fn load_index(&self) {
+        let repo = self.repo.clone();
+        let loading = self.runtime.spawn(async move { KnownChunks::load(&repo).await });
+        *self.loading.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(loading);
     }
 
     fn fresh(&self) -> MutexGuard<'_, Fresh> {
@@ -152,11 +161,14 @@ impl Known {
         if let Some(index) = self.index.get() {
             return Ok(index);
         }
-        let _guard = self.loading.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut loading = self.loading.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(index) = self.index.get() {
             return Ok(index);
         }
-        let index = self.runtime.block_on(KnownChunks::load(&self.repo))?;
+        let index = match loading.take() {
+            Some(begun) => self.runtime.block_on(begun).map_err(|_| repo::Error::TaskLost)??,
+            None => self.runtime.block_on(KnownChunks::load(&self.repo))?,
+        };
         for problem in &index.problems {
             tracing::warn!(%problem, "Index object cannot be read; what it names will be stored again");
         }

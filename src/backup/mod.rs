@@ -75,13 +75,17 @@ pub fn backup(
 ) -> Result<Summary, Error> {
     let began = Instant::now();
     let (input, sources) = Input::of(&mut options, runtime)?;
-    let log = runtime.block_on(Log::read(repo))?;
+    let packs = async { Ok(repo.store().list("packs").await?) };
+    let (log, packs) = runtime.block_on(async { futures::try_join!(Log::read(repo), packs) })?;
     let (parent, partial) = choose_parent(&log, &options, &sources)?;
     let chunks = {
         let _inside = runtime.enter();
         Chunks::new(repo, &ChunksOptions { memory_bytes: PARENT_MEMORY_BYTES })
     };
-    let known = Known::new(repo.clone(), runtime.clone(), log.marked_packs())?;
+    let known = Known::new(repo.clone(), runtime.clone(), &packs, log.marked_packs());
+    if parent.is_none() && partial.is_none() {
+        known.load_index();
+    }
     if options.parent == Parent::None {
         // Who asks for this believes nothing: an old page may be damaged.
         known.be_wary();

@@ -25,8 +25,9 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-/// Packs sealed and on their way at once: bounds memory to about this many times 64 MiB.
-const PACKS_AT_ONCE: usize = 2;
+/// Packs sealed and on their way at once, about 32 MiB of memory each. With two, the line is half idle whenever one is
+/// being acknowledged.
+const PACKS_AT_ONCE: usize = 3;
 /// Lines kept before an index object is due.
 const INDEX_LINES_MAX: usize = 100_000;
 /// zstd level of pages: they are small and read most.

@@ -28,6 +28,9 @@ const WINDOW_MIN: u64 = 1 << 20;
 const WINDOW_OF_USE: u64 = 512 << 10;
 /// Widest window: several times what is on its way at 1 Gbit/s and 50 ms.
 const WINDOW_MAX: u64 = 32 << 20;
+/// A window is filled up again in so many steps: in few, all requests end together, and the line lies idle until the
+/// next ones are answered.
+const REFILLS: u64 = 8;
 /// Readers that are told apart.
 const READERS_MAX: usize = 32;
 /// A reader has stopped if all others together made so many reads since its last.
@@ -188,7 +191,8 @@ impl Readers {
         }
         reader.fit_window(has_moved && has_waited, &others, budget);
         let ahead = reader.ahead();
-        let due = has_moved && !reader.planning && reader.window > 0 && ahead <= reader.window / 2;
+        let room = reader.window.saturating_sub(ahead);
+        let due = has_moved && !reader.planning && room > 0 && room >= reader.window / REFILLS;
         let work = due.then(|| (reader.id, reader.until, reader.window - ahead));
         reader.planning |= due;
         self.list.push_front(reader);

@@ -52,6 +52,8 @@ const META_SEGMENTS: u64 = 4;
 const STREAMS_MAX: usize = 32;
 /// Requests nobody waits for, at once: demand finds the line free.
 const AHEAD_REQUESTS_MAX: usize = 8;
+/// Segments of one of them, about, at the most (4 MiB): several are wanted at once, and none should be waited for long.
+const AHEAD_SEGMENTS_MAX: u64 = 64;
 /// The shortest of them, however little memory there is (256 KiB).
 const AHEAD_SEGMENTS_MIN: u64 = 4;
 
@@ -102,7 +104,7 @@ struct Stream {
 impl Fetch {
     pub(crate) fn new(repo: &Repo, runtime: Handle, bytes_max: usize) -> Arc<Fetch> {
         let half = bytes_max as u64 / 2 / SEGMENT_BYTES as u64;
-        let ahead_segments_max = (half / AHEAD_REQUESTS_MAX as u64).clamp(AHEAD_SEGMENTS_MIN, REQUEST_SEGMENTS_MAX);
+        let ahead_segments_max = (half / AHEAD_REQUESTS_MAX as u64).clamp(AHEAD_SEGMENTS_MIN, AHEAD_SEGMENTS_MAX);
         Arc::new(Fetch {
             source: SegmentSource::new(repo),
             runtime,
@@ -226,10 +228,6 @@ impl Fetch {
         let mut flights = lock(&self.flights);
         let mut parts = Vec::new();
         let mut at = range.start;
-        let segments_max = match need {
-            Need::Now => REQUEST_SEGMENTS_MAX,
-            Need::Soon => self.ahead_segments_max,
-        };
         while at < range.end {
             if let Some(bytes) = self.segments.get(&(span.pack, at)) {
                 parts.push(Part::Here(bytes));
@@ -241,7 +239,7 @@ impl Fetch {
                 parts.push(Part::Joined(flight.clone()));
                 at += 1;
             } else {
-                let limit = range.end.min(at + segments_max);
+                let limit = at + self.request_segments(range.end - at, need);
                 let is_missing =
                     |s: &u64| !flights.contains_key(&(span.pack, *s)) && self.segments.get(&(span.pack, *s)).is_none();
                 let end = (at + 1..limit).find(|s| !is_missing(s)).unwrap_or(limit);
@@ -254,6 +252,19 @@ impl Fetch {
             }
         }
         parts
+    }
+
+    /// Segments of the next request, of so many that are wanted. What nobody waits for goes in equal parts: a short rest
+    /// costs as much as any other request.
+    fn request_segments(&self, wanted: u64, need: Need) -> u64 {
+        match need {
+            Need::Now => wanted.min(REQUEST_SEGMENTS_MAX),
+            Need::Soon => {
+                let max = self.ahead_segments_max;
+                let parts = (wanted + max / 2) / max;
+                if parts > 1 { wanted.div_ceil(parts) } else { wanted }
+            }
+        }
     }
 
     /// Starts one range request that goes on whoever waits for it.
