@@ -12,6 +12,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -340,8 +341,53 @@ def suite_upload(place, quick):
     table(f"First backup of {size // MIB} MiB of noise over the link", ["", "time", "share of the link", "processor", "memory"], rows)
 
 
+OUTAGE_SECS = 30
+
+
+def suite_outage(place, quick):
+    size = 512 * MIB
+    ways = {"everything lost on the way": ("silent",), "connections refused": ("refuse", "reset")}
+    rows = []
+
+    def interrupted(work, orders):
+        """Seconds that some work takes when the network fails for a while in the middle of it."""
+        ended, done = [], threading.Event()
+
+        def at_work():
+            try:
+                ended.append(timed(work))
+            finally:
+                done.set()
+
+        before = place.link.counts()
+        threading.Thread(target=at_work).start()
+        while sum(place.link.counts()[way] - before[way] for way in ("bytes_up", "bytes_down")) < size // 4:
+            if done.wait(0.02):
+                raise RuntimeError("it ended before the network failed")
+        for order in orders:
+            place.link.order(order)
+        time.sleep(OUTAGE_SECS)
+        assert not done.is_set(), "it ended while the network was away"
+        place.link.order("mend")
+        done.wait()
+        return ended[0]
+
+    for name, orders in ways.items():
+        source = place.scratch / "outage" / orders[0]
+        make_large(source, size, len(rows) + 31)
+        backup, _ = interrupted(lambda: place.run("bygone", "--quiet", "backup", source, far=True), orders)
+        place.forget_caches()
+        with Drive(place, "bygone", source) as drive:
+            read, got = interrupted(lambda: read_through(f"{drive.root}/file"), orders)
+            assert got == size and filecmp.cmp(f"{drive.root}/file", source / "file", shallow=False)
+        rows.append([name, f"{backup - OUTAGE_SECS:.1f} s", f"{read - OUTAGE_SECS:.1f} s"])
+    trees.remove(place.scratch / "outage")
+    heads = [f"{OUTAGE_SECS} s without a network", "backup, without them", "reading the file, without them"]
+    table(f"Backup and reading of {size // MIB} MiB, a network that fails in the middle", heads, rows)
+
+
 SUITES = {"open": suite_open, "find": suite_find, "small": suite_small, "large": suite_large, "random": suite_random,
-          "upload": suite_upload}
+          "upload": suite_upload, "outage": suite_outage}
 
 
 def main():

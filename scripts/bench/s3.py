@@ -103,10 +103,14 @@ class Link:
         self.child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.endpoint = f"http://{self.child.stdout.readline().strip()}"
 
+    def order(self, word):
+        """One of the proxy's orders: cut, refuse, reset, silent, mend."""
+        self.child.stdin.write(f"{word}\n")
+        self.child.stdin.flush()
+
     def counts(self):
         """Connections, HTTP requests and bytes each way so far."""
-        self.child.stdin.write("counts\n")
-        self.child.stdin.flush()
+        self.order("counts")
         return json.loads(self.child.stdout.readline())
 
     def stop(self):
