@@ -168,3 +168,37 @@ fn snapshots_tell_what_is_on_a_disk() {
     let listed = program.run(&["snapshots", "--latest", "1"]).ok().stdout;
     assert!(listed.contains("before the move") && !listed.contains("MBR"), "{listed}");
 }
+
+#[test]
+fn a_passphrase_opens_what_is_encrypted() {
+    let program = Program::new();
+    program.run(&["init"]).ok();
+    let place = |name: &str| program.scratch().join(name).to_str().unwrap().to_owned();
+    fs::create_dir_all(program.scratch().join("tree/ada")).unwrap();
+    fs::write(program.scratch().join("tree/ada/secret"), "It is under the stone.\n").unwrap();
+    fs::write(program.scratch().join("key"), "right").unwrap();
+    fs::write(program.scratch().join("right"), "right\nand a remark\n").unwrap();
+    fs::write(program.scratch().join("wrong"), "wrong\n").unwrap();
+    let (tree, plain, locked) = (place("tree"), place("plain.raw"), place("locked.raw"));
+    let key = format!("secret,id=key,file={}", place("key"));
+    let convert = ["convert", "-f", "raw", "-O", "luks", "--object", &key, "-o", "key-secret=key,iter-time=10"];
+    if !tool("mke2fs", &["-q", "-F", "-t", "ext4", "-d", &tree, &plain, "8M"])
+        || !tool("qemu-img", &[&convert[..], &[plain.as_str(), locked.as_str()]].concat())
+    {
+        return;
+    }
+    backup(&program, &[&locked]);
+    let file = "latest:/locked.img!/1/ada/secret";
+    for (passphrase, word) in [(&[][..], "--passphrase-file"), (&["--passphrase-file", "wrong"], "does not open")] {
+        let ended = program.run(&[&["cat", file], passphrase].concat()).fails(1);
+        assert!(ended.stderr.contains(word), "{}", ended.stderr);
+    }
+    let open = ["--passphrase-file", "right"];
+    let run = |arguments: &[&str]| program.run(&[arguments, &open].concat()).ok().stdout;
+    assert_eq!(run(&["cat", file]), "It is under the stone.\n");
+    assert!(run(&["ls", "latest:/locked.img!/1/ada"]).contains("secret"));
+    assert!(run(&["inspect", "--snapshot", "latest:/locked.img"]).contains("ext4"));
+    assert!(run(&["inspect", &locked]).contains("ext4"));
+    run(&["restore", file, "--to", "out"]);
+    assert_eq!(fs::read(program.scratch().join("out/secret")).unwrap(), b"It is under the stone.\n");
+}
