@@ -1,6 +1,9 @@
 //! Disks as sources, with the real program: what is read of them, what stands still, and what is told about them.
 
 use crate::house::noise;
+use crate::images_restore::Loop;
+use crate::images_restore::PART;
+use crate::images_restore::backed_up;
 use crate::images_restore::tool;
 use crate::program::Program;
 use crate::program::json_lines;
@@ -201,4 +204,35 @@ fn a_passphrase_opens_what_is_encrypted() {
     assert!(run(&["inspect", &locked]).contains("ext4"));
     run(&["restore", file, "--to", "out"]);
     assert_eq!(fs::read(program.scratch().join("out/secret")).unwrap(), b"It is under the stone.\n");
+}
+
+/// What other programs make of the file that a drive shows.
+#[test]
+fn the_file_on_a_drive_is_a_disk_for_others() {
+    let Some((program, disk)) = backed_up(&["--all-blocks"]) else { return };
+    let point = program.scratch().join("drive");
+    program.run(&["mount", "latest", point.to_str().unwrap()]).ok();
+    let shown = point.join("sda.img");
+    let (disk, shown_text) = (disk.to_str().unwrap(), shown.to_str().unwrap());
+    assert_eq!(fs::metadata(&shown).unwrap().len(), fs::metadata(disk).unwrap().len());
+    if tool("qemu-img", &["--version"]) {
+        assert!(tool("qemu-img", &["compare", "-f", "raw", "-F", "raw", disk, shown_text]));
+        let socket = program.scratch().join("nbd");
+        let served = format!("nbd+unix:///?socket={}", socket.display());
+        // It ends with the one client that it serves.
+        let serve = ["--fork", "--read-only", "--format=raw", "--socket", socket.to_str().unwrap(), shown_text];
+        assert!(tool("qemu-nbd", &serve));
+        assert!(tool("qemu-img", &["compare", "-f", "raw", "-F", "raw", disk, &served]));
+    }
+    let (offset, bytes) = (PART.0.to_string(), PART.1.to_string());
+    let part = ["--read-only", "--offset", &offset, "--sizelimit", &bytes];
+    if let Some(device) = Loop::attach(&shown, &part) {
+        let tree = program.scratch().join("kernel");
+        fs::create_dir(&tree).unwrap();
+        assert!(tool("mount", &["-o", "ro,noload", &device.0, tree.to_str().unwrap()]));
+        let mounted = Mounted(&tree);
+        assert_eq!(fs::read(tree.join("home/ada/letter.txt")).unwrap(), b"Dear Charles\n");
+        drop(mounted);
+    }
+    program.run(&["umount", point.to_str().unwrap()]).ok();
 }
