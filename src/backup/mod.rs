@@ -12,6 +12,7 @@
 
 mod census;
 mod collect;
+mod copy;
 mod disk;
 mod known;
 mod options;
@@ -21,6 +22,9 @@ mod scout;
 mod uploader;
 mod work;
 
+pub use copy::CopyOptions;
+pub use copy::Original;
+pub use copy::copy;
 pub use disk::Changes;
 pub use disk::Disk;
 pub use disk::DiskError;
@@ -44,6 +48,7 @@ use crate::source;
 use crate::source::Owners;
 use census::Census;
 use collect::Collector;
+use copy::Copying;
 use known::Known;
 use parent::OldNodes;
 use scout::Job;
@@ -74,10 +79,14 @@ pub fn backup(
     monitor: &dyn Monitor,
 ) -> Result<Summary, Error> {
     let began = Instant::now();
-    let (input, sources) = Input::of(&mut options, runtime)?;
+    let (mut input, sources) = Input::of(&mut options, runtime)?;
     let packs = async { Ok(repo.store().list("packs").await?) };
     let (log, packs) = runtime.block_on(async { futures::try_join!(Log::read(repo), packs) })?;
-    let (parent, partial) = choose_parent(&log, &options, &sources)?;
+    let (parent, mut partial) = choose_parent(&log, &options, &sources)?;
+    if let Input::Copy(copying) = &input {
+        let id = copying.original.browse.snapshot().id;
+        partial = log.partials().into_iter().rev().find(|partial| partial.id == id).cloned();
+    }
     let chunks = {
         let _inside = runtime.enter();
         Chunks::new(repo, &ChunksOptions { memory_bytes: PARENT_MEMORY_BYTES })
@@ -90,8 +99,20 @@ pub fn backup(
         // Who asks for this believes nothing: an old page may be damaged.
         known.be_wary();
     }
-    let old = open_old(&chunks, &log, runtime, &known, partial.iter().chain(&parent))?;
-    let draft = draft(&options, sources, parent.as_ref());
+    let open_old = |snapshots: &[&Snapshot]| open_old(&chunks, &log, runtime, &known, snapshots);
+    let old = match &mut input {
+        // An unfinished copy is of the same snapshot: what it has is neither new nor old.
+        Input::Copy(copying) => {
+            let part = open_old(&partial.iter().collect::<Vec<_>>())?;
+            copying.begun = Some(OldNodes::new(runtime.clone(), chunks.clone(), part)?);
+            open_old(&parent.iter().collect::<Vec<_>>())?
+        }
+        _ => open_old(&partial.iter().chain(&parent).collect::<Vec<_>>())?,
+    };
+    let mut draft = draft(&options, sources, parent.as_ref());
+    if let Input::Copy(copying) = &input {
+        draft.id = copying.original.browse.snapshot().id;
+    }
     let shop = Shop {
         keys: repo.keys().clone(),
         chunker: repo.chunker(),
@@ -121,12 +142,12 @@ pub fn backup(
 }
 
 /// Opens the snapshots to compare with and notes their pages as known.
-fn open_old<'a>(
+fn open_old(
     chunks: &Arc<Chunks>,
     log: &Log,
     runtime: &Handle,
     known: &Known,
-    snapshots: impl Iterator<Item = &'a Snapshot>,
+    snapshots: &[&Snapshot],
 ) -> Result<Vec<Browse>, Error> {
     let mut old = Vec::new();
     for snapshot in snapshots {
@@ -195,6 +216,7 @@ enum Input {
     Walk(Box<source::Walk>),
     Stdin(Stdin),
     Disks(Vec<disk::Plan>),
+    Copy(Box<Copying>),
 }
 
 impl Input {
@@ -203,6 +225,10 @@ impl Input {
         if let Some(stdin) = options.stdin.take() {
             let sources = vec![stdin.path.clone()];
             return Ok((Input::Stdin(stdin), sources));
+        }
+        if let Some(original) = options.original.take() {
+            let sources = original.browse.snapshot().sources.clone();
+            return Ok((Input::Copy(Box::new(Copying { original, begun: None })), sources));
         }
         let mut disks = std::mem::take(&mut options.disks);
         if disks.is_empty() {
@@ -254,6 +280,7 @@ fn run(
             Input::Stdin(stdin) => scout.stream(stdin, line),
             Input::Walk(walk) => scout.explore(*walk, line),
             Input::Disks(plans) => scout.disks(plans, line, runtime),
+            Input::Copy(copying) => scout.copy(*copying, line),
         });
         let scouting = scouting.map_err(Error::Thread)?;
         if let Some(census) = census {

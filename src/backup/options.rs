@@ -1,5 +1,6 @@
 //! What a backup is asked to do, and what came of it.
 
+use crate::backup::copy::Original;
 use crate::backup::disk::Disk;
 use crate::backup::disk::DiskError;
 use crate::format::record::Figures;
@@ -39,6 +40,8 @@ pub struct Options {
     pub stdin: Option<Stdin>,
     /// Disks instead of files, with different names.
     pub disks: Vec<Disk>,
+    /// A snapshot of another repository instead of files: the new one takes its id.
+    pub original: Option<Original>,
     /// Host to record.
     pub host: String,
     /// User to record.

@@ -149,6 +149,11 @@ impl<'a> Line<'a> {
         self.push(Task::Done(Outcome::Read(Box::new(draft), None)), 0)
     }
 
+    /// What became of a node that needed no reading.
+    pub(super) fn outcome(&mut self, outcome: Outcome) -> Result<(), Error> {
+        self.push(Task::Done(outcome), 0)
+    }
+
     fn push(&mut self, task: Task, bytes: u64) -> Result<(), Error> {
         self.must_read |= matches!(task, Task::Read(..));
         self.batch.push(task);

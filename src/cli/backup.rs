@@ -226,6 +226,7 @@ impl BackupArgs {
             source,
             stdin,
             disks,
+            original: None,
             host: self.host.unwrap_or_else(place::host),
             user: place::user(),
             tags,

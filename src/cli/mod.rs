@@ -7,7 +7,7 @@
 //! | `restore_disk` `qcow2` | whole disks brought back |
 //! | `global` `filter` `select` | options and arguments shared by commands |
 //! | `disks` `inside` | disks as sources, and paths that go on inside of them |
-//! | `open` `password` `place` | from options to an open repository |
+//! | `open` `password` `place` `from` | from options to an open repository |
 //! | `exit` `error` `hints` | how a command ends, and what is said about it |
 //! | `background` `point` | a drive that outlives its command, and where it is shown |
 //! | `status` `socket` | what a drive tells about itself, and how it is asked |
@@ -23,11 +23,13 @@ mod cache;
 mod capture;
 mod cat;
 mod completions;
+mod copy;
 mod disks;
 mod drives;
 mod error;
 mod exit;
 mod filter;
+mod from;
 mod global;
 mod hints;
 mod human;
@@ -63,6 +65,7 @@ use crate::cli::backup::BackupArgs;
 use crate::cli::cache::CacheArgs;
 use crate::cli::cat::CatArgs;
 use crate::cli::completions::CompletionsArgs;
+use crate::cli::copy::CopyArgs;
 use crate::cli::drives::DrivesArgs;
 use crate::cli::error::Result;
 use crate::cli::error::usage;
@@ -123,6 +126,7 @@ enum Command {
     Umount(UmountArgs),
     Drives(DrivesArgs),
     Restore(RestoreArgs),
+    Copy(CopyArgs),
     Cache(CacheArgs),
     Pin(PinArgs),
     Unpin(UnpinArgs),
@@ -171,6 +175,7 @@ fn run(cli: Cli) -> Result<Exit> {
         Command::Umount(args) => args.run(global),
         Command::Drives(args) => args.run(global),
         Command::Restore(args) => args.run(global),
+        Command::Copy(args) => args.run(global),
         Command::Cache(args) => args.run(global),
         Command::Pin(args) => args.run(global),
         Command::Unpin(args) => args.run(global),

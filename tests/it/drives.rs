@@ -34,7 +34,7 @@ fn sockets(program: &Program) -> Vec<PathBuf> {
 
 /// Waits until something has become true.
 #[track_caller]
-fn until(is_so: impl Fn() -> bool) {
+pub(crate) fn until(is_so: impl Fn() -> bool) {
     let end = Instant::now() + Duration::from_secs(60);
     while !is_so() {
         assert!(Instant::now() < end, "it never came");

@@ -81,6 +81,7 @@ impl House {
         Options {
             source: source::Options { roots: vec![self.source()], threads: 2, ..source::Options::default() },
             stdin: None,
+            original: None,
             disks: Vec::new(),
             host: "host".to_owned(),
             user: "ada".to_owned(),

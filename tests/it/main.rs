@@ -10,6 +10,7 @@ mod cli;
 mod clouds;
 mod cold;
 mod contract;
+mod copy;
 mod damage;
 mod disks;
 mod drive;

@@ -1,0 +1,174 @@
+//! `bygone copy`: snapshots of one repository into another.
+
+use crate::backup;
+use crate::backup::CopyOptions;
+use crate::backup::Original;
+use crate::backup::Summary;
+use crate::browse::Filter;
+use crate::browse::Selector;
+use crate::cli::error::Result;
+use crate::cli::error::usage;
+use crate::cli::exit::Exit;
+use crate::cli::filter::FilterArgs;
+use crate::cli::from::FromArgs;
+use crate::cli::global::Global;
+use crate::cli::global::moved;
+use crate::cli::human;
+use crate::cli::json;
+use crate::cli::open::Opened;
+use crate::cli::out;
+use crate::cli::place;
+use crate::cli::progress::Progress;
+use crate::cli::snapshots::short;
+use crate::format::record::Event;
+use crate::format::record::Snapshot;
+use crate::id::SnapshotId;
+use crate::repo::Author;
+use crate::repo::Log;
+use serde_json::json;
+use std::collections::HashSet;
+use std::time::Duration;
+
+const EXAMPLES: &str = "Examples:
+  bygone copy --from /media/usb/backups                 everything that is not here yet
+  bygone copy --from ~/backups --repo s3://bucket/copy --host laptop
+  bygone copy --from ~/backups latest
+
+The second and the third copy of your backups: run it again whenever there are new snapshots. A copy has the id of its \
+original. The repositories may have different passwords.";
+
+/// Copy snapshots from another repository
+///
+/// Snapshots that are here already are left out, and of the others only what the last copied one does not have is read. An
+/// interrupted copy goes on where it was.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct CopyArgs {
+    /// Which snapshots of the other repository; all that pass the filters if left out
+    #[arg(value_name = "SNAPSHOT")]
+    snapshots: Vec<Selector>,
+
+    #[command(flatten)]
+    from: FromArgs,
+
+    /// Store nothing, only tell what would be copied
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+
+    /// How hard to compress, from 1 (fast) to 22 (small)
+    #[arg(long, value_name = "LEVEL", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=22))]
+    level: i32,
+
+    /// How often an unfinished copy is written down, so that an interrupted run can go on
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = human::parse_duration)]
+    checkpoint_every: Duration,
+
+    #[command(flatten)]
+    filter: FilterArgs,
+}
+
+impl CopyArgs {
+    pub(super) fn run(self, global: &Global) -> Result<Exit> {
+        let filter = self.filter.filter()?;
+        let mut to = Opened::new(global)?;
+        let from = self.from.open(global)?;
+        if from.repo.config().repository == to.repo.config().repository {
+            return Err(usage("both are the same repository"));
+        }
+        let wanted = self.wanted(&from, &filter)?;
+        let here = ids(&to.log);
+        let missing: Vec<&Snapshot> = wanted.iter().copied().filter(|s| !here.contains(&s.id)).collect();
+        let mut copied = 0;
+        for original in missing {
+            let summary = self.copy(global, &to, &from, original)?;
+            copied += 1;
+            tell(global, original, &summary, self.dry_run)?;
+            if !self.dry_run {
+                to.read_log(global)?;
+            }
+        }
+        if global.json {
+            let body = json!({
+                "command": "copy",
+                "dry_run": self.dry_run,
+                "snapshots": copied,
+                "here_already": wanted.len() - copied,
+                "store": json::totals(&to.counted.totals(), &moved()),
+            });
+            out::line(json::line("summary", &body))?;
+        } else if !global.quiet && copied == 0 {
+            out::line("Nothing to copy: every snapshot is here already.")?;
+        }
+        to.tell_requests(global);
+        Ok(Exit::Done)
+    }
+
+    /// The snapshots to copy, oldest first.
+    fn wanted<'a>(&self, from: &'a Opened, filter: &Filter) -> Result<Vec<&'a Snapshot>> {
+        let all = from.log.snapshots();
+        if self.snapshots.is_empty() {
+            return Ok(all.into_iter().filter(|snapshot| filter.admits(snapshot)).collect());
+        }
+        let mut chosen = HashSet::new();
+        for selector in &self.snapshots {
+            chosen.insert(selector.choose(&all, filter)?.id);
+        }
+        Ok(all.into_iter().filter(|snapshot| chosen.contains(&snapshot.id)).collect())
+    }
+
+    fn copy(&self, global: &Global, to: &Opened, from: &Opened, original: &Snapshot) -> Result<Summary> {
+        let here: HashSet<SnapshotId> = to.log.snapshots().into_iter().map(|snapshot| snapshot.id).collect();
+        let is_base = |older: &&Snapshot| {
+            here.contains(&older.id) && (&older.host, &older.sources) == (&original.host, &original.sources)
+        };
+        let all = from.log.snapshots();
+        let base = all.into_iter().filter(is_base).rfind(|older| older.time <= original.time);
+        let machine = place::machine();
+        let author = Author { state: &to.state, machine: &machine };
+        let options = CopyOptions {
+            level: self.level,
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            dry_run: self.dry_run,
+            checkpoint_every: self.checkpoint_every,
+        };
+        let original = Original { browse: from.browse(original), base: base.map(|base| from.browse(base)) };
+        let progress = Progress::start(global, &to.runtime, "Copying");
+        let done = backup::copy(&to.repo, author, to.runtime.handle(), original, options, &progress);
+        progress.finish();
+        Ok(done?)
+    }
+}
+
+/// Every snapshot that a repository has, forgotten ones too: those were not wanted there.
+fn ids(log: &Log) -> HashSet<SnapshotId> {
+    let id = |event: &Event| match event {
+        Event::Snapshot(snapshot) => Some(snapshot.id),
+        Event::Forget(id) => Some(*id),
+        _ => None,
+    };
+    log.events().filter_map(|(_, _, event)| id(event)).collect()
+}
+
+fn tell(global: &Global, original: &Snapshot, summary: &Summary, dry_run: bool) -> Result<()> {
+    let figures = &summary.figures;
+    if global.json {
+        let mut body = json::snapshot(original);
+        body["bytes_read"] = figures.bytes_read.into();
+        body["bytes_stored"] = figures.bytes_stored.into();
+        return Ok(out::line(json::line("copied", &body))?);
+    }
+    if global.quiet {
+        return Ok(());
+    }
+    Ok(out::line(format_args!(
+        "{} {} of {}, {}: {}, {}; {} {}",
+        if dry_run { "Would copy" } else { "Copied" },
+        short(original.id),
+        original.host,
+        human::time(original.time),
+        human::plural(summary.nodes, "file", "files"),
+        human::size(summary.bytes),
+        if dry_run { "would store about" } else { "stored" },
+        human::size(if dry_run { figures.bytes_new } else { figures.bytes_stored }),
+    ))?)
+}
