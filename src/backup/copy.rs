@@ -268,7 +268,10 @@ fn send_pieces(
 /// The node itself, behind its runs.
 fn end(planned: Planned, line: &mut Line<'_>) -> Result<(), Error> {
     let Planned { parent, node: Node { name, kind, meta, content }, is_new, .. } = planned;
-    let bytes_read = content.len();
+    let bytes_read = match content {
+        Content::Extents { data, .. } => data,
+        _ => content.len(),
+    };
     let draft = NodeDraft { is_new, bytes_read, ..empty_draft(parent, name, kind, meta) };
     match content {
         Content::Inline(bytes) => line.node(NodeDraft { inline: Some(bytes), ..draft }),
