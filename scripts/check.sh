@@ -103,6 +103,7 @@ if has_drivers; then
     step "disk images: made by the real tools and drivers" scripts/images.sh build
     step "disk images: what the parsers see" scripts/images.sh parsers
     step "disk images: what a drive shows" scripts/images.sh drive
+    step "disk images: what a drive bears" scripts/images.sh damage
 else
     skipped+="; SKIPPED disk images: they are compared with what the drivers of the kernel show, which takes root and loop devices"
 fi

@@ -2,6 +2,7 @@
 # Disk images made by the real tools and kernels, and whether Bygone sees in them what those see.
 # usage: images.sh build [KIND...]            makes what is not there yet
 #        images.sh parsers [KIND...]          compares what the parsers alone see with the truth
+#        images.sh damage [--all] [KIND...]   damages them at random; a drive must bear that (see damage.py). all: 200 times each
 #        images.sh drive [--all] [KIND...]    backs the images up as disks and compares what the drive shows; all: the large, too
 # Kinds: ext ntfs fat exfat xfs btrfs iso squash luks lvm containers tables. As root: the kernel's drivers are the oracle.
 # place: ${BYGONE_TOOLS:-$HOME/.cache/bygone-tools}/images       programs: ${BYGONE_BUILD:-target/debug}
@@ -105,6 +106,31 @@ see_through_drive() {
     return $bad
 }
 
+# Without --all: the small ones of these, so many states of each.
+DAMAGE_IMAGES="ext/ext4-meta.img ntfs/ntfs-wsl.img btrfs/btrfs-node4k containers/small.qcow2"
+DAMAGE_FEW=10
+DAMAGE_MANY=200
+
+bear_damage() {
+    local kind=$1 set=$images/$1 count=$DAMAGE_MANY image chosen=()
+    # What lies in the containers of the set is no file system; and of LUKS and LVM a drive shows nothing without more.
+    case $kind in luks | lvm) return 0 ;; esac
+    if [ "$kind" = containers ]; then
+        set=$scratch/containers
+        mkdir -p "$set"
+        for image in qcow2 vhdx vpc vmdk; do
+            qemu-img convert -f raw -O $image "$images/fat/fat12.img" "$set/small.${image/vpc/vhd}"
+        done
+    fi
+    for image in "$set"/*; do
+        case $image in *.truth | *.map | *.table | *.refused | *.bitmaps | *.log | *.raw | *.dev | */complete) continue ;; esac
+        [ -n "$large" ] || [[ " $DAMAGE_IMAGES " == *" $kind/$(basename "$image") "* ]] || continue
+        chosen+=("$image")
+    done
+    [ -n "$large" ] || count=$DAMAGE_FEW
+    [ ${#chosen[@]} -eq 0 ] || python3 scripts/images/damage.py "$build/bygone" "$scratch" "${BYGONE_DAMAGE_COUNT:-$count}" "${chosen[@]}"
+}
+
 scratch=$(mktemp -d "${TMPDIR:-/var/tmp}/bygone-images.XXXXXX")
 clean_up() {
     fusermount3 -uzq "$scratch/drive" 2>/dev/null || true
@@ -117,8 +143,9 @@ for kind in "${kinds[@]}"; do
     case $verb in
         build) make_set "$kind" || failed+=" $kind" ;;
         parsers) see_alone "$kind" || failed+=" $kind" ;;
+        damage) bear_damage "$kind" || failed+=" $kind" ;;
         drive) ! is_filesystem "$kind" || see_through_drive "$kind" || failed+=" $kind" ;;
-        *) sed -n '2,7s/^# //p' "$0" >&2; exit 2 ;;
+        *) sed -n '2,8s/^# //p' "$0" >&2; exit 2 ;;
     esac
 done
 [ -z "$failed" ] || { echo "images: FAILED:$failed"; exit 1; }

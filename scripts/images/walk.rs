@@ -1,7 +1,8 @@
 //! Prints everything about the tree in an image, as `listing.py` prints what a driver shows, through the parsers alone.
 //!
-//! usage: walk [--meta | --used] IMAGE      --meta: no content is read
-//!                                          --used: only the ranges in use, for garbage.py
+//! usage: walk [--meta | --used | --metadata] IMAGE      --meta: no content is read
+//!                                                       --used: only the ranges in use, for garbage.py
+//!                                                       --metadata: only what listings need, for damage.py
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 mod image_file;
@@ -127,11 +128,23 @@ fn print_used(fs: &mut dyn FileSystem) {
     }
 }
 
+fn print_metadata(fs: &mut dyn FileSystem) {
+    let mut left = 100_000;
+    let told = fs.metadata(&mut |range| {
+        println!("{} {}", range.start, range.end);
+        left -= 1;
+        left > 0
+    });
+    if let Err(error) = told {
+        eprintln!("metadata: {error}");
+    }
+}
+
 fn main() {
     let mut args: Vec<_> = std::env::args_os().skip(1).collect();
-    let meta_only = args.first().is_some_and(|arg| arg == "--meta");
-    let used_only = args.first().is_some_and(|arg| arg == "--used");
-    if meta_only || used_only {
+    let [meta_only, used_only, metadata_only] =
+        ["--meta", "--used", "--metadata"].map(|option| args.first().is_some_and(|arg| arg == option));
+    if meta_only || used_only || metadata_only {
         args.remove(0);
     }
     let source: fs::Source = Arc::new(Cached::new(ImageFile::open(Path::new(&args[0])).unwrap(), 64 << 20));
@@ -143,6 +156,9 @@ fn main() {
     eprintln!("{:?}", fs.about());
     if used_only {
         return print_used(&mut *fs);
+    }
+    if metadata_only {
+        return print_metadata(&mut *fs);
     }
     let root = fs.root();
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());

@@ -1,7 +1,9 @@
-//! What hostile bytes are fed to: one function for each kind of thing that is read from a store.
+//! What hostile bytes are fed to: one function for each kind of thing that is read from a store or from a disk.
 //!
 //! Used twice: by the fuzz targets of this crate, and by `tests/it/fuzz_replay.rs` on every run of the gate. Each
 //! function says whether the bytes were accepted; what is accepted must survive being written and read again.
+
+pub(crate) mod images;
 
 use bygone::chunker::Sizes;
 use bygone::crypto::Keys;
@@ -31,7 +33,7 @@ use bygone::tree::Loaded;
 pub(crate) type Entry = fn(&[u8]) -> bool;
 
 /// Every target and what it feeds.
-pub(crate) const TARGETS: [(&str, Entry); 10] = [
+pub(crate) const TARGETS: [(&str, Entry); 25] = [
     ("sealed", sealed_object),
     ("chunk", encoded_chunk),
     ("directory", pack_directory),
@@ -42,6 +44,21 @@ pub(crate) const TARGETS: [(&str, Entry); 10] = [
     ("index", index_payload),
     ("record", record_plain),
     ("disk", disk_description),
+    ("ext", images::file_system),
+    ("ntfs", images::file_system),
+    ("fat", images::file_system),
+    ("exfat", images::file_system),
+    ("xfs", images::file_system),
+    ("btrfs", images::file_system),
+    ("iso", images::file_system),
+    ("squash", images::file_system),
+    ("qcow2", images::virtual_disk),
+    ("vhd", images::virtual_disk),
+    ("vhdx", images::virtual_disk),
+    ("vmdk", images::virtual_disk),
+    ("table", images::partition_table),
+    ("lvm", images::logical_volumes),
+    ("luks", images::encrypted),
 ];
 
 /// Feeds the target of this name.

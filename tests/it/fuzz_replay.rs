@@ -2,7 +2,8 @@
 //! take more memory than a bound, or be accepted and not survive being written and read again.
 //!
 //! Each target runs in a process of its own with an upper limit on its memory. `BYGONE_WRITE_CORPUS=1` writes the
-//! seeds anew, out of the golden repository and by hand.
+//! seeds anew, out of the golden repository and by hand. Those of disks are made by `scripts/images/seeds.py`; there
+//! are fewer mutations of them, because each is a whole disk to look at.
 
 #[path = "../fuzz/entry.rs"]
 mod entry;
@@ -47,6 +48,11 @@ use std::process::Command;
 
 /// Mutations of each target.
 const MUTATIONS: u64 = 20_000;
+/// The same for a disk.
+const MUTATIONS_OF_DISKS: u64 = 2_000;
+/// Another number of mutations, and other ones than usual: for longer runs by hand.
+const COUNT: &str = "BYGONE_FUZZ_COUNT";
+const ROUND: &str = "BYGONE_FUZZ_ROUND";
 /// Address space of a process that replays one target. Most of it is the program and the stacks of its threads.
 const MEMORY_KIB_MAX: u32 = 192 << 10;
 /// Says which target this process is to replay.
@@ -99,6 +105,12 @@ fn every_target_has_a_file_and_seeds() {
     }
 }
 
+/// True for targets that are fed a disk: `write_corpus` has no seeds of them.
+fn is_disk(target: &str) -> bool {
+    let (_, feed) = entry::TARGETS.iter().find(|(name, _)| *name == target).unwrap();
+    entry::images::FEEDS.iter().any(|other| std::ptr::fn_addr_eq(*feed, *other))
+}
+
 /// Feeds the seeds of one target, then mutations of them.
 fn replay(target: &str) {
     let files = fs::read_dir(corpus(target)).unwrap().map(|entry| entry.unwrap().path());
@@ -109,11 +121,15 @@ fn replay(target: &str) {
     }
     let seeds: Vec<_> = seeds.into_values().collect();
     assert!(!seeds.is_empty());
+    let set = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let start = format!("{target}{}", std::env::var(ROUND).unwrap_or_default());
     let mut random =
-        Random(blake3::hash(target.as_bytes()).as_bytes()[..8].iter().fold(1, |n, &b| n << 8 | u64::from(b)));
+        Random(blake3::hash(start.as_bytes()).as_bytes()[..8].iter().fold(1, |n, &b| n << 8 | u64::from(b)));
     let mut accepted = 0;
-    for _ in 0..MUTATIONS {
-        let input = random.mutate(&seeds);
+    let is_disk = is_disk(target);
+    let mutations = set(COUNT).unwrap_or(if is_disk { MUTATIONS_OF_DISKS } else { MUTATIONS });
+    for _ in 0..mutations {
+        let input = if is_disk { random.mutate_disk(&seeds) } else { random.mutate(&seeds) };
         match std::panic::catch_unwind(|| entry::run(target, &input)) {
             Ok(taken) => accepted += u64::from(taken),
             Err(panic) => {
@@ -123,7 +139,7 @@ fn replay(target: &str) {
             }
         }
     }
-    println!("{target}: {accepted} of {MUTATIONS} mutations accepted");
+    println!("{target}: {accepted} of {mutations} mutations accepted");
 }
 
 /// Numbers that look random and are the same on every run (xorshift64*).
@@ -146,6 +162,35 @@ impl Random {
         let mut out = seeds[self.below(seeds.len())].clone();
         for _ in 0..=self.below(4) {
             self.fault(&mut out, seeds);
+        }
+        out
+    }
+
+    /// A disk with one to twelve faults, nearly all in place: what is moved is another disk altogether.
+    fn mutate_disk(&mut self, seeds: &[Vec<u8>]) -> Vec<u8> {
+        let mut out = seeds[self.below(seeds.len())].clone();
+        let Some(from) = entry::images::bytes_from(&out) else { return out };
+        for _ in 0..=self.below(12) {
+            let at = from + self.below(out.len().saturating_sub(from));
+            match self.below(32) {
+                0 => self.fault(&mut out, seeds),
+                _ if at >= out.len() => {}
+                1..8 => out[at] ^= 1 << self.below(8),
+                8..16 => out[at] = [0, 1, 0x7f, 0x80, 0xff, 8][self.below(6)],
+                16..22 => out[at] = out[at].wrapping_add(self.below(5) as u8).wrapping_sub(2),
+                22..28 => {
+                    let value = [0, 1, u64::MAX, 1 << 31, 1 << 63, 512, 1 << 16, self.next()][self.below(8)];
+                    let value = value.wrapping_add(self.next() % 3).wrapping_sub(1);
+                    let bytes = if self.below(2) == 0 { value.to_le_bytes() } else { value.swap_bytes().to_le_bytes() };
+                    let len = [2, 4, 8][self.below(3)].min(out.len() - at);
+                    out[at..at + len].copy_from_slice(&bytes[..len]);
+                }
+                _ => {
+                    let len = (1 << self.below(10)).min(out.len() - at);
+                    let other = from + self.below(out.len() - len - from + 1);
+                    out.copy_within(other..other + len, at);
+                }
+            }
         }
         out
     }
@@ -246,9 +291,8 @@ fn rich_page() -> NodePage {
 
 /// Writes the seeds anew.
 fn write_corpus() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus");
-    if folder.exists() {
-        fs::remove_dir_all(&folder).unwrap();
+    for (target, _) in entry::TARGETS.iter().filter(|(target, _)| !is_disk(target) && corpus(target).exists()) {
+        fs::remove_dir_all(corpus(target)).unwrap();
     }
     let config = entry::config();
     put("config", "config", &config.encode());

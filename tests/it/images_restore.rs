@@ -298,7 +298,7 @@ fn qcow2_files_for_virtual_machines() {
 }
 
 /// Everything that should be equal of two trees.
-fn listing(top: &Path) -> Vec<String> {
+pub(crate) fn listing(top: &Path) -> Vec<String> {
     let mut found = Vec::new();
     let mut pending = vec![top.to_owned()];
     let mut inodes: Vec<u64> = Vec::new();

@@ -19,6 +19,7 @@ mod faults;
 mod format;
 mod fuzz_replay;
 mod golden;
+mod golden_disk;
 mod house;
 mod images_restore;
 mod journey;
