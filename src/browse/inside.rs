@@ -19,18 +19,20 @@ use crate::repo;
 use bytes::Bytes;
 use lru::LruCache;
 use std::io;
-use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::LazyLock;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 
 /// Part of a file that is mapped at once. One answer holds all of it, even if all of it is compressed.
 const WINDOW_BYTES: u64 = 1 << 20;
-/// Windows whose runs are remembered.
-const WINDOWS_MAX: NonZeroUsize = NonZeroUsize::new(4096).expect("4096 is not 0");
-/// Most bytes of content among them: what is compressed comes as bytes.
-const CONTENT_BYTES_MAX: usize = 16 << 20;
+/// Memory for windows whose runs are remembered, of all parts together: a drive may show thousands of disks.
+const WINDOWS_BYTES_MAX: usize = 32 << 20;
+/// What a window takes besides its runs.
+const WINDOW_OWN_BYTES: usize = 200;
 
 /// Why something inside an image cannot be told.
 #[derive(Debug, thiserror::Error)]
@@ -102,10 +104,19 @@ async fn read_along(browse: &Browse, content: &Content, offset: u64, len: u32) -
 /// A window of a file: from where on, and what lies there.
 type Window = Arc<Vec<Run>>;
 
+/// Part, file, and which of its windows.
+type WindowKey = (u64, NodeId, u64);
+
 struct Windows {
-    known: LruCache<(NodeId, u64), Window>,
-    content: usize,
+    known: LruCache<WindowKey, Window>,
+    bytes: usize,
 }
+
+/// Those of this process.
+static WINDOWS: LazyLock<Mutex<Windows>> =
+    LazyLock::new(|| Mutex::new(Windows { known: LruCache::unbounded(), bytes: 0 }));
+/// Gives each part that is opened a number of its own.
+static OPENED: AtomicU64 = AtomicU64::new(0);
 
 /// A part of a disk image, open.
 pub struct Inside {
@@ -113,11 +124,32 @@ pub struct Inside {
     content: Content,
     reader: Arc<ImageReader>,
     fault: Arc<Mutex<Option<repo::Error>>>,
-    windows: Mutex<Windows>,
+    /// Which part this is among those whose windows are remembered.
+    number: u64,
 }
 
-fn content_of(window: &Window) -> usize {
-    window.iter().map(|run| if let Run::Bytes(bytes) = run { bytes.len() } else { 0 }).sum()
+/// Memory that a window takes.
+fn bytes_of(window: &Window) -> usize {
+    let content: usize = window.iter().map(|run| if let Run::Bytes(bytes) = run { bytes.len() } else { 0 }).sum();
+    WINDOW_OWN_BYTES + content + window.len() * size_of::<Run>()
+}
+
+impl Windows {
+    fn get(&mut self, key: &WindowKey) -> Option<Window> {
+        self.known.get(key).cloned()
+    }
+
+    fn keep(&mut self, key: WindowKey, window: &Window) {
+        self.bytes += bytes_of(window);
+        if let Some((_, old)) = self.known.push(key, window.clone()) {
+            self.bytes = self.bytes.saturating_sub(bytes_of(&old));
+        }
+        while self.bytes > WINDOWS_BYTES_MAX
+            && let Some((_, old)) = self.known.pop_lru()
+        {
+            self.bytes = self.bytes.saturating_sub(bytes_of(&old));
+        }
+    }
 }
 
 impl Inside {
@@ -127,8 +159,8 @@ impl Inside {
         let fault = Arc::default();
         let file = ImageFile { browse: browse.clone(), content: content.clone(), is_raw, fault: Arc::clone(&fault) };
         let reader = ImageReader::new(Arc::new(file), part, passphrase, browse.chunks().runtime());
-        let windows = Mutex::new(Windows { known: LruCache::new(WINDOWS_MAX), content: 0 });
-        Arc::new(Inside { browse: browse.clone(), content: content.clone(), reader, fault, windows })
+        let number = OPENED.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Inside { browse: browse.clone(), content: content.clone(), reader, fault, number })
     }
 
     /// The image.
@@ -169,21 +201,13 @@ impl Inside {
 
     /// What of `range` lies where, if that is known: runs over the image, and where the first of them begins.
     fn known(&self, file: NodeId, at: u64) -> Option<Window> {
-        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
-        windows.known.get(&(file, at / WINDOW_BYTES)).cloned()
+        let key = (self.number, file, at / WINDOW_BYTES);
+        WINDOWS.lock().unwrap_or_else(PoisonError::into_inner).get(&key)
     }
 
     fn keep(&self, file: NodeId, at: u64, window: &Window) {
-        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
-        windows.content += content_of(window);
-        if let Some((_, old)) = windows.known.push((file, at / WINDOW_BYTES), window.clone()) {
-            windows.content = windows.content.saturating_sub(content_of(&old));
-        }
-        while windows.content > CONTENT_BYTES_MAX
-            && let Some((_, old)) = windows.known.pop_lru()
-        {
-            windows.content = windows.content.saturating_sub(content_of(&old));
-        }
+        let key = (self.number, file, at / WINDOW_BYTES);
+        WINDOWS.lock().unwrap_or_else(PoisonError::into_inner).keep(key, window);
     }
 
     /// Up to `len` bytes of a file from `offset`, if that needs no waiting.
@@ -302,6 +326,24 @@ fn parts(runs: &[Run], range: Range<u64>) -> Vec<Run> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn windows_of_all_parts_are_bounded_together() {
+        let mut windows = Windows { known: LruCache::unbounded(), bytes: 0 };
+        let content: Window = Arc::new(vec![Run::Bytes(vec![7; 1 << 20])]);
+        let pieces: Window = Arc::new(vec![Run::Zero { len: 512 }; 2048]);
+        for part in 0..100 {
+            windows.keep((part, 5, 0), &content);
+            windows.keep((part, 5, 1), &pieces);
+            windows.keep((part, 5, 1), &pieces);
+            assert!(windows.bytes <= WINDOWS_BYTES_MAX);
+        }
+        let found: usize = windows.known.iter().map(|(_, window)| bytes_of(window)).sum();
+        assert_eq!(windows.bytes, found);
+        assert!(
+            found > WINDOWS_BYTES_MAX / 2 && windows.get(&(99, 5, 0)).is_some() && windows.get(&(0, 5, 0)).is_none()
+        );
+    }
 
     #[test]
     fn parts_of_runs() {

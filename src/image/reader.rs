@@ -21,6 +21,8 @@ use std::io;
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::PoisonError;
+use std::sync::Weak;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
@@ -31,6 +33,12 @@ use tokio::time::timeout;
 const COMPUTE_MAX: Duration = Duration::from_secs(20);
 /// How long a question may take in all.
 const QUESTION_MAX: Duration = Duration::from_secs(600);
+
+/// Processes that are kept although nobody asks. On a drive of many disks each part that was looked at has one.
+const IDLE_MAX: usize = 16;
+
+/// Whoever has a process, the last that asked at the end.
+static STARTED: std::sync::Mutex<Vec<Weak<ImageReader>>> = std::sync::Mutex::new(Vec::new());
 
 /// Bytes that come later.
 pub type Bytes = Pin<Box<dyn Future<Output = io::Result<bytes::Bytes>> + Send>>;
@@ -243,10 +251,32 @@ impl ImageReader {
             };
             if matches!(answer, Err(Error::Process(_) | Error::TooLong { .. })) {
                 *process = None;
+            } else if process.is_some() {
+                this.has_asked();
             }
             answer
         });
         asked.await.unwrap_or_else(|_| Err(Error::Process(io::Error::other("its task was lost"))))
+    }
+
+    /// Ends the process that was idle for the longest time, if there are too many. A new one takes its place when it is
+    /// asked again.
+    fn has_asked(self: &Arc<Self>) {
+        let mut oldest = Vec::new();
+        {
+            let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
+            let this = Arc::downgrade(self);
+            started.retain(|reader| reader.strong_count() > 0 && !reader.ptr_eq(&this));
+            started.push(this);
+            let too_many = started.len().saturating_sub(IDLE_MAX);
+            oldest.extend(started.drain(..too_many));
+        }
+        for reader in oldest.into_iter().filter_map(|reader| reader.upgrade()) {
+            // One that is locked has a question, and comes here when it is answered.
+            if let Ok(mut process) = reader.process.try_lock() {
+                *process = None;
+            }
+        }
     }
 
     async fn ask_process(&self, slot: &mut Option<Process>, ask: Ask) -> Result<Answer> {
