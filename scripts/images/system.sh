@@ -61,7 +61,7 @@ cd /
 if sha256sum --quiet -c /etc/proof.sha256; then
     echo "PROOF $(cat /etc/proof): $(wc -l </etc/proof.sha256) files as they were"
 fi
-systemctl --no-block poweroff
+systemctl --no-block start poweroff.target
 EOT
 chmod 755 "$root/usr/local/sbin/prove"
 cat >"$root/etc/systemd/system/prove.service" <<'EOT'
