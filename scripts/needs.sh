@@ -133,6 +133,8 @@ need_guests() {
     need restic restic
     need borg borgbackup
     need guestmount guestmount
+    # Its virtual machine runs the kernel of this one; a container has none.
+    compgen -G '/boot/vmlinuz-*' >/dev/null || packages+=(linux-image-cloud-amd64)
 }
 
 need_acceptance() {

@@ -30,7 +30,8 @@ FILE_BYTES_MAX = 16 * MIB
 PAGES_BYTES = 16 * MIB
 FOLDER = "thousand"
 CHANGED_SHARE = 0.02
-GUEST_PATIENCE_SECS = 240
+# How the virtual machine of guestmount may run, and how long to wait for it: where KVM is there but broken, for ever.
+GUESTS = [("with KVM if there is one", 45, ""), ("emulated", 240, "force_tcg")]
 # How often the warm folder is read; the median counts.
 WARM_PASSES = 5
 
@@ -228,7 +229,20 @@ class Views:
             tool.init()
             tool.backup(image)
         self.guest_env = dict(os.environ, TMPDIR=str(scratch), LIBGUESTFS_BACKEND="direct", LIBGUESTFS_CACHEDIR=str(scratch))
-        self.guestmount = arguments.guestmount
+        self.guest_patience = GUESTS[0][1]
+
+    def guest(self, at):
+        """Makes the virtual machine of guestmount, which is not counted. How it runs; nothing if it does not."""
+        for how, patience, settings in GUESTS:
+            self.guest_env["LIBGUESTFS_BACKEND_SETTINGS"] = settings
+            self.guest_patience = patience
+            try:
+                with self.by_guestmount(at):
+                    return how
+            except RuntimeError as error:
+                output = scratch_output(self.scratch).read_text(errors="replace")
+                print(f"  guestmount, {how}: {error} {output[-500:]}", file=sys.stderr)
+        return None
 
     @contextmanager
     def by_bygone(self, at):
@@ -248,7 +262,7 @@ class Views:
         with open(scratch_output(self.scratch), "wb") as output:
             child = subprocess.Popen(command, env=self.guest_env, stdout=output, stderr=output)
             try:
-                wait_for(lambda: os.path.ismount(at), child, GUEST_PATIENCE_SECS)
+                wait_for(lambda: os.path.ismount(at), child, self.guest_patience)
                 yield at / FOLDER
             finally:
                 leave(at, child)
@@ -356,14 +370,14 @@ def suite_inside(arguments, scratch, image):
         for name in list(kinds) if number % 2 == 0 else list(kinds)[::-1]:
             results[name].append(view_round(kinds[name], at, truth))
             print(f"  round {number + 1}, {name}: { {k: round(v, 4) for k, v in results[name][-1].items()} }", file=sys.stderr)
-    try:
-        # The appliance is built the first time.
-        results["guestmount, local image"] = [view_round(views.by_guestmount, at, truth) for _ in range(2)][1:]
-        print(f"  guestmount: {results['guestmount, local image']}", file=sys.stderr)
-    except RuntimeError as error:
-        print(f"guestmount cannot run here ({error}): {scratch_output(scratch).read_text(errors='replace')[-1500:]}", file=sys.stderr)
-    texts = [("first", "mount until the first file is read"), ("all", f"then all {FILES}"),
-             ("again", "again, content forgotten by the kernel"), ("kept", "again, nothing forgotten")]
+    if how := views.guest(at):
+        name = f"guestmount ({how}), local image"
+        results[name] = [view_round(views.by_guestmount, at, truth)]
+        print(f"  {name}: { {k: round(v, 4) for k, v in results[name][-1].items()} }", file=sys.stderr)
+    else:
+        print("guestmount cannot run here", file=sys.stderr)
+    texts = [("first", "mount until the first file is read"), ("all", f"then all {FILES} for the first time"),
+             ("again", "again, after the kernel has dropped their content"), ("kept", "again, nothing dropped")]
     rows = []
     for key, text in texts:
         medians = {name: statistics.median(result[key] for result in results[name]) for name in results}
@@ -384,7 +398,6 @@ def parse():
     arguments.rounds = arguments.rounds or (1 if arguments.quick else 3)
     arguments.mib = arguments.mib or (384 if arguments.quick else 1536)
     arguments.programs = {"bygone": str(Path(arguments.binary).resolve()), "restic": shutil.which("restic"), "borg": shutil.which("borg")}
-    arguments.guestmount = shutil.which("guestmount")
     return arguments
 
 
