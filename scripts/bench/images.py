@@ -301,8 +301,10 @@ def wait_for(condition, child, patience=60):
                 return
         except OSError:
             pass
-        if child.poll() is not None or time.perf_counter() > end:
-            raise RuntimeError("it did not mount")
+        if child.poll() is not None:
+            raise RuntimeError(f"it ended with {child.returncode} and did not mount")
+        if time.perf_counter() > end:
+            raise RuntimeError(f"it did not mount within {patience} s")
         time.sleep(0.002)
 
 
@@ -370,10 +372,15 @@ def suite_inside(arguments, scratch, image):
         for name in list(kinds) if number % 2 == 0 else list(kinds)[::-1]:
             results[name].append(view_round(kinds[name], at, truth))
             print(f"  round {number + 1}, {name}: { {k: round(v, 4) for k, v in results[name][-1].items()} }", file=sys.stderr)
-    if how := views.guest(at):
-        name = f"guestmount ({how}), local image"
-        results[name] = [view_round(views.by_guestmount, at, truth)]
-        print(f"  {name}: { {k: round(v, 4) for k, v in results[name][-1].items()} }", file=sys.stderr)
+    how = views.guest(at)
+    try:
+        found = how and view_round(views.by_guestmount, at, truth)
+    except RuntimeError as error:
+        print(f"  guestmount, {how}: {error}", file=sys.stderr)
+        found = None
+    if found:
+        results[f"guestmount ({how}), local image"] = [found]
+        print(f"  guestmount, {how}: { {k: round(v, 4) for k, v in found.items()} }", file=sys.stderr)
     else:
         print("guestmount cannot run here", file=sys.stderr)
     texts = [("first", "mount until the first file is read"), ("all", f"then all {FILES} for the first time"),
