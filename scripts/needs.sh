@@ -1,7 +1,7 @@
 #!/bin/bash
 # Makes sure that this machine has what a task needs: installs it where apt and root (or sudo) are at hand, and otherwise
 # says exactly what is missing and who has to do what. Does nothing, and needs no network, when all is there.
-# usage: needs.sh [build|mount|test|images|bench|cloud|previews|acceptance]...
+# usage: needs.sh [build|mount|test|images|bench|cloud|previews|system|guests|acceptance]...
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -109,6 +109,34 @@ need_previews() {
     need setpriv util-linux
 }
 
+# A Debian that starts from a disk image.
+need_system() {
+    need_build
+    need_mount
+    need python3 python3
+    need mke2fs e2fsprogs
+    need mkfs.fat dosfstools
+    need mcopy mtools
+    need sfdisk fdisk
+    need debootstrap debootstrap
+    [ -e /usr/lib/grub/x86_64-efi/moddep.lst ] || packages+=(grub-efi-amd64-bin grub-common)
+    need qemu-system-x86_64 qemu-system-x86
+    [ -e /usr/share/OVMF/OVMF_CODE_4M.fd ] || packages+=(ovmf)
+}
+
+# Others that back up disks or look into them.
+need_guests() {
+    need_build
+    need_mount
+    need python3 python3
+    need mke2fs e2fsprogs
+    need restic restic
+    need borg borgbackup
+    need guestmount guestmount
+    # Its virtual machine runs the kernel of this one; a container has none.
+    compgen -G '/boot/vmlinuz-*' >/dev/null || packages+=(linux-image-cloud-amd64)
+}
+
 need_acceptance() {
     need_test
     [ -x /usr/bin/time ] || packages+=(time)
@@ -164,18 +192,18 @@ In a container it also has to be started with: --device /dev/fuse --cap-add SYS_
 
 for task in "$@"; do
     case $task in
-        build | mount | test | images | bench | cloud | previews | acceptance) "need_$task" ;;
-        *) echo "usage: needs.sh [build|mount|test|images|bench|cloud|previews|acceptance]..." >&2; exit 2 ;;
+        build | mount | test | images | bench | cloud | previews | system | guests | acceptance) "need_$task" ;;
+        *) echo "usage: needs.sh [build|mount|test|images|bench|cloud|previews|system|guests|acceptance]..." >&2; exit 2 ;;
     esac
 done
 if [ ${#packages[@]} -gt 0 ]; then
     install
 fi
 case " $* " in
-    *" mount "* | *" test "* | *" bench "* | *" previews "* | *" acceptance "*) check_device ;;
+    *" mount "* | *" test "* | *" bench "* | *" previews "* | *" system "* | *" guests "* | *" acceptance "*) check_device ;;
 esac
 case " $* " in
-    *" build "* | *" test "* | *" bench "* | *" previews "* | *" acceptance "*)
+    *" build "* | *" test "* | *" bench "* | *" previews "* | *" system "* | *" guests "* | *" acceptance "*)
         # Apart from those who have to install packages first.
         [ ${#troubles[@]} -gt 0 ] || has_rust || troubles+=("Rust $(rust_wanted) or newer is needed; found: cargo $(rust_found cargo), rustc $(rust_found rustc).
     Debian 12: apt-get install rustc-web cargo-web      elsewhere: https://rustup.rs")

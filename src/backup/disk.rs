@@ -1,7 +1,7 @@
 //! Disks and disk images as sources: what is on them is found out first, then they are read from the first byte to the
 //! last, in chunks of one size that begin anew at each partition.
 //!
-//! What a file system calls free, holes and zeros are not stored. What a browse needs is stored before everything else,
+//! What a file system calls free, holes and zeros are not stored anew. What a browse needs is stored before everything else,
 //! close together. What cannot be read is told, and written down in the description of the disk: the zeros in its
 //! place are never taken for content.
 
@@ -175,7 +175,7 @@ impl Scout<'_> {
             (Some(changed), Some(old)) => Some(Unchanged::new(&old.node().content, changed)),
             _ => None,
         };
-        let mut bytes = DiskBytes::new(&plan, runtime);
+        let mut bytes = DiskBytes::new(&plan, self.shop, runtime);
         self.store_ahead(&plan, &mut bytes, line)?;
         let mut bytes_read = 0;
         let mut at = 0;
@@ -226,7 +226,7 @@ impl Scout<'_> {
     }
 
     /// Notes what was read in the description; tells what could not be.
-    fn finish_description(&self, plan: &mut Plan, bytes: DiskBytes) -> Option<source::Error> {
+    fn finish_description(&self, plan: &mut Plan, bytes: DiskBytes<'_>) -> Option<source::Error> {
         let has_changed = !plan.disk.live && plan.disk.device.mtime() != plan.mtime;
         let (checksum, unreadable) = bytes.finish();
         plan.description.checksum = checksum;
@@ -245,7 +245,7 @@ impl Scout<'_> {
     }
 
     /// Stores the chunks that a browse needs, in the order in which it does.
-    fn store_ahead(&self, plan: &Plan, bytes: &mut DiskBytes, line: &mut Line<'_>) -> Result<(), Error> {
+    fn store_ahead(&self, plan: &Plan, bytes: &mut DiskBytes<'_>, line: &mut Line<'_>) -> Result<(), Error> {
         let mut left = AHEAD_BYTES_MAX;
         let mut seen = HashSet::new();
         for range in &plan.browse_first {

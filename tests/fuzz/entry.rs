@@ -3,6 +3,7 @@
 //! Used twice: by the fuzz targets of this crate, and by `tests/it/fuzz_replay.rs` on every run of the gate. Each
 //! function says whether the bytes were accepted; what is accepted must survive being written and read again.
 
+#[path = "images.rs"]
 pub(crate) mod images;
 
 use bygone::chunker::Sizes;

@@ -7,11 +7,14 @@
 //!
 //! Effort is bounded, and reads are counted: what reads without end fails.
 
+#[path = "images/mend.rs"]
 mod mend;
+#[path = "images/sparse.rs"]
 mod sparse;
 
 use bygone::disk::BlockSource;
 use bygone::disk::Disk;
+use bygone::disk::Fields;
 use bygone::disk::Run;
 use bygone::disk::container;
 use bygone::disk::fs;
@@ -22,6 +25,7 @@ use bygone::disk::fs::NodeId;
 use bygone::disk::fs::NodeKind;
 use bygone::disk::fs::Source;
 use bygone::disk::layout;
+use bygone::disk::layout::Look;
 use bygone::disk::read_runs;
 use bygone::disk::table;
 use bygone::disk::volume::luks;
@@ -171,7 +175,7 @@ pub(crate) fn virtual_disk(data: &[u8]) -> bool {
 
 pub(crate) fn partition_table(data: &[u8]) -> bool {
     both(data, |source| {
-        let Ok(layout) = Disk::open(source, true, b"").and_then(|disk| disk.layout()) else { return false };
+        let Ok(layout) = Disk::open(source, true, b"").and_then(|disk| disk.layout(Look::All)) else { return false };
         let mut titles: Vec<&str> = layout.parts.iter().map(|part| &part.title[..]).collect();
         titles.sort_unstable();
         titles.dedup();
@@ -212,8 +216,9 @@ pub(crate) fn encrypted(data: &[u8]) -> bool {
 
 fn is_cheap(header: &[u8]) -> bool {
     if header.get(6..8) == Some(&[0, 1]) {
-        let at = |at: usize| header.get(at..at + 4).map_or(0, |b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]));
-        return at(164) <= COST_MAX as u32 && (0..8).all(|slot| at(208 + 48 * slot + 4) <= COST_MAX as u32);
+        let fields = Fields::new(header, "LUKS header", 0);
+        let cost = |at: usize| u64::from(fields.be32(at).unwrap_or(0));
+        return cost(164) <= COST_MAX && (0..8).all(|slot| cost(208 + 48 * slot + 4) <= COST_MAX);
     }
     [&b"\"iterations\""[..], b"\"time\"", b"\"memory\""].iter().all(|name| {
         header.windows(name.len()).enumerate().filter(|(_, window)| window == name).all(|(at, _)| {

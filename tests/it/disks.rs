@@ -12,6 +12,7 @@ use std::fs;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::process::Command;
 
 const DISK_BYTES: usize = 8 << 20;
 
@@ -235,4 +236,51 @@ fn the_file_on_a_drive_is_a_disk_for_others() {
         drop(mounted);
     }
     program.run(&["umount", point.to_str().unwrap()]).ok();
+}
+
+#[test]
+fn removed_files_cost_their_neighbours_nothing() {
+    let program = Program::new();
+    program.run(&["init"]).ok();
+    let tree = program.scratch().join("tree");
+    fs::create_dir(&tree).unwrap();
+    for number in 0..60 {
+        fs::write(tree.join(format!("{number}")), noise(100 + number, 20_000)).unwrap();
+    }
+    let image = program.scratch().join("disk.raw");
+    let text = image.to_str().unwrap();
+    let made = ["-q", "-F", "-t", "ext4", "-b", "4096", "-d", tree.to_str().unwrap(), text, "16M"];
+    if !tool("mke2fs", &made) {
+        return;
+    }
+    backup(&program, &[text]);
+    let before = fs::read(&image).unwrap();
+    for number in (0..60).step_by(7) {
+        assert!(tool("debugfs", &["-w", "-R", &format!("rm /{number}"), text]));
+    }
+    let after = fs::read(&image).unwrap();
+    let chunks = before.chunks(64 << 10).zip(after.chunks(64 << 10));
+    let changed: usize = chunks.filter(|(old, new)| old != new).map(|(_, new)| new.len()).sum();
+
+    let done = backup(&program, &[text]);
+    let stored = done["bytes_new"].as_u64().unwrap();
+    assert!(stored > 0 && stored <= changed as u64, "{changed} bytes of chunks changed: {done}");
+    program.run(&["restore", "--image", "latest", "back.img", "--verify"]).ok();
+    let back = program.scratch().join("back.img");
+    assert!(tool("e2fsck", &["-fn", back.to_str().unwrap()]));
+    for number in 0..60 {
+        let cat = format!("cat /{number}");
+        let output = Command::new("debugfs").args(["-R", &cat, back.to_str().unwrap()]).output().unwrap().stdout;
+        let expected = if number % 7 == 0 { Vec::new() } else { noise(100 + number, 20_000) };
+        assert!(output == expected, "{number}");
+    }
+    // Whoever never had them does not get them now.
+    let other = Program::new();
+    other.run(&["init"]).ok();
+    backup(&other, &[text]);
+    other.run(&["restore", "--image", "latest", "back.img"]).ok();
+    let clean = fs::read(other.scratch().join("back.img")).unwrap();
+    let removed = noise(100, 4096);
+    assert!(after.chunks(4096).any(|block| block == removed));
+    assert!(!clean.chunks(4096).any(|block| block == removed));
 }

@@ -1,9 +1,15 @@
 //! The bytes of a disk in order: out of their container, without what nobody needs, and what could not be read.
+//!
+//! Unused blocks become zeros, unless their chunk is stored already as it lies on the disk: when files are removed, what
+//! was their neighbour in a chunk need not be stored again.
 
 use crate::backup::Error;
 use crate::backup::disk::DiskError;
+use crate::backup::disk::is_zero;
 use crate::backup::disk::plan::Plan;
+use crate::backup::work::Shop;
 use crate::disk::Run;
+use crate::extent::ChunkKind;
 use crate::format::disk::UNREADABLE_MAX;
 use crate::image::Device;
 use crate::image::ImageReader;
@@ -29,7 +35,8 @@ pub(super) struct Unreadable {
 }
 
 /// Reads a disk.
-pub(super) struct DiskBytes {
+pub(super) struct DiskBytes<'a> {
+    shop: &'a Shop,
     device: Device,
     reader: Option<Arc<ImageReader>>,
     runtime: Handle,
@@ -46,9 +53,10 @@ pub(super) struct DiskBytes {
     unreadable: Unreadable,
 }
 
-impl DiskBytes {
-    pub(super) fn new(plan: &Plan, runtime: &Handle) -> DiskBytes {
+impl<'a> DiskBytes<'a> {
+    pub(super) fn new(plan: &Plan, shop: &'a Shop, runtime: &Handle) -> DiskBytes<'a> {
         DiskBytes {
+            shop,
             device: plan.disk.device.clone(),
             reader: plan.is_contained.then(|| plan.reader.clone()),
             runtime: runtime.clone(),
@@ -137,11 +145,37 @@ impl DiskBytes {
         } else {
             self.fill_plain(range.start, range.start, &mut buffer, counts);
         }
-        for free in plan.free_in(range) {
-            buffer[(free.start - range.start) as usize..(free.end - range.start) as usize].fill(0);
+        let mut at = range.start;
+        while at < range.end {
+            let end = plan.chunk_end(at).min(range.end);
+            let chunk = &mut buffer[(at - range.start) as usize..(end - range.start) as usize];
+            self.clear_free(&(at..end), plan, chunk)?;
+            at = end;
         }
         self.buffer = buffer;
         Ok(())
+    }
+
+    /// Clears what nobody needs of a chunk, unless it is stored as it is and would not be without that.
+    fn clear_free(&self, range: &Range<u64>, plan: &Plan, chunk: &mut [u8]) -> Result<(), Error> {
+        let mut free = plan.free_in(range).peekable();
+        if free.peek().is_none() {
+            return Ok(());
+        }
+        let whole = chunk.to_vec();
+        for free in free {
+            chunk[(free.start - range.start) as usize..(free.end - range.start) as usize].fill(0);
+        }
+        let has_lost = chunk != whole && !is_zero(chunk);
+        if has_lost && !self.is_known(chunk)? && self.is_known(&whole)? {
+            chunk.copy_from_slice(&whole);
+        }
+        Ok(())
+    }
+
+    fn is_known(&self, chunk: &[u8]) -> Result<bool, Error> {
+        let id = self.shop.keys.chunk_id(ChunkKind::Data, chunk);
+        Ok(self.shop.known.get(id, chunk.len() as u32)?.is_some())
     }
 
     fn fill_mapped(&mut self, range: &Range<u64>, buffer: &mut [u8], counts: bool) -> Result<(), Error> {
