@@ -93,7 +93,7 @@ fn lvm(image: &mut Sparse) {
 
 fn vhd(image: &mut Sparse) {
     let end = image.len().saturating_sub(512);
-    let header = le64(&image.read(16, 8).into_iter().rev().collect::<Vec<u8>>(), 0);
+    let header = le64(&image.read(16, 8).into_iter().rev().collect::<Vec<u8>>(), 0).min(end);
     for (at, len, sum_at) in [(0, 512, 64), (end, 512, 64), (header, 1024, 36)] {
         image.write(at + sum_at, &[0; 4]);
         let sum = image.read(at, len).iter().fold(0u32, |sum, byte| sum.wrapping_add(u32::from(*byte)));
