@@ -1,8 +1,10 @@
 //! Files inside a disk image that lies in a snapshot.
 //!
 //! The structure of the image comes from the process that reads it ([`crate::image`]); the bytes of the files come from
-//! the snapshot, as those of any other file do.
+//! the snapshot, as those of any other file do, and what lies behind them on the disk is fetched ahead: files of a folder
+//! mostly follow each other there.
 
+use crate::browse::Ahead;
 use crate::browse::Browse;
 use crate::disk::Run;
 use crate::disk::fs::Node;
@@ -118,10 +120,24 @@ static WINDOWS: LazyLock<Mutex<Windows>> =
 /// Gives each part that is opened a number of its own.
 static OPENED: AtomicU64 = AtomicU64::new(0);
 
+/// A disk image of a snapshot.
+#[derive(Debug, Clone, Copy)]
+pub struct ImageAt<'a> {
+    /// Its place in the tree.
+    pub rank: u64,
+    /// Its bytes.
+    pub content: &'a Content,
+    /// True if these are surely a disk as it is, and not one in a container.
+    pub is_raw: bool,
+}
+
 /// A part of a disk image, open.
 pub struct Inside {
     browse: Browse,
+    rank: u64,
     content: Content,
+    /// Files that were written one after the other lie one behind the other.
+    ahead: Arc<Ahead>,
     reader: Arc<ImageReader>,
     fault: Arc<Mutex<Option<repo::Error>>>,
     /// Which part this is among those whose windows are remembered.
@@ -153,14 +169,15 @@ impl Windows {
 }
 
 impl Inside {
-    /// The part of the image that lies in `content`; `None` for its layout alone. `is_raw` if that is surely a disk as it
-    /// is, and not one in a container. Nothing is read yet.
-    pub fn new(browse: &Browse, content: &Content, is_raw: bool, part: Option<Part>, passphrase: &[u8]) -> Arc<Inside> {
+    /// The part of an image; `None` for its layout alone. Nothing is read yet.
+    pub fn new(browse: &Browse, image: ImageAt<'_>, part: Option<Part>, passphrase: &[u8]) -> Arc<Inside> {
+        let ImageAt { rank, content, is_raw } = image;
         let fault = Arc::default();
         let file = ImageFile { browse: browse.clone(), content: content.clone(), is_raw, fault: Arc::clone(&fault) };
         let reader = ImageReader::new(Arc::new(file), part, passphrase, browse.chunks().runtime());
         let number = OPENED.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Inside { browse: browse.clone(), content: content.clone(), reader, fault, number })
+        let (browse, content, ahead) = (browse.clone(), content.clone(), Ahead::new(browse.clone()));
+        Arc::new(Inside { browse, rank, content, ahead, reader, fault, number })
     }
 
     /// The image.
@@ -221,6 +238,18 @@ impl Inside {
         }
         end = end.min(total);
         let parts = parts(&window, start..end);
+        let below = parts
+            .iter()
+            .filter_map(|run| if let Run::Below { offset, len } = run { Some((*offset, *len)) } else { None });
+        let below: Vec<(u64, u64)> = below.collect();
+        let found = self.join_now(parts);
+        if found.is_some() {
+            below.into_iter().for_each(|(offset, len)| self.ahead.note(self.rank, offset, len, false));
+        }
+        found
+    }
+
+    fn join_now(&self, parts: Vec<Run>) -> Option<repo::Result<Bytes>> {
         if let [Run::Below { offset, len }] = &parts[..] {
             return self.browse.read_now(&self.content, *offset, *len as usize);
         }
@@ -247,6 +276,11 @@ impl Inside {
             let found: u64 = runs.iter().map(Run::len).sum();
             if found == 0 {
                 break;
+            }
+            for run in &runs {
+                if let Run::Below { offset, len } = run {
+                    self.ahead.note(self.rank, *offset, *len, true);
+                }
             }
             if let ([Run::Below { offset, len: all }], true) = (&runs[..], out.is_empty() && found == len as u64) {
                 return Ok(self.browse.read(&self.content, *offset, *all as usize).await?);

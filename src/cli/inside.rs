@@ -4,6 +4,7 @@
 //! number of a partition, or the name of its folder on a drive, and a path in it.
 
 use crate::browse::Browse;
+use crate::browse::ImageAt;
 use crate::browse::Inside;
 use crate::browse::disk_of;
 use crate::cli::error::Fault;
@@ -16,7 +17,6 @@ use crate::format::disk::Disk;
 use crate::format::disk::DiskPart;
 use crate::image;
 use crate::image::Part;
-use crate::meta::Content;
 use crate::meta::Kind;
 use crate::tree::Found;
 use std::sync::Arc;
@@ -75,7 +75,8 @@ pub(super) async fn open(browse: &Browse, found: Found, path: &[u8], passphrase:
     if let Some(disk) = known.filter(|_| passphrase.is_empty()) {
         return Ok(Opened { found, disk, is_raw, path });
     }
-    let inside = Inside::new(browse, &found.node().content, is_raw, None, passphrase);
+    let image = ImageAt { rank: found.rank, content: &found.node().content, is_raw };
+    let inside = Inside::new(browse, image, None, passphrase);
     let layout = inside.ask(async |reader| reader.layout().await).await?;
     Ok(Opened { found, disk: image::describe(&layout), is_raw, path })
 }
@@ -127,8 +128,8 @@ pub(super) fn wrong_passphrase(part: &DiskPart) -> Fault {
 
 /// A part, open.
 fn part_of(browse: &Browse, opened: &Opened, part: &DiskPart, passphrase: &[u8]) -> Arc<Inside> {
-    let content: &Content = &opened.found.node().content;
-    Inside::new(browse, content, opened.is_raw, Some(Part::Number(part.number)), passphrase)
+    let image = ImageAt { rank: opened.found.rank, content: &opened.found.node().content, is_raw: opened.is_raw };
+    Inside::new(browse, image, Some(Part::Number(part.number)), passphrase)
 }
 
 /// Fills in owner, permissions and time of the root folders, where a snapshot does not have them. What cannot be looked at

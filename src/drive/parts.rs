@@ -4,6 +4,7 @@
 //! in which they are first seen.
 
 use crate::browse::Browse;
+use crate::browse::ImageAt;
 use crate::browse::Inside;
 use crate::browse::InsideError;
 use crate::disk::fs;
@@ -128,13 +129,14 @@ impl Parts {
         }
         let ino = PART_MARK << MARK_SHIFT | (index as u64) << NODE_BITS | ROOT_ALIAS;
         let end = if part.fs.is_some() { "" } else { ".img" };
+        let image = ImageAt { rank: at.rank, content: at.content, is_raw: at.is_raw };
         let new = Arc::new(PartFolder {
             index: index as u64,
             name: format!("{prefix}{}{end}", part.folder).into_bytes(),
             attr: inside_attr(&root_node(part, at.time), ino, self.owner),
             parent: at.parent,
             owner: self.owner,
-            inside: Inside::new(at.browse, at.content, at.is_raw, Some(Part::Number(part.number)), &self.passphrase),
+            inside: Inside::new(at.browse, image, Some(Part::Number(part.number)), &self.passphrase),
             raw: part.fs.is_none().then(|| part.range.clone()),
             browse: at.browse.clone(),
             root: Mutex::default(),

@@ -284,3 +284,37 @@ fn removed_files_cost_their_neighbours_nothing() {
     assert!(after.chunks(4096).any(|block| block == removed));
     assert!(!clean.chunks(4096).any(|block| block == removed));
 }
+
+/// Files that lie one behind the other on the disk come by few requests, as those of a folder do.
+#[test]
+fn many_files_inside_come_by_few_requests() {
+    let program = Program::new();
+    program.run(&["init"]).ok();
+    let tree = program.scratch().join("tree");
+    fs::create_dir(&tree).unwrap();
+    let names: Vec<String> = (0..300).map(|number| format!("file-{number:03}")).collect();
+    for (name, seed) in names.iter().zip(40..) {
+        fs::write(tree.join(name), noise(seed, 40_000)).unwrap();
+    }
+    let disk = program.scratch().join("disk.raw");
+    let (tree_text, disk_text) = (tree.to_str().unwrap(), disk.to_str().unwrap());
+    if !tool("mke2fs", &["-q", "-F", "-t", "ext4", "-d", tree_text, disk_text, "32M"]) {
+        return;
+    }
+    backup(&program, &[disk_text]);
+    let point = program.scratch().join("drive");
+    program.run(&["mount", "latest", point.to_str().unwrap()]).ok();
+    let requests = || {
+        let told = program.run(&["mount", "--status", "--json", point.to_str().unwrap()]).ok().stdout;
+        json_lines(&told)[0]["store"]["requests"].as_u64().unwrap()
+    };
+    let part = fs::read_dir(&point).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.is_dir()).unwrap();
+    assert_eq!(fs::read_dir(&part).unwrap().count(), names.len() + 1);
+    let before = requests();
+    for (name, seed) in names.iter().zip(40..) {
+        assert!(fs::read(part.join(name)).unwrap() == noise(seed, 40_000), "{name}");
+    }
+    let asked = requests() - before;
+    assert!(asked <= 40, "{asked} requests for {} files", names.len());
+    program.run(&["umount", point.to_str().unwrap()]).ok();
+}
