@@ -1,0 +1,409 @@
+//! Backups and people in the simulation: one request a step.
+
+use crate::sim::world::Failed;
+use crate::sim::world::Packs;
+use crate::sim::world::Said;
+use crate::sim::world::Snapshot;
+use crate::sim::world::World;
+use crate::sim::world::bits;
+use bygone::id::ObjectId;
+use bygone::id::SnapshotId;
+use bygone::plan::footing::Footing;
+use bygone::plan::footing::When;
+use bygone::plan::footing::footing;
+use bygone::plan::words::Standing;
+use bygone::plan::words::Words;
+use std::collections::BTreeMap;
+
+#[derive(Default, Debug, Clone, Copy, PartialEq)]
+enum At {
+    #[default]
+    Start,
+    Plan,
+    Store,
+    Index,
+    Log,
+    Packs,
+    Commit,
+    GiveUp,
+}
+
+/// A backup.
+#[derive(Default)]
+pub struct Backup {
+    chain: usize,
+    at: At,
+    words: Words,
+    listed: Option<Packs>,
+    id: Option<SnapshotId>,
+    chunks: u32,
+    parent: Option<SnapshotId>,
+    /// Where each chunk lies that is not left to the parent.
+    places: BTreeMap<u32, ObjectId>,
+    /// Packs of its own, and when they were stored.
+    mine: BTreeMap<ObjectId, u64>,
+    to_store: u32,
+    to_index: Vec<ObjectId>,
+    source_is_there: bool,
+    checked: u64,
+    is_committed: bool,
+}
+
+impl Backup {
+    pub fn new(chain: usize) -> Backup {
+        Backup { chain, ..Backup::default() }
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.at == At::Start
+    }
+
+    fn id(&self) -> SnapshotId {
+        self.id.unwrap()
+    }
+
+    pub fn step(&mut self, w: &mut World) -> Result<(), Failed> {
+        match self.at {
+            At::Start => self.start(w),
+            At::Plan => self.plan(w),
+            At::Store => self.store(w)?,
+            At::Index => {
+                w.put_index(self.to_index.clone())?;
+                self.to_index.clear();
+                self.at = if w.rules.checks_before || self.is_committed { At::Log } else { At::Commit };
+                self.checked = w.now;
+            }
+            At::Log => {
+                self.words = w.read_log(self.chain).words;
+                self.checked = w.now;
+                self.at = At::Packs;
+            }
+            At::Packs => self.check(w),
+            At::Commit => self.commit(w)?,
+            At::GiveUp => {
+                w.count("backups given up");
+                if self.is_committed {
+                    w.append(self.chain, Said::Forget(self.id()), None)?;
+                }
+                *self = Backup::new(self.chain);
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, w: &mut World) {
+        *self = Backup { id: Some(SnapshotId(w.dice.id())), ..Backup::new(self.chain) };
+        self.words = w.read_log(self.chain).words;
+        let mut wanted: Vec<_> = self.words.wanted().collect();
+        wanted.sort();
+        let fresh = 1 << w.dice.roll(24) | 1 << w.dice.roll(24) | 1 << w.dice.roll(24);
+        self.chunks = fresh;
+        if !wanted.is_empty() && w.dice.percent(80) {
+            let parent = wanted[w.dice.roll(wanted.len() as u64) as usize];
+            self.parent = Some(parent);
+            self.chunks |= w.snapshots[&parent].chunks & !(1 << w.dice.roll(24) | 1 << w.dice.roll(24));
+        }
+        self.source_is_there = w.dice.percent(50);
+        self.at = At::Plan;
+    }
+
+    fn good_places(&self, w: &mut World, packs: &Packs, when: When) -> BTreeMap<u32, ObjectId> {
+        let indexed = w.indexed();
+        let mut places = BTreeMap::new();
+        for pack in packs.iter().filter(|pack| indexed.contains(*pack) || self.mine.contains_key(*pack)) {
+            if when.is_good(self.words.standing(*pack)) {
+                places.extend(bits(w.packs[pack].what).map(|chunk| (chunk, *pack)));
+            }
+        }
+        places
+    }
+
+    fn plan(&mut self, w: &mut World) {
+        let packs = w.list_packs();
+        let places = self.good_places(w, &packs, When::Before);
+        let shared = self.parent.map_or(0, |parent| w.snapshots[&parent].chunks);
+        for chunk in bits(self.chunks) {
+            match places.get(&chunk) {
+                Some(_) if shared & 1 << chunk != 0 => {}
+                Some(pack) => drop(self.places.insert(chunk, *pack)),
+                None => self.to_store |= 1 << chunk,
+            }
+        }
+        self.at = if self.to_store == 0 { At::Index } else { At::Store };
+    }
+
+    fn store(&mut self, w: &mut World) -> Result<(), Failed> {
+        let mask = if w.dice.percent(50) { 0x00ff_ff0f } else { u32::MAX };
+        let part = if self.to_store & mask == 0 { self.to_store } else { self.to_store & mask };
+        let pack = w.put_pack(part)?;
+        self.mine.insert(pack, w.now);
+        self.places.extend(bits(part).map(|chunk| (chunk, pack)));
+        self.to_store &= !part;
+        self.to_index.push(pack);
+        if self.to_store == 0 {
+            self.at = At::Index;
+        } else if !self.is_committed && w.dice.percent(30) {
+            let id = SnapshotId(w.dice.id());
+            let (chunks, time) = (self.chunks & !self.to_store, w.now);
+            w.snapshots.insert(id, Snapshot { chunks, time, root: pack });
+            w.append(self.chain, Said::Partial(id), None)?;
+        }
+        Ok(())
+    }
+
+    fn check(&mut self, w: &mut World) {
+        if !w.rules.log_before_packs && self.listed.is_none() {
+            // The wrong way round: what is listed now is compared with a log that is read later.
+            self.listed = Some(w.list_packs());
+            self.at = At::Log;
+            return;
+        }
+        let packs = self.listed.take().unwrap_or_else(|| w.list_packs());
+        let when = if self.is_committed { When::After } else { When::Before };
+        let is_young = |pack: &ObjectId| self.mine.get(pack).is_some_and(|put| put + w.rules.stale > w.now);
+        let is_there = |pack: ObjectId| !w.rules.checks_packs || packs.contains(&pack) || is_young(&pack);
+        let parent = self.parent.filter(|_| w.rules.checks_parent);
+        let loose: u32 = match footing(&self.words, parent, self.places.values().copied(), is_there, when) {
+            Footing::Firm => 0,
+            Footing::Loose(packs) => {
+                self.places.iter().filter(|(_, pack)| packs.contains(pack)).fold(0, |all, (chunk, _)| all | 1 << chunk)
+            }
+            Footing::Unknown => {
+                self.parent = None;
+                self.places.clear();
+                self.chunks
+            }
+        };
+        if loose == 0 {
+            if self.is_committed {
+                w.promise(self.id(), "backups acknowledged");
+                *self = Backup::new(self.chain);
+            } else {
+                self.at = At::Commit;
+            }
+            return;
+        }
+        w.count(if self.is_committed { "repairs after the record" } else { "repairs before the record" });
+        let places = self.good_places(w, &packs, when);
+        let copies = packs.iter().filter(|pack| w.exists(**pack)).fold(0, |all, pack| all | w.packs[pack].what);
+        self.at = At::Log;
+        for chunk in bits(loose) {
+            match places.get(&chunk) {
+                Some(pack) => drop(self.places.insert(chunk, *pack)),
+                None if self.source_is_there || copies & 1 << chunk != 0 => {
+                    self.to_store |= 1 << chunk;
+                    self.at = At::Store;
+                }
+                None => {
+                    self.at = At::GiveUp;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn commit(&mut self, w: &mut World) -> Result<(), Failed> {
+        let (id, root) = (self.id(), self.places.values().next().copied());
+        let shared = || self.parent.map(|parent| w.snapshots[&parent].root);
+        let root = root.or_else(shared).unwrap();
+        w.snapshots.insert(id, Snapshot { chunks: self.chunks, time: w.now, root });
+        // Whoever commits soon after checking is whole at once, acknowledged or not.
+        let soon = w.now - self.checked + 2 * w.rules.stale < w.rules.grace;
+        w.append(self.chain, Said::Snapshot(id), None)?;
+        self.is_committed = true;
+        self.at = At::Log;
+        if soon && self.parent.is_none_or(|parent| !w.truth().is_forgotten(parent)) {
+            w.promise(id, "snapshots whole at once");
+        }
+        if !w.rules.checks_after {
+            w.promise(id, "backups acknowledged");
+            *self = Backup::new(self.chain);
+        }
+        Ok(())
+    }
+}
+
+#[derive(Default, Debug, Clone, Copy, PartialEq)]
+enum Doing {
+    #[default]
+    Nothing,
+    Forget(SnapshotId),
+    Recall(SnapshotId),
+    Look(SnapshotId),
+    Rescue(SnapshotId, u32),
+    Name(SnapshotId, ObjectId),
+    Undo(SnapshotId),
+}
+
+/// Somebody who forgets snapshots and changes their mind.
+#[derive(Default)]
+pub struct Person {
+    chain: usize,
+    doing: Doing,
+    words: Words,
+}
+
+impl Person {
+    pub fn new(chain: usize) -> Person {
+        Person { chain, ..Person::default() }
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.doing == Doing::Nothing
+    }
+
+    pub fn step(&mut self, w: &mut World) -> Result<(), Failed> {
+        let me = w.chains[self.chain].writer;
+        match self.doing {
+            Doing::Nothing => self.choose(w),
+            Doing::Forget(id) => {
+                let words = w.read_log(self.chain).words;
+                if words.forgets_missing(me, id) == 0 {
+                    self.doing = Doing::Nothing;
+                } else {
+                    w.append(self.chain, Said::Forget(id), None)?;
+                }
+            }
+            Doing::Recall(id) => {
+                self.words = w.read_log(self.chain).words;
+                if !self.words.knows(id) {
+                    self.too_late(w, id);
+                } else if self.words.recalls_missing(me, id) > 0 {
+                    w.append(self.chain, Said::Recall(id), None)?;
+                } else if w.rules.checks_recall {
+                    self.doing = Doing::Look(id);
+                } else {
+                    w.promise(id, "recalls");
+                    self.doing = Doing::Nothing;
+                }
+            }
+            Doing::Look(id) => self.look(w, id),
+            Doing::Rescue(id, chunks) => {
+                let pack = w.put_pack(chunks)?;
+                self.doing = Doing::Name(id, pack);
+            }
+            Doing::Name(id, pack) => {
+                w.put_index(vec![pack])?;
+                self.doing = Doing::Recall(id);
+            }
+            Doing::Undo(id) => {
+                let words = w.read_log(self.chain).words;
+                if words.forgets_missing(me, id) == 0 {
+                    self.too_late(w, id);
+                } else {
+                    w.append(self.chain, Said::Forget(id), None)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn choose(&mut self, w: &mut World) {
+        let words = w.read_log(self.chain).words;
+        let mut wanted: Vec<_> = words.wanted().collect();
+        wanted.sort();
+        if wanted.len() > 1 && w.dice.percent(60) {
+            self.doing = Doing::Forget(wanted[w.dice.roll(wanted.len() as u64) as usize]);
+            return;
+        }
+        let truth = w.truth();
+        let is_recent = |time: u64| time + 400 > w.now;
+        let all = w.snapshots.iter().filter(|(id, s)| truth.is_forgotten(**id) && is_recent(s.time));
+        let mut forgotten: Vec<_> = all.map(|(id, _)| *id).collect();
+        forgotten.sort();
+        if !forgotten.is_empty() && w.dice.percent(60) {
+            self.doing = Doing::Recall(forgotten[w.dice.roll(forgotten.len() as u64) as usize]);
+        }
+    }
+
+    /// After the recall: is everything there, in packs that nobody has swept?
+    fn look(&mut self, w: &mut World, id: SnapshotId) {
+        let packs = w.list_packs();
+        let indexed = w.indexed();
+        let (mut good, mut copies) = (0, 0);
+        for pack in &packs {
+            if When::After.is_good(self.words.standing(*pack)) && indexed.contains(pack) {
+                good |= w.packs[pack].what;
+            }
+            if w.exists(*pack) {
+                copies |= w.packs[pack].what;
+            }
+        }
+        let missing = w.snapshots[&id].chunks & !good;
+        self.doing = match missing {
+            0 => {
+                if !self.words.is_forgotten(id) {
+                    w.promise(id, "recalls");
+                }
+                Doing::Nothing
+            }
+            _ if missing & !copies == 0 => Doing::Rescue(id, missing),
+            _ => Doing::Undo(id),
+        };
+    }
+
+    fn too_late(&mut self, w: &mut World, id: SnapshotId) {
+        self.doing = Doing::Nothing;
+        w.count("recalls too late");
+        if w.rules.stale > 0 {
+            return;
+        }
+        let truth = w.truth();
+        let is_good = |pack: ObjectId| truth.standing(pack) != Standing::Swept;
+        let there = w.packs.iter().filter(|(id, pack)| pack.gone.is_none() && is_good(**id));
+        let good = there.fold(0, |all, (_, pack)| all | pack.what);
+        let snapshot = &w.snapshots[&id];
+        if truth.is_forgotten(id) && snapshot.chunks & !good == 0 && w.exists(snapshot.root) {
+            w.accuse(format!("{}: {id} cannot be recalled though everything is there", w.now));
+        }
+    }
+}
+
+/// Somebody who reads a snapshot by the index.
+#[derive(Default)]
+pub struct Reader {
+    chain: usize,
+    snapshot: Option<SnapshotId>,
+    listed: Option<Vec<ObjectId>>,
+    rounds: u32,
+}
+
+impl Reader {
+    pub fn new(chain: usize) -> Reader {
+        Reader { chain, ..Reader::default() }
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.snapshot.is_none()
+    }
+
+    pub fn step(&mut self, w: &mut World) -> Result<(), Failed> {
+        let Some(id) = self.snapshot else {
+            let words = w.read_log(self.chain).words;
+            let mut wanted: Vec<_> = words.wanted().collect();
+            wanted.sort();
+            if !wanted.is_empty() {
+                self.snapshot = Some(wanted[w.dice.roll(wanted.len() as u64) as usize]);
+            }
+            return Ok(());
+        };
+        let Some(listed) = self.listed.take() else {
+            self.listed = Some(w.list_index());
+            return Ok(());
+        };
+        let named = w.read_index(&listed);
+        let found = named.iter().flatten().filter(|pack| w.exists(**pack)).fold(0, |all, pack| all | w.packs[pack].what);
+        let missing = w.snapshots[&id].chunks & !found;
+        self.rounds += 1;
+        let gives_up = !w.rules.lists_again || self.rounds > 30;
+        if missing != 0 && w.promised.contains(&id) && !gives_up {
+            return Ok(());
+        }
+        if missing != 0 && w.promised.contains(&id) {
+            w.accuse(format!("{}: a reader does not find chunks {missing:b} of {id}", w.now));
+        }
+        w.count("reads");
+        *self = Reader::new(self.chain);
+        Ok(())
+    }
+}

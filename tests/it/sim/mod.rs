@@ -1,0 +1,200 @@
+//! The protocol of log and prune, played by several backups, prunes, people and readers against a store that forgets to
+//! answer, shows old listings and lets everybody die or sleep at every request; and the same without one rule, to
+//! see that the rule is needed and that this simulation would notice.
+//!
+//! `SIM_SEEDS` says how many worlds of each kind (the gate takes the default).
+#![allow(clippy::unwrap_used)]
+
+mod backup;
+mod prune;
+mod rules;
+mod world;
+
+use backup::Backup;
+use backup::Person;
+use backup::Reader;
+use prune::Prune;
+use rules::Rules;
+use std::collections::BTreeMap;
+use world::Failed;
+use world::World;
+
+const STEPS: u64 = 500;
+
+enum Actor {
+    Backup(Backup),
+    Prune(Prune),
+    Person(Person),
+    Reader(Reader),
+}
+
+impl Actor {
+    fn step(&mut self, w: &mut World) -> Result<(), Failed> {
+        match self {
+            Actor::Backup(actor) => actor.step(w),
+            Actor::Prune(actor) => actor.step(w),
+            Actor::Person(actor) => actor.step(w),
+            Actor::Reader(actor) => actor.step(w),
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        match self {
+            Actor::Backup(actor) => actor.is_idle(),
+            Actor::Prune(actor) => actor.is_idle(),
+            Actor::Person(actor) => actor.is_idle(),
+            Actor::Reader(actor) => actor.is_idle(),
+        }
+    }
+}
+
+/// Who takes part: some share a machine and so a chain.
+fn fresh(number: usize, shares: bool) -> Actor {
+    match number {
+        0 => Actor::Backup(Backup::new(0)),
+        1 => Actor::Backup(Backup::new(1)),
+        2 => Actor::Prune(Prune::new(2)),
+        3 => Actor::Prune(Prune::new(if shares { 2 } else { 0 })),
+        4 => Actor::Person(Person::new(3)),
+        5 => Actor::Person(Person::new(1)),
+        _ => Actor::Reader(Reader::new(3)),
+    }
+}
+
+fn play(rules: Rules, seed: u64) -> World {
+    play_telling(rules, seed, None)
+}
+
+fn play_telling(rules: Rules, seed: u64, story: Option<Vec<String>>) -> World {
+    let mut w = World::new(rules, seed.wrapping_mul(0x9e37_79b9_7f4a_7c15), 4);
+    w.story = story;
+    let shares = w.dice.percent(30);
+    let mut actors: Vec<(Actor, u64)> = (0..7).map(|number| (fresh(number, shares), 0)).collect();
+    for _ in 0..STEPS {
+        w.now += w.dice.roll(3);
+        let number = w.dice.roll(7) as usize;
+        let (actor, sleeps) = &mut actors[number];
+        if *sleeps > w.now {
+            continue;
+        }
+        let failed = actor.step(&mut w).is_err();
+        if w.dice.percent(if failed { 30 } else { 2 }) {
+            *actor = fresh(number, shares);
+        }
+        if w.dice.percent(4) {
+            *sleeps = w.now + w.dice.roll(300);
+        }
+        if w.violation.is_some() {
+            return w;
+        }
+    }
+    settle(&mut w, actors, shares);
+    w
+}
+
+/// Everybody comes to an end or dies, then one prune is left alone: in the end nothing is left over.
+fn settle(w: &mut World, mut actors: Vec<(Actor, u64)>, shares: bool) {
+    w.faults = false;
+    for number in [0, 1, 4, 5, 6] {
+        if w.dice.percent(50) {
+            continue;
+        }
+        for _ in 0..200 {
+            w.now += 1;
+            if actors[number].0.is_idle() || actors[number].0.step(w).is_err() {
+                break;
+            }
+        }
+    }
+    let mut last = fresh(if w.dice.percent(50) { 2 } else { 3 }, shares);
+    let Actor::Prune(prune) = &mut last else { return };
+    w.now += 1000;
+    let mut steps = 0;
+    while prune.rounds < 12 && w.violation.is_none() {
+        let before = prune.rounds;
+        let _ = prune.step(w);
+        w.now += if prune.rounds > before { 100 } else { 5 };
+        steps += 1;
+        if steps > 5000 {
+            w.accuse("a prune does not come to its end".to_owned());
+        }
+    }
+    w.now += 1000;
+    let truth = w.truth();
+    let needed = truth.wanted().fold(0, |all, id| all | w.snapshots[&id].chunks);
+    let packs = w.list_packs();
+    let homes = w.homes(needed, &packs, |pack| Some(truth.standing(pack)));
+    let left: Vec<_> = packs.iter().filter(|pack| !homes.has(pack)).collect();
+    if !left.is_empty() {
+        w.accuse(format!("{} packs are left that nothing needs", left.len()));
+    }
+    if !homes.rescue.is_empty() {
+        w.accuse("a swept pack is left".to_owned());
+    }
+}
+
+fn seeds() -> u64 {
+    std::env::var("SIM_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(5000)
+}
+
+fn play_all(rules: Rules, seeds: u64) -> BTreeMap<&'static str, u64> {
+    let mut counts = BTreeMap::new();
+    for seed in 0..seeds {
+        let w = play(rules, seed);
+        if let Some(violation) = w.violation {
+            let story = play_telling(rules, seed, Some(Vec::new())).story.unwrap().join("\n");
+            panic!("{story}\nseed {seed}: {violation}");
+        }
+        for (what, count) in w.counts {
+            *counts.entry(what).or_default() += count;
+        }
+    }
+    counts
+}
+
+#[test]
+fn nothing_is_lost_on_a_store_that_shows_what_was_written() {
+    println!("{:?}", play_all(Rules::STRONG, seeds()));
+}
+
+#[test]
+fn nothing_is_lost_on_a_store_with_old_listings() {
+    println!("{:?}", play_all(Rules::WEAK, seeds()));
+}
+
+#[test]
+fn every_rule_is_needed() {
+    let strong = Rules::STRONG;
+    let short = Rules { grace: 5, ..strong };
+    let weak = Rules { grace: 5, ..Rules::WEAK };
+    let without = [
+        ("no check before the record", Rules { checks_before: false, ..strong }),
+        ("no check after the record", Rules { checks_after: false, ..short }),
+        ("packs are not listed", Rules { checks_packs: false, ..short }),
+        ("packs are listed before the log is read", Rules { log_before_packs: false, ..short }),
+        ("the parent is trusted", Rules { checks_parent: false, ..short }),
+        ("removing without a sweep", Rules { sweeps_first: false, ..short }),
+        ("no check after the sweep", Rules { checks_after_sweep: false, ..short }),
+        ("other sweeps do not matter", Rules { minds_other_sweeps: false, ..short }),
+        ("nothing is rescued", Rules { rescues: false, ..short }),
+        ("what is rescued is not indexed", Rules { indexes_rescued: false, ..short }),
+        ("no wait on a store with old listings", Rules { waits: 0, ..weak }),
+        ("half the wait on a store with old listings", Rules { waits: 1, ..weak }),
+        ("appending without looking", Rules { appends_compare: false, ..short }),
+        ("old sweeps are left alone", Rules { takes_over: false, ..strong }),
+        ("old index objects go first", Rules { index_new_first: false, ..strong }),
+        ("packs are listed before the index", Rules { index_before_packs: false, ..strong }),
+        ("checkpoints drop what is forgotten", Rules { keeps_forgotten: false, ..strong }),
+        ("a recall does not look", Rules { checks_recall: false, ..strong }),
+        ("a reader does not list again", Rules { lists_again: false, ..strong }),
+    ];
+    let mut missed = Vec::new();
+    for (what, rules) in without {
+        let found = (0..20_000).find_map(|seed| Some((seed, play(rules, seed).violation?)));
+        match found {
+            Some((seed, violation)) => println!("{what}: noticed after {} seeds: {violation}", seed + 1),
+            None => missed.push(what),
+        }
+    }
+    assert!(missed.is_empty(), "not noticed: {missed:?}");
+}
