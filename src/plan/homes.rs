@@ -34,19 +34,35 @@ impl<C, P: Ord> Homes<C, P> {
 }
 
 /// Finds the homes. `lines` and `needed` are sorted by chunk; `needed` may repeat itself. `standing` tells where a pack
-/// stands, or nothing if it is not there.
+/// stands, or nothing if it is not there. The lines must be all that the index has.
 pub fn homes<C: Ord + Copy, P: Ord + Copy>(
     lines: impl IntoIterator<Item = Line<C, P>>,
     needed: impl IntoIterator<Item = C>,
     standing: impl Fn(P) -> Option<Standing>,
 ) -> Homes<C, P> {
     let mut found = Homes { at_home: BTreeMap::new(), rescue: Vec::new(), lost: Vec::new() };
+    for (chunk, home) in each_home(lines, needed, standing) {
+        match home {
+            Some((Standing::Swept, pack)) => found.rescue.push(Line { chunk, pack }),
+            Some((_, pack)) => *found.at_home.entry(pack).or_default() += 1,
+            None => found.lost.push(chunk),
+        }
+    }
+    found
+}
+
+/// The best place of each needed chunk, one by one: [`homes`] for who needs to know which chunks.
+///
+/// To empty badly used packs, let `standing` say that they are marked: the chunks whose best place is still one of them
+/// have to be moved, all others have a better home.
+pub fn each_home<C: Ord + Copy, P: Ord + Copy>(
+    lines: impl IntoIterator<Item = Line<C, P>>,
+    needed: impl IntoIterator<Item = C>,
+    standing: impl Fn(P) -> Option<Standing>,
+) -> impl Iterator<Item = (C, Option<(Standing, P)>)> {
     let mut lines = lines.into_iter().peekable();
     let mut last = None;
-    for chunk in needed {
-        if last.replace(chunk) == Some(chunk) {
-            continue;
-        }
+    needed.into_iter().filter(move |chunk| last.replace(*chunk) != Some(*chunk)).map(move |chunk| {
         while lines.next_if(|line| line.chunk < chunk).is_some() {}
         let mut best: Option<(Standing, P)> = None;
         while let Some(line) = lines.next_if(|line| line.chunk == chunk) {
@@ -56,13 +72,8 @@ pub fn homes<C: Ord + Copy, P: Ord + Copy>(
                 (best, place) => best.or(place),
             };
         }
-        match best {
-            Some((Standing::Swept, pack)) => found.rescue.push(Line { chunk, pack }),
-            Some((_, pack)) => *found.at_home.entry(pack).or_default() += 1,
-            None => found.lost.push(chunk),
-        }
-    }
-    found
+        (chunk, best)
+    })
 }
 
 #[cfg(test)]

@@ -267,7 +267,8 @@ impl Person {
             Doing::Recall(id) => {
                 self.words = w.read_log(self.chain).words;
                 if !self.words.knows(id) {
-                    self.too_late(w, id);
+                    self.must_be_gone(w, id);
+                    self.too_late(w);
                 } else if self.words.recalls_missing(me, id) > 0 {
                     w.append(self.chain, Said::Recall(id), None)?;
                 } else if w.rules.checks_recall {
@@ -289,7 +290,7 @@ impl Person {
             Doing::Undo(id) => {
                 let words = w.read_log(self.chain).words;
                 if words.forgets_missing(me, id) == 0 {
-                    self.too_late(w, id);
+                    self.too_late(w);
                 } else {
                     w.append(self.chain, Said::Forget(id), None)?;
                 }
@@ -338,20 +339,26 @@ impl Person {
                 Doing::Nothing
             }
             _ if missing & !copies == 0 => Doing::Rescue(id, missing),
-            _ => Doing::Undo(id),
+            _ => {
+                self.must_be_gone(w, id);
+                Doing::Undo(id)
+            }
         };
     }
 
-    fn too_late(&mut self, w: &mut World, id: SnapshotId) {
+    fn too_late(&mut self, w: &mut World) {
         self.doing = Doing::Nothing;
         w.count("recalls too late");
+    }
+
+    /// Only what a sweep has taken cannot be recalled.
+    fn must_be_gone(&self, w: &mut World, id: SnapshotId) {
         if w.rules.stale > 0 {
             return;
         }
-        let truth = w.truth();
-        let is_good = |pack: ObjectId| truth.standing(pack) != Standing::Swept;
-        let there = w.packs.iter().filter(|(id, pack)| pack.gone.is_none() && is_good(**id));
-        let good = there.fold(0, |all, (_, pack)| all | pack.what);
+        let (truth, packs, indexed) = (w.truth(), w.list_packs(), w.indexed());
+        let is_good = |pack: &&ObjectId| truth.standing(**pack) != Standing::Swept && indexed.contains(*pack);
+        let good = packs.iter().filter(is_good).fold(0, |all, pack| all | w.packs[pack].what);
         let snapshot = &w.snapshots[&id];
         if truth.is_forgotten(id) && snapshot.chunks & !good == 0 && w.exists(snapshot.root) {
             w.accuse(format!("{}: {id} cannot be recalled though everything is there", w.now));

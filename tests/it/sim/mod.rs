@@ -13,11 +13,13 @@ mod world;
 use backup::Backup;
 use backup::Person;
 use backup::Reader;
+use bygone::plan::homes::homes;
 use prune::Prune;
 use rules::Rules;
 use std::collections::BTreeMap;
 use world::Failed;
 use world::World;
+use world::bits;
 
 const STEPS: u64 = 500;
 
@@ -123,7 +125,7 @@ fn settle(w: &mut World, mut actors: Vec<(Actor, u64)>, shares: bool) {
     let truth = w.truth();
     let needed = truth.wanted().fold(0, |all, id| all | w.snapshots[&id].chunks);
     let packs = w.list_packs();
-    let homes = w.homes(needed, &packs, |pack| Some(truth.standing(pack)));
+    let homes = homes(w.lines(&packs), bits(needed), |pack| Some(truth.standing(pack)));
     let left: Vec<_> = packs.iter().filter(|pack| !homes.has(pack)).collect();
     if !left.is_empty() {
         w.accuse(format!("{} packs are left that nothing needs", left.len()));

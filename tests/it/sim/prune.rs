@@ -5,9 +5,12 @@ use crate::sim::world::Log;
 use crate::sim::world::Packs;
 use crate::sim::world::Said;
 use crate::sim::world::World;
+use crate::sim::world::bits;
 use bygone::id::ObjectId;
 use bygone::id::WriterId;
 use bygone::plan::homes::Homes;
+use bygone::plan::homes::each_home;
+use bygone::plan::homes::homes;
 use bygone::plan::prune::Next;
 use bygone::plan::prune::next;
 use bygone::plan::prune::to_mark;
@@ -149,14 +152,19 @@ impl Prune {
         all.fold(0, |all, id| all | w.snapshots[&id].chunks)
     }
 
-    fn homes(&self, w: &World, me: WriterId, emptied: &[ObjectId]) -> Homes<u32, ObjectId> {
-        let mine = |pack| self.log.words.sweep_of(me).is_some_and(|named| named.packs.contains(&pack));
-        let standing = |pack| match self.log.words.standing(pack) {
-            Standing::Swept if !w.rules.minds_other_sweeps && !mine(pack) => Standing::Free,
-            Standing::Free if emptied.contains(&pack) => Standing::Marked,
+    /// Where a pack stands, if it is there and the index names it.
+    fn standing(&self, w: &World, pack: ObjectId) -> Option<Standing> {
+        let me = w.chains[self.chain].writer;
+        let mine = || self.log.words.sweep_of(me).is_some_and(|named| named.packs.contains(&pack));
+        let standing = match self.log.words.standing(pack) {
+            Standing::Swept if !w.rules.minds_other_sweeps && !mine() => Standing::Free,
             standing => standing,
         };
-        w.homes(self.needed(w), &self.packs, |pack| self.named.contains(&pack).then(|| standing(pack)))
+        self.named.contains(&pack).then_some(standing)
+    }
+
+    fn homes(&self, w: &World) -> Homes<u32, ObjectId> {
+        homes(w.lines(&self.packs), bits(self.needed(w)), |pack| self.standing(w, pack))
     }
 
     fn decide(&mut self, w: &mut World, me: WriterId) {
@@ -164,9 +172,12 @@ impl Prune {
         let packs = &self.packs;
         self.at = match next(&self.log.words, me, |pack| packs.contains(&pack)) {
             Next::Finish(_) => At::Wait(w.now + w.rules.waits * w.rules.stale),
-            Next::Ripen { seq } if w.chains[self.chain].put[seq as usize] + w.rules.grace > w.now => At::ListIndex,
+            Next::Ripen { seq } if w.chains[self.chain].put[seq as usize] + w.rules.grace > w.now => {
+                self.end();
+                return;
+            }
             Next::Ripen { .. } => {
-                let homes = self.homes(w, me, &[]);
+                let homes = self.homes(w);
                 match to_sweep(&self.log.words, me, &homes, |pack| packs.contains(&pack)) {
                     none if none.is_empty() => At::MarkLog,
                     packs if w.rules.sweeps_first => At::Sweep(packs),
@@ -175,9 +186,6 @@ impl Prune {
             }
             Next::Mark => At::ListIndex,
         };
-        if self.at == At::ListIndex && w.dice.percent(70) {
-            self.end();
-        }
     }
 
     fn sweep(&mut self, w: &mut World, packs: Vec<ObjectId>) -> Result<(), Failed> {
@@ -197,7 +205,7 @@ impl Prune {
 
     fn check_again(&mut self, w: &mut World, me: WriterId) {
         self.list(w);
-        let homes = self.homes(w, me, &[]);
+        let homes = self.homes(w);
         if !homes.rescue.is_empty() && w.rules.rescues {
             let is_there = homes.rescue.iter().all(|line| w.exists(line.pack));
             let chunks = homes.rescue.iter().fold(0, |all, line| all | 1 << line.chunk);
@@ -247,7 +255,7 @@ impl Prune {
             self.end();
             return;
         }
-        let homes = self.homes(w, me, &[]);
+        let homes = self.homes(w);
         let is_young = |pack: &ObjectId| w.packs[pack].put + YOUNG > w.now;
         let used = |pack: &ObjectId| homes.at_home.get(pack).copied().unwrap_or(0);
         let badly = |pack: &&ObjectId| {
@@ -255,16 +263,19 @@ impl Prune {
             !is_young(pack) && w.exists(**pack) && used(pack) > 0 && used(pack) * 2 < all
         };
         let emptied: Vec<ObjectId> = self.packs.iter().filter(badly).copied().collect();
-        let mut moved = 0;
-        for pack in &emptied {
-            moved |= w.packs[pack].what & self.needed(w);
-        }
+        let emptying = |pack| match self.standing(w, pack) {
+            Some(Standing::Free) if emptied.contains(&pack) => Some(Standing::Marked),
+            standing => standing,
+        };
+        let moved = each_home(w.lines(&self.packs), bits(self.needed(w)), emptying)
+            .filter(|(_, home)| home.is_some_and(|(_, pack)| emptied.contains(&pack)))
+            .fold(0, |all, (chunk, _)| all | 1 << chunk);
         let foreign = |pack: &ObjectId| w.rules.takes_over || self.log.words.standing(*pack) != Standing::Swept;
         let packs = self.packs.iter().filter(|pack| foreign(pack) && self.named.contains(pack)).map(|pack| (*pack, is_young(pack)));
         let mut marked = to_mark(&self.log.words, &homes, packs);
         marked.extend(&emptied);
         let is_named = self.log.words.mark_of(me).is_some_and(|named| !named.packs.is_empty());
-        self.at = match (emptied.is_empty(), marked.is_empty() && !is_named) {
+        self.at = match (moved == 0, marked.is_empty() && !is_named) {
             (_, true) => {
                 self.end();
                 return;

@@ -6,10 +6,7 @@ use bygone::id::ObjectId;
 use bygone::id::SnapshotId;
 use bygone::id::WriterId;
 use bygone::plan::chain::still_true;
-use bygone::plan::homes::Homes;
 use bygone::plan::homes::Line;
-use bygone::plan::homes::homes;
-use bygone::plan::words::Standing;
 use bygone::plan::words::Word;
 use bygone::plan::words::Words;
 use std::collections::BTreeMap;
@@ -362,18 +359,12 @@ impl World {
         }
     }
 
-    /// Where everything that is needed is at home.
-    pub fn homes(
-        &self,
-        needed: u32,
-        packs: &Packs,
-        standing: impl Fn(ObjectId) -> Option<Standing>,
-    ) -> Homes<u32, ObjectId> {
-        let of = |chunk: u32| {
+    /// All lines of these packs.
+    pub fn lines<'a>(&'a self, packs: &'a Packs) -> impl Iterator<Item = Line<u32, ObjectId>> + 'a {
+        (0..CHUNKS).flat_map(move |chunk| {
             let packs = packs.iter().filter(move |pack| self.packs[*pack].what & 1 << chunk != 0);
             packs.map(move |pack| Line { chunk, pack: *pack })
-        };
-        homes((0..CHUNKS).flat_map(of), bits(needed), standing)
+        })
     }
 }
 
