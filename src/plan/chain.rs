@@ -5,7 +5,7 @@ use crate::plan::words::Word;
 use std::collections::HashMap;
 
 /// The numbers of those of a chain's words (in the order of its records) that are still true when `next` is appended.
-/// `gone`: forgotten snapshots that a prune has taken apart, so that nobody can recall them.
+/// `gone`: [`Words::is_gone`](crate::plan::words::Words::is_gone) of a log that was read before (however long).
 ///
 /// - Snapshots stay, forgotten or not, until they are gone: whoever recalls one must find it.
 /// - Of marks, and of sweeps, the last one stays; earlier ones it has replaced.

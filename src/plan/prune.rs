@@ -1,6 +1,7 @@
 //! What a prune decides: what comes next, what it marks, what it sweeps, what it removes.
 
 use crate::id::ObjectId;
+use crate::id::SnapshotId;
 use crate::id::WriterId;
 use crate::plan::homes::Homes;
 use crate::plan::words::Standing;
@@ -12,7 +13,7 @@ use std::collections::BTreeSet;
 pub enum Next {
     /// An earlier sweep of this chain was cut short: check again what is needed, rescue it, and remove these packs.
     Finish(Vec<ObjectId>),
-    /// The mark of this chain, record `seq`, has packs left that are there. Once it is as old as the grace period (by the clock of the
+    /// The mark of this chain, record `seq`, names something that is still there. Once it is as old as the grace period (by the clock of the
     /// store): sweep.
     Ripen {
         /// Number of the record, whose age counts.
@@ -24,22 +25,29 @@ pub enum Next {
 
 /// What comes next for the chain `me`. `is_there`: the pack was listed **after** the log was read.
 pub fn next(words: &Words, me: WriterId, is_there: impl Fn(ObjectId) -> bool) -> Next {
-    let left = |packs: &[ObjectId]| packs.iter().copied().filter(|pack| is_there(*pack)).collect::<Vec<_>>();
-    let sweep = words.sweep_of(me).map(|named| left(&named.packs)).unwrap_or_default();
-    if !sweep.is_empty() {
-        return Next::Finish(sweep);
+    let swept = words.sweep_of(me).into_iter().flat_map(|named| &named.ids).copied();
+    let left: Vec<ObjectId> = swept.filter(|pack| is_there(*pack)).collect();
+    if !left.is_empty() {
+        return Next::Finish(left);
     }
+    let is_open = |id: &ObjectId| is_there(*id) || is_going(words, SnapshotId(id.0));
     match words.mark_of(me) {
-        Some(named) if named.packs.iter().any(|pack| is_there(*pack)) => Next::Ripen { seq: named.seq },
+        Some(named) if named.ids.iter().any(is_open) => Next::Ripen { seq: named.seq },
         _ => Next::Mark,
     }
 }
 
-/// The packs to mark: all that are no home, and those that others have swept and left behind. `packs` tells which packs
-/// are there and whether they are too young: what a running backup stores looks like garbage until it commits.
+/// True for a snapshot that is forgotten, and no sweep has named it.
+fn is_going(words: &Words, id: SnapshotId) -> bool {
+    words.knows(id) && words.is_forgotten(id) && !words.is_taken(id)
+}
+
+/// What to mark: the forgotten snapshots, the packs that are no home of what [wanted](Words::wanted) ones need, and the packs
+/// that others have swept and left behind. `packs` are the packs that are there and that the index names, and whether
+/// they are too young: what a running backup stores looks like garbage until it commits.
 ///
-/// The mark takes the place of the chain's earlier one: what that named and this does not is free again. An empty
-/// answer has to be appended too if the earlier mark was not empty.
+/// The mark takes the place of the chain's earlier one: what that named and this does not is free again. So an empty
+/// answer has to be appended too, unless the earlier mark was empty.
 pub fn to_mark<C>(
     words: &Words,
     homes: &Homes<C, ObjectId>,
@@ -48,28 +56,42 @@ pub fn to_mark<C>(
     let goes = |(pack, is_young): &(ObjectId, bool)| {
         words.standing(*pack) == Standing::Swept || !is_young && !homes.has(pack)
     };
-    packs.into_iter().filter(goes).map(|(pack, _)| pack).collect()
+    let snapshots = words.recallable().map(|id| ObjectId(id.0));
+    let packs = packs.into_iter().filter(goes).map(|(pack, _)| pack);
+    packs.chain(snapshots).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// The packs to sweep: those of this chain's mark that are there and still no home, and what is left of its earlier
-/// sweep. From the moment the record stands nobody counts on them, and that is never taken back. Empty: nothing to
-/// sweep; go on with a new mark, which frees what the old one named.
+/// The snapshots that this chain's mark holds no more: those that were forgotten when it was written and still are.
+pub fn marked_snapshots(words: &Words, me: WriterId) -> BTreeSet<SnapshotId> {
+    let marked = words.mark_of(me).into_iter().flat_map(|named| &named.ids);
+    marked.map(|id| SnapshotId(id.0)).filter(|id| is_going(words, *id)).collect()
+}
+
+/// What to sweep: of this chain's mark, the packs that are there and no home of what is [held](Words::held) and the snapshots
+/// that are still forgotten; and what an earlier sweep named, as long as it is there (packs) or known (snapshots).
+/// From the moment the record stands nobody counts on them, and that is never taken back. `None`: nothing new; go on
+/// with a new mark, which frees what the old one named.
 pub fn to_sweep<C>(
     words: &Words,
     me: WriterId,
     homes: &Homes<C, ObjectId>,
     is_there: impl Fn(ObjectId) -> bool,
-) -> Vec<ObjectId> {
-    let marked = words.mark_of(me).into_iter().flat_map(|named| &named.packs).filter(|pack| !homes.has(pack));
-    let swept = words.sweep_of(me).into_iter().flat_map(|named| &named.packs);
-    let all: BTreeSet<ObjectId> = marked.chain(swept).copied().filter(|pack| is_there(*pack)).collect();
-    all.into_iter().collect()
+) -> Option<Vec<ObjectId>> {
+    let marked = words.mark_of(me).into_iter().flat_map(|named| &named.ids).copied();
+    let goes = |id: &ObjectId| is_there(*id) && !homes.has(id) || is_going(words, SnapshotId(id.0));
+    let fresh: BTreeSet<ObjectId> = marked.filter(goes).collect();
+    if fresh.is_empty() {
+        return None;
+    }
+    let swept = words.sweep_of(me).into_iter().flat_map(|named| &named.ids).copied();
+    let stays = |id: &ObjectId| is_there(*id) || words.knows(SnapshotId(id.0));
+    Some(swept.filter(stays).chain(fresh).collect::<BTreeSet<_>>().into_iter().collect())
 }
 
 /// The packs to remove, **after** the sweep: all of the chain's sweep that is there. Asked only when everything in
 /// [`Homes::rescue`] is stored elsewhere and named by an index object; the homes must come from a log that was read after
 /// the sweep record was written, and after the wait (see the page of this module).
 pub fn to_remove(words: &Words, me: WriterId, is_there: impl Fn(ObjectId) -> bool) -> Vec<ObjectId> {
-    let swept = words.sweep_of(me).into_iter().flat_map(|named| &named.packs);
-    swept.copied().filter(|pack| is_there(*pack)).collect()
+    let swept = words.sweep_of(me).into_iter().flat_map(|named| &named.ids).copied();
+    swept.filter(|pack| is_there(*pack)).collect()
 }

@@ -19,9 +19,9 @@ pub enum Word<'a> {
     Forget(SnapshotId),
     /// It is wanted after all.
     Recall(SnapshotId),
-    /// All packs that this chain is going to remove.
+    /// All packs that this chain is going to remove, and all forgotten snapshots that go with them.
     Mark(&'a [ObjectId]),
-    /// All packs that this chain removes or has removed.
+    /// All packs that this chain removes or has removed, and all snapshots that nobody can recall any more.
     Sweep(&'a [ObjectId]),
 }
 
@@ -41,8 +41,8 @@ pub enum Standing {
 pub struct Named {
     /// Number of the record.
     pub seq: u64,
-    /// The packs it names.
-    pub packs: Vec<ObjectId>,
+    /// What it names: packs, and snapshots by the same kind of id.
+    pub ids: Vec<ObjectId>,
 }
 
 /// What the log says.
@@ -67,16 +67,16 @@ impl Words {
                 Word::Partial(_) => {}
                 Word::Forget(id) => words.said.entry((writer, id)).or_default().0 += 1,
                 Word::Recall(id) => words.said.entry((writer, id)).or_default().1 += 1,
-                Word::Mark(packs) => drop(words.marks.insert(writer, Named { seq, packs: packs.to_vec() })),
-                Word::Sweep(packs) => drop(words.sweeps.insert(writer, Named { seq, packs: packs.to_vec() })),
+                Word::Mark(ids) => drop(words.marks.insert(writer, Named { seq, ids: ids.to_vec() })),
+                Word::Sweep(ids) => drop(words.sweeps.insert(writer, Named { seq, ids: ids.to_vec() })),
             }
         }
         for ((_, id), (forgets, recalls)) in &words.said {
             let turn = words.turns.entry(*id).or_default();
             *turn = (*turn).max((2 * forgets).saturating_sub(1)).max(2 * recalls);
         }
-        words.marked = words.marks.values().flat_map(|named| &named.packs).copied().collect();
-        words.swept = words.sweeps.values().flat_map(|named| &named.packs).copied().collect();
+        words.marked = words.marks.values().flat_map(|named| &named.ids).copied().collect();
+        words.swept = words.sweeps.values().flat_map(|named| &named.ids).copied().collect();
         words
     }
 
@@ -88,6 +88,29 @@ impl Words {
     /// True if the snapshot is not wanted any more.
     pub fn is_forgotten(&self, id: SnapshotId) -> bool {
         self.turns.get(&id).is_some_and(|turn| turn % 2 == 1)
+    }
+
+    /// True if a sweep has named the snapshot: once it is forgotten, that is final. Stays true as long as the log
+    /// [knows](Words::knows) the snapshot.
+    pub fn is_taken(&self, id: SnapshotId) -> bool {
+        self.swept.contains(&ObjectId(id.0))
+    }
+
+    /// True if nobody can want the snapshot any more: a checkpoint need not repeat it.
+    pub fn is_gone(&self, id: SnapshotId) -> bool {
+        self.is_forgotten(id) && self.is_taken(id)
+    }
+
+    /// The snapshots that a prune must keep whole: those that are wanted, and those that can still be recalled, except forgotten
+    /// ones that the prune itself has marked (`is_marked`).
+    pub fn held(&self, is_marked: impl Fn(SnapshotId) -> bool) -> impl Iterator<Item = SnapshotId> {
+        let goes = move |id: SnapshotId| self.is_forgotten(id) && (self.is_taken(id) || is_marked(id));
+        self.snapshots.iter().copied().filter(move |id| !goes(*id))
+    }
+
+    /// The snapshots that are forgotten and can still be recalled.
+    pub fn recallable(&self) -> impl Iterator<Item = SnapshotId> {
+        self.snapshots.iter().copied().filter(|id| self.is_forgotten(*id) && !self.is_taken(*id))
     }
 
     /// The snapshots that are wanted.
@@ -192,6 +215,6 @@ mod tests {
         let words = read(&[(A, Word::Mark(&[p, q])), (B, Word::Mark(&[q])), (A, Word::Mark(&[r])), (B, Word::Sweep(&[r]))]);
         assert_eq!([p, q, r].map(|pack| words.standing(pack)), [Standing::Free, Standing::Marked, Standing::Swept]);
         assert_eq!(words.avoided(), [q, r].into());
-        assert_eq!(words.mark_of(A), Some(&Named { seq: 2, packs: vec![r] }));
+        assert_eq!(words.mark_of(A), Some(&Named { seq: 2, ids: vec![r] }));
     }
 }

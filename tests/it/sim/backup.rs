@@ -11,7 +11,6 @@ use bygone::id::SnapshotId;
 use bygone::plan::footing::Footing;
 use bygone::plan::footing::When;
 use bygone::plan::footing::footing;
-use bygone::plan::words::Standing;
 use bygone::plan::words::Words;
 use std::collections::BTreeMap;
 
@@ -145,7 +144,7 @@ impl Backup {
         } else if !self.is_committed && w.dice.percent(30) {
             let id = SnapshotId(w.dice.id());
             let (chunks, time) = (self.chunks & !self.to_store, w.now);
-            w.snapshots.insert(id, Snapshot { chunks, time, root: pack });
+            w.snapshots.insert(id, Snapshot { chunks, time, is_whole: false, is_taken: false });
             w.append(self.chain, Said::Partial(id), None)?;
         }
         Ok(())
@@ -203,10 +202,9 @@ impl Backup {
     }
 
     fn commit(&mut self, w: &mut World) -> Result<(), Failed> {
-        let (id, root) = (self.id(), self.places.values().next().copied());
-        let shared = || self.parent.map(|parent| w.snapshots[&parent].root);
-        let root = root.or_else(shared).unwrap();
-        w.snapshots.insert(id, Snapshot { chunks: self.chunks, time: w.now, root });
+        let id = self.id();
+        let fresh = Snapshot { chunks: self.chunks, time: w.now, is_whole: false, is_taken: false };
+        w.snapshots.entry(id).or_insert(fresh);
         // Whoever commits soon after checking is whole at once, acknowledged or not.
         let soon = w.now - self.checked + 2 * w.rules.stale < w.rules.grace;
         w.append(self.chain, Said::Snapshot(id), None)?;
@@ -230,8 +228,6 @@ enum Doing {
     Forget(SnapshotId),
     Recall(SnapshotId),
     Look(SnapshotId),
-    Rescue(SnapshotId, u32),
-    Name(SnapshotId, ObjectId),
     Undo(SnapshotId),
 }
 
@@ -240,7 +236,6 @@ enum Doing {
 pub struct Person {
     chain: usize,
     doing: Doing,
-    words: Words,
 }
 
 impl Person {
@@ -254,53 +249,35 @@ impl Person {
 
     pub fn step(&mut self, w: &mut World) -> Result<(), Failed> {
         let me = w.chains[self.chain].writer;
+        let words = w.read_log(self.chain).words;
         match self.doing {
-            Doing::Nothing => self.choose(w),
-            Doing::Forget(id) => {
-                let words = w.read_log(self.chain).words;
-                if words.forgets_missing(me, id) == 0 {
-                    self.doing = Doing::Nothing;
-                } else {
-                    w.append(self.chain, Said::Forget(id), None)?;
-                }
+            Doing::Nothing => self.choose(w, &words),
+            Doing::Forget(id) | Doing::Undo(id) if words.forgets_missing(me, id) > 0 => {
+                w.append(self.chain, Said::Forget(id), None)?;
             }
+            Doing::Forget(_) | Doing::Undo(_) => self.doing = Doing::Nothing,
             Doing::Recall(id) => {
-                self.words = w.read_log(self.chain).words;
-                if !self.words.knows(id) {
-                    self.must_be_gone(w, id);
-                    self.too_late(w);
-                } else if self.words.recalls_missing(me, id) > 0 {
+                if !words.knows(id) || words.is_taken(id) {
+                    self.too_late(w, id);
+                } else if words.recalls_missing(me, id) > 0 {
                     w.append(self.chain, Said::Recall(id), None)?;
                 } else if w.rules.checks_recall {
                     self.doing = Doing::Look(id);
                 } else {
-                    w.promise(id, "recalls");
-                    self.doing = Doing::Nothing;
+                    self.recalled(w, id);
                 }
             }
-            Doing::Look(id) => self.look(w, id),
-            Doing::Rescue(id, chunks) => {
-                let pack = w.put_pack(chunks)?;
-                self.doing = Doing::Name(id, pack);
+            Doing::Look(id) if !words.knows(id) || words.is_taken(id) => {
+                self.too_late(w, id);
+                self.doing = Doing::Undo(id);
             }
-            Doing::Name(id, pack) => {
-                w.put_index(vec![pack])?;
-                self.doing = Doing::Recall(id);
-            }
-            Doing::Undo(id) => {
-                let words = w.read_log(self.chain).words;
-                if words.forgets_missing(me, id) == 0 {
-                    self.too_late(w);
-                } else {
-                    w.append(self.chain, Said::Forget(id), None)?;
-                }
-            }
+            Doing::Look(id) if words.is_forgotten(id) => self.doing = Doing::Nothing,
+            Doing::Look(id) => self.recalled(w, id),
         }
         Ok(())
     }
 
-    fn choose(&mut self, w: &mut World) {
-        let words = w.read_log(self.chain).words;
+    fn choose(&mut self, w: &mut World, words: &Words) {
         let mut wanted: Vec<_> = words.wanted().collect();
         wanted.sort();
         if wanted.len() > 1 && w.dice.percent(60) {
@@ -317,51 +294,20 @@ impl Person {
         }
     }
 
-    /// After the recall: is everything there, in packs that nobody has swept?
-    fn look(&mut self, w: &mut World, id: SnapshotId) {
-        let packs = w.list_packs();
-        let indexed = w.indexed();
-        let (mut good, mut copies) = (0, 0);
-        for pack in &packs {
-            if When::After.is_good(self.words.standing(*pack)) && indexed.contains(pack) {
-                good |= w.packs[pack].what;
-            }
-            if w.exists(*pack) {
-                copies |= w.packs[pack].what;
-            }
+    fn recalled(&mut self, w: &mut World, id: SnapshotId) {
+        self.doing = Doing::Nothing;
+        // What was never acknowledged can be broken; nobody was told otherwise.
+        if w.snapshots[&id].is_whole {
+            w.promise(id, "recalls");
         }
-        let missing = w.snapshots[&id].chunks & !good;
-        self.doing = match missing {
-            0 => {
-                if !self.words.is_forgotten(id) {
-                    w.promise(id, "recalls");
-                }
-                Doing::Nothing
-            }
-            _ if missing & !copies == 0 => Doing::Rescue(id, missing),
-            _ => {
-                self.must_be_gone(w, id);
-                Doing::Undo(id)
-            }
-        };
     }
 
-    fn too_late(&mut self, w: &mut World) {
+    /// Only what a sweep has named cannot be recalled.
+    fn too_late(&mut self, w: &mut World, id: SnapshotId) {
         self.doing = Doing::Nothing;
         w.count("recalls too late");
-    }
-
-    /// Only what a sweep has taken cannot be recalled.
-    fn must_be_gone(&self, w: &mut World, id: SnapshotId) {
-        if w.rules.stale > 0 {
-            return;
-        }
-        let (truth, packs, indexed) = (w.truth(), w.list_packs(), w.indexed());
-        let is_good = |pack: &&ObjectId| truth.standing(**pack) != Standing::Swept && indexed.contains(*pack);
-        let good = packs.iter().filter(is_good).fold(0, |all, pack| all | w.packs[pack].what);
-        let snapshot = &w.snapshots[&id];
-        if truth.is_forgotten(id) && snapshot.chunks & !good == 0 && w.exists(snapshot.root) {
-            w.accuse(format!("{}: {id} cannot be recalled though everything is there", w.now));
+        if !w.snapshots[&id].is_taken && w.rules.stale == 0 {
+            w.accuse(format!("{}: {id} cannot be recalled though no sweep has named it", w.now));
         }
     }
 }

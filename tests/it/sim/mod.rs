@@ -121,7 +121,6 @@ fn settle(w: &mut World, mut actors: Vec<(Actor, u64)>, shares: bool) {
             w.accuse("a prune does not come to its end".to_owned());
         }
     }
-    w.now += 1000;
     let truth = w.truth();
     let needed = truth.wanted().fold(0, |all, id| all | w.snapshots[&id].chunks);
     let packs = w.list_packs();

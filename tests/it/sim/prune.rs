@@ -7,11 +7,13 @@ use crate::sim::world::Said;
 use crate::sim::world::World;
 use crate::sim::world::bits;
 use bygone::id::ObjectId;
+use bygone::id::SnapshotId;
 use bygone::id::WriterId;
 use bygone::plan::homes::Homes;
 use bygone::plan::homes::each_home;
 use bygone::plan::homes::homes;
 use bygone::plan::prune::Next;
+use bygone::plan::prune::marked_snapshots;
 use bygone::plan::prune::next;
 use bygone::plan::prune::to_mark;
 use bygone::plan::prune::to_remove;
@@ -145,17 +147,16 @@ impl Prune {
         self.listed = w.now;
     }
 
-    /// All that must stay: what wanted snapshots consist of, and unfinished ones that somebody may go on with.
-    fn needed(&self, w: &World) -> u32 {
+    /// The chunks of these snapshots, and of unfinished ones that somebody may go on with.
+    fn chunks(&self, w: &World, held: impl Iterator<Item = SnapshotId>) -> u32 {
         let young = self.log.partials.iter().filter(|id| w.snapshots[*id].time + YOUNG > w.now);
-        let all = self.log.words.wanted().chain(young.copied());
-        all.fold(0, |all, id| all | w.snapshots[&id].chunks)
+        held.chain(young.copied()).fold(0, |all, id| all | w.snapshots[&id].chunks)
     }
 
     /// Where a pack stands, if it is there and the index names it.
     fn standing(&self, w: &World, pack: ObjectId) -> Option<Standing> {
         let me = w.chains[self.chain].writer;
-        let mine = || self.log.words.sweep_of(me).is_some_and(|named| named.packs.contains(&pack));
+        let mine = || self.log.words.sweep_of(me).is_some_and(|named| named.ids.contains(&pack));
         let standing = match self.log.words.standing(pack) {
             Standing::Swept if !w.rules.minds_other_sweeps && !mine() => Standing::Free,
             standing => standing,
@@ -163,8 +164,8 @@ impl Prune {
         self.named.contains(&pack).then_some(standing)
     }
 
-    fn homes(&self, w: &World) -> Homes<u32, ObjectId> {
-        homes(w.lines(&self.packs), bits(self.needed(w)), |pack| self.standing(w, pack))
+    fn homes(&self, w: &World, needed: u32) -> Homes<u32, ObjectId> {
+        homes(w.lines(&self.packs), bits(needed), |pack| self.standing(w, pack))
     }
 
     fn decide(&mut self, w: &mut World, me: WriterId) {
@@ -177,11 +178,12 @@ impl Prune {
                 return;
             }
             Next::Ripen { .. } => {
-                let homes = self.homes(w);
+                let marked = marked_snapshots(&self.log.words, me);
+                let homes = self.homes(w, self.chunks(w, self.log.words.held(|id| marked.contains(&id))));
                 match to_sweep(&self.log.words, me, &homes, |pack| packs.contains(&pack)) {
-                    none if none.is_empty() => At::MarkLog,
-                    packs if w.rules.sweeps_first => At::Sweep(packs),
-                    packs => At::Remove(packs),
+                    None => At::MarkLog,
+                    Some(ids) if w.rules.sweeps_first => At::Sweep(ids),
+                    Some(ids) => At::Remove(ids.into_iter().filter(|id| packs.contains(id)).collect()),
                 }
             }
             Next::Mark => At::ListIndex,
@@ -196,7 +198,7 @@ impl Prune {
         let stands = w.append(self.chain, Said::Sweep(packs.as_slice().into()), Some(self.log.own));
         self.at = match stands {
             Ok(true) if w.rules.checks_after_sweep => At::Wait(w.now + w.rules.waits * w.rules.stale),
-            Ok(true) => At::Remove(packs),
+            Ok(true) => At::Remove(packs.into_iter().filter(|id| self.packs.contains(id)).collect()),
             // Somebody has appended to this chain meanwhile, perhaps this very record: look again.
             Ok(false) | Err(Failed) => At::Start,
         };
@@ -205,7 +207,7 @@ impl Prune {
 
     fn check_again(&mut self, w: &mut World, me: WriterId) {
         self.list(w);
-        let homes = self.homes(w);
+        let homes = self.homes(w, self.chunks(w, self.log.words.held(|_| false)));
         if !homes.rescue.is_empty() && w.rules.rescues {
             let is_there = homes.rescue.iter().all(|line| w.exists(line.pack));
             let chunks = homes.rescue.iter().fold(0, |all, line| all | 1 << line.chunk);
@@ -255,7 +257,8 @@ impl Prune {
             self.end();
             return;
         }
-        let homes = self.homes(w);
+        let needed = self.chunks(w, self.log.words.wanted());
+        let homes = self.homes(w, needed);
         let is_young = |pack: &ObjectId| w.packs[pack].put + YOUNG > w.now;
         let used = |pack: &ObjectId| homes.at_home.get(pack).copied().unwrap_or(0);
         let badly = |pack: &&ObjectId| {
@@ -267,14 +270,14 @@ impl Prune {
             Some(Standing::Free) if emptied.contains(&pack) => Some(Standing::Marked),
             standing => standing,
         };
-        let moved = each_home(w.lines(&self.packs), bits(self.needed(w)), emptying)
+        let moved = each_home(w.lines(&self.packs), bits(needed), emptying)
             .filter(|(_, home)| home.is_some_and(|(_, pack)| emptied.contains(&pack)))
             .fold(0, |all, (chunk, _)| all | 1 << chunk);
         let foreign = |pack: &ObjectId| w.rules.takes_over || self.log.words.standing(*pack) != Standing::Swept;
         let packs = self.packs.iter().filter(|pack| foreign(pack) && self.named.contains(pack)).map(|pack| (*pack, is_young(pack)));
         let mut marked = to_mark(&self.log.words, &homes, packs);
         marked.extend(&emptied);
-        let is_named = self.log.words.mark_of(me).is_some_and(|named| !named.packs.is_empty());
+        let is_named = self.log.words.mark_of(me).is_some_and(|named| !named.ids.is_empty());
         self.at = match (moved == 0, marked.is_empty() && !is_named) {
             (_, true) => {
                 self.end();

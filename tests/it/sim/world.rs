@@ -99,14 +99,18 @@ pub struct Chain {
     pub writer: WriterId,
     pub tells: Vec<Rc<Vec<(u64, Said)>>>,
     pub put: Vec<u64>,
+    /// What was forgotten for good when the owner last read the log.
+    pub gone: BTreeSet<SnapshotId>,
 }
 
 /// A snapshot in truth.
 pub struct Snapshot {
     pub chunks: u32,
     pub time: u64,
-    /// The pack its record names.
-    pub root: ObjectId,
+    /// It was acknowledged once.
+    pub is_whole: bool,
+    /// A sweep has named it.
+    pub is_taken: bool,
 }
 
 /// A log as somebody read it.
@@ -126,7 +130,7 @@ pub struct World {
     pub index: BTreeMap<ObjectId, Stored<Vec<ObjectId>>>,
     pub chains: Vec<Chain>,
     pub snapshots: HashMap<SnapshotId, Snapshot>,
-    /// Snapshots that must be whole: acknowledged and not forgotten since.
+    /// Snapshots that must be whole: acknowledged, and wanted or still to be recalled.
     pub promised: BTreeSet<SnapshotId>,
     pub faults: bool,
     pub violation: Option<String>,
@@ -138,7 +142,7 @@ pub struct World {
 impl World {
     pub fn new(rules: Rules, seed: u64, chains: usize) -> World {
         let mut dice = Dice(seed);
-        let chain = |_| Chain { writer: WriterId(dice.id()), tells: Vec::new(), put: Vec::new() };
+        let chain = |_| Chain { writer: WriterId(dice.id()), tells: Vec::new(), put: Vec::new(), gone: BTreeSet::new() };
         let chains = (0..chains).map(chain).collect();
         let (packs, index, snapshots, promised) = Default::default();
         let (violation, counts, story) = Default::default();
@@ -265,7 +269,20 @@ impl World {
             }
             lens.push(len);
         }
-        self.log_of(&lens, me)
+        let log = self.log_of(&lens, me);
+        self.chains[me].gone = self.gone(&log.words);
+        log
+    }
+
+    /// What a checkpoint need not repeat. Where listings may be old, the sweep must be so old that all have seen it.
+    fn gone(&self, words: &Words) -> BTreeSet<SnapshotId> {
+        let is_old = |id: &SnapshotId| {
+            let all = self.chains.iter().filter_map(|chain| Some((chain, words.sweep_of(chain.writer)?)));
+            let mut naming = all.filter(|(_, named)| named.ids.contains(&ObjectId(id.0)));
+            naming.any(|(chain, named)| chain.put[named.seq as usize] + 2 * self.rules.stale <= self.now)
+        };
+        let all = self.snapshots.keys().copied().filter(|id| words.is_gone(*id));
+        if self.rules.stale == 0 { all.collect() } else { all.filter(is_old).collect() }
     }
 
     fn log_of(&self, lens: &[usize], me: usize) -> Log {
@@ -308,9 +325,9 @@ impl World {
         let seq = chain.put.len() as u64;
         let before = chain.tells.last().cloned().unwrap_or_default();
         let mut tells: Vec<(u64, Said)> = if seq.is_multiple_of(CHECKPOINT_EVERY) {
-            let is_gone = |id: SnapshotId| {
-                let is_taken = !self.rules.keeps_forgotten || !self.exists(self.snapshots[&id].root);
-                truth.is_forgotten(id) && is_taken
+            let is_gone = |id: SnapshotId| match self.rules.keeps_forgotten {
+                true => self.chains[me].gone.contains(&id),
+                false => truth.is_forgotten(id),
             };
             let stays = still_true(before.iter().map(|(seq, said)| (*seq, said.word())), said.word(), is_gone);
             before.iter().filter(|(seq, _)| stays.binary_search(seq).is_ok()).cloned().collect()
@@ -323,21 +340,26 @@ impl World {
         chain.tells.push(Rc::new(tells));
         chain.put.push(now);
         let truth = self.truth();
-        if let Said::Forget(id) = said
-            && truth.is_forgotten(id)
-        {
-            self.promised.remove(&id);
-        }
-        for id in &self.promised {
-            if !truth.knows(*id) || truth.is_forgotten(*id) {
-                self.violation.get_or_insert(format!("{id} is not listed any more"));
+        if let Said::Sweep(ids) = &said {
+            for id in ids.iter() {
+                self.snapshots.entry(SnapshotId(id.0)).and_modify(|snapshot| snapshot.is_taken = true);
             }
+        }
+        if let Said::Forget(_) | Said::Sweep(_) = said {
+            let snapshots = &self.snapshots;
+            self.promised.retain(|id| !snapshots[id].is_taken || !truth.is_forgotten(*id));
+        }
+        if let Some(id) = self.promised.iter().find(|id| !truth.knows(**id)) {
+            self.violation.get_or_insert(format!("{now}: {id} is not listed any more"));
         }
     }
 
-    /// From now on this snapshot must be whole, unless somebody has forgotten it meanwhile.
+    /// From now on this snapshot must be whole, unless it is gone meanwhile.
     pub fn promise(&mut self, id: SnapshotId, what: &'static str) {
-        if !self.truth().is_forgotten(id) {
+        let is_forgotten = self.truth().is_forgotten(id);
+        let snapshot = self.snapshots.get_mut(&id).unwrap();
+        snapshot.is_whole = true;
+        if !(snapshot.is_taken && is_forgotten) {
             self.count(what);
             self.tell(|| format!("{what}: {}", short(&id.0)));
             self.promised.insert(id);
