@@ -227,6 +227,7 @@ enum Doing {
     Nothing,
     Forget(SnapshotId),
     Recall(SnapshotId),
+    Say(SnapshotId, u32),
     Look(SnapshotId),
     Undo(SnapshotId),
 }
@@ -259,13 +260,15 @@ impl Person {
             Doing::Recall(id) => {
                 if !words.knows(id) || words.is_taken(id) {
                     self.too_late(w, id);
-                } else if words.recalls_missing(me, id) > 0 {
-                    w.append(self.chain, Said::Recall(id), None)?;
-                } else if w.rules.checks_recall {
-                    self.doing = Doing::Look(id);
                 } else {
-                    self.recalled(w, id);
+                    self.doing = Doing::Say(id, words.recalls_missing(me, id));
                 }
+            }
+            Doing::Say(id, 0) if w.rules.checks_recall => self.doing = Doing::Look(id),
+            Doing::Say(id, 0) => self.recalled(w, id),
+            Doing::Say(id, times) => {
+                w.append(self.chain, Said::Recall(id), None)?;
+                self.doing = Doing::Say(id, times - 1);
             }
             Doing::Look(id) if !words.knows(id) || words.is_taken(id) => {
                 self.too_late(w, id);

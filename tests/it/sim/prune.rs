@@ -96,9 +96,6 @@ impl Prune {
                 self.at = if packs.is_empty() { At::ListIndex } else { At::Remove(packs) };
             }
             At::ListIndex => {
-                if !w.rules.index_before_packs {
-                    self.packs = w.list_packs();
-                }
                 self.at = At::ListPacks(w.list_index(), w.now);
             }
             At::ListPacks(index, listed) => self.compact(w, index, listed),
@@ -158,7 +155,7 @@ impl Prune {
         let me = w.chains[self.chain].writer;
         let mine = || self.log.words.sweep_of(me).is_some_and(|named| named.ids.contains(&pack));
         let standing = match self.log.words.standing(pack) {
-            Standing::Swept if !w.rules.minds_other_sweeps && !mine() => Standing::Free,
+            Standing::Swept if !w.rules.minds_other_sweeps && self.at == At::Packs && !mine() => Standing::Free,
             standing => standing,
         };
         self.named.contains(&pack).then_some(standing)
