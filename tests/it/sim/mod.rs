@@ -16,6 +16,7 @@ use backup::Reader;
 use bygone::plan::homes::homes;
 use prune::Prune;
 use rules::Rules;
+use bygone::plan::words::Standing;
 use std::collections::BTreeMap;
 use world::Failed;
 use world::World;
@@ -129,8 +130,8 @@ fn settle(w: &mut World, mut actors: Vec<(Actor, u64)>, shares: bool) {
     if !left.is_empty() {
         w.accuse(format!("{} packs are left that nothing needs", left.len()));
     }
-    if !homes.rescue.is_empty() {
-        w.accuse("a swept pack is left".to_owned());
+    if packs.iter().any(|pack| truth.standing(*pack) != Standing::Free) {
+        w.accuse("a pack stays marked or swept".to_owned());
     }
 }
 
@@ -192,6 +193,10 @@ fn every_rule_is_needed() {
         ("old sweeps are left alone", Rules { takes_over: false, ..strong }),
         ("old index objects go first", Rules { index_new_first: false, ..strong }),
         ("packs are listed before the index", Rules { index_before_packs: false, ..short }),
+        ("a pack that no index names is a home", Rules { homes_are_named: false, ..strong }),
+        ("all of a badly used pack is moved", Rules { moves_homes_only: false, ..strong }),
+        ("old marks are left alone", Rules { empties_forsaken: false, ..strong }),
+        ("a sweep forgets the one before", Rules { sweeps_remember: false, ..short }),
         ("checkpoints drop what is forgotten", Rules { keeps_forgotten: false, ..strong }),
         ("a recall does not look", Rules { checks_recall: false, ..short }),
         ("a reader does not list again", Rules { lists_again: false, ..strong }),

@@ -18,10 +18,14 @@ use bygone::plan::prune::next;
 use bygone::plan::prune::to_mark;
 use bygone::plan::prune::to_remove;
 use bygone::plan::prune::to_sweep;
+use bygone::plan::words::Named;
 use bygone::plan::words::Standing;
 
 /// Packs and unfinished snapshots younger than this are left alone.
 const YOUNG: u64 = 40;
+
+/// A mark that has been ripe for so long is not coming back.
+const FORSAKEN: u64 = 300;
 
 #[derive(Default, Debug, Clone, PartialEq)]
 enum At {
@@ -158,7 +162,7 @@ impl Prune {
             Standing::Swept if !w.rules.minds_other_sweeps && self.at == At::Packs && !mine() => Standing::Free,
             standing => standing,
         };
-        self.named.contains(&pack).then_some(standing)
+        (self.named.contains(&pack) || !w.rules.homes_are_named).then_some(standing)
     }
 
     fn homes(&self, w: &World, needed: u32) -> Homes<u32, ObjectId> {
@@ -179,6 +183,9 @@ impl Prune {
                 let homes = self.homes(w, self.chunks(w, self.log.words.held(|id| marked.contains(&id))));
                 match to_sweep(&self.log.words, me, &homes, |pack| packs.contains(&pack)) {
                     None => At::MarkLog,
+                    Some(ids) if !w.rules.sweeps_remember => {
+                        At::Sweep(ids.into_iter().filter(|id| packs.contains(id) || marked.contains(&SnapshotId(id.0))).collect())
+                    }
                     Some(ids) if w.rules.sweeps_first => At::Sweep(ids),
                     Some(ids) => At::Remove(ids.into_iter().filter(|id| packs.contains(id)).collect()),
                 }
@@ -258,18 +265,29 @@ impl Prune {
         let homes = self.homes(w, needed);
         let is_young = |pack: &ObjectId| w.packs[pack].put + YOUNG > w.now;
         let used = |pack: &ObjectId| homes.at_home.get(pack).copied().unwrap_or(0);
+        // Whoever marked these has not come back to sweep them or to let them go.
+        let mut forsaken = Packs::new();
+        for chain in w.chains.iter().filter(|chain| chain.writer != me && w.rules.empties_forsaken) {
+            let mark = self.log.words.mark_of(chain.writer);
+            let is_old = |named: &&Named| chain.put[named.seq as usize] + FORSAKEN + w.rules.grace < w.now;
+            forsaken.extend(mark.filter(is_old).into_iter().flat_map(|named| &named.ids));
+        }
         let badly = |pack: &&ObjectId| {
             let all = u64::from(w.packs[*pack].what.count_ones());
-            !is_young(pack) && w.exists(**pack) && used(pack) > 0 && used(pack) * 2 < all
+            let is_bad = used(pack) * 2 < all || forsaken.contains(*pack);
+            !is_young(pack) && w.exists(**pack) && used(pack) > 0 && is_bad
         };
         let emptied: Vec<ObjectId> = self.packs.iter().filter(badly).copied().collect();
         let emptying = |pack| match self.standing(w, pack) {
             Some(Standing::Free) if emptied.contains(&pack) => Some(Standing::Marked),
             standing => standing,
         };
-        let moved = each_home(w.lines(&self.packs), bits(needed), emptying)
+        let mut moved = each_home(w.lines(&self.packs), bits(needed), emptying)
             .filter(|(_, home)| home.is_some_and(|(_, pack)| emptied.contains(&pack)))
             .fold(0, |all, (chunk, _)| all | 1 << chunk);
+        if !w.rules.moves_homes_only {
+            moved |= emptied.iter().fold(0, |all, pack| all | w.packs[pack].what & needed);
+        }
         let foreign = |pack: &ObjectId| w.rules.takes_over || self.log.words.standing(*pack) != Standing::Swept;
         let packs = self.packs.iter().filter(|pack| foreign(pack) && self.named.contains(pack)).map(|pack| (*pack, is_young(pack)));
         let mut marked = to_mark(&self.log.words, &homes, packs);

@@ -37,6 +37,14 @@ pub struct Rules {
     pub index_new_first: bool,
     /// Packs are listed after the index, before lines of absent ones are dropped.
     pub index_before_packs: bool,
+    /// Only packs that the index names are homes.
+    pub homes_are_named: bool,
+    /// Of a badly used pack, only what is at home there is moved.
+    pub moves_homes_only: bool,
+    /// Packs marked long ago by others are emptied if they are needed.
+    pub empties_forsaken: bool,
+    /// A sweep names again the snapshots that the one before it has named.
+    pub sweeps_remember: bool,
     /// Checkpoints keep forgotten snapshots that can still be recalled.
     pub keeps_forgotten: bool,
     /// A recall looks afterwards whether everything is still there.
@@ -65,6 +73,10 @@ impl Rules {
         takes_over: true,
         index_new_first: true,
         index_before_packs: true,
+        homes_are_named: true,
+        moves_homes_only: true,
+        empties_forsaken: true,
+        sweeps_remember: true,
         keeps_forgotten: true,
         checks_recall: true,
         lists_again: true,
