@@ -88,7 +88,8 @@ mod tests {
             's' => Some(Standing::Swept),
             _ => None,
         };
-        let lines = [(1, 'm'), (1, 'b'), (1, 'a'), (2, 's'), (2, 'm'), (3, 's'), (3, 'x'), (4, 'a'), (5, 'x'), (7, 'b')];
+        let lines =
+            [(1, 'm'), (1, 'b'), (1, 'a'), (2, 's'), (2, 'm'), (3, 's'), (3, 'x'), (4, 'a'), (5, 'x'), (7, 'b')];
         let lines = lines.map(|(chunk, pack)| Line { chunk, pack });
         let found = homes(lines, [1, 1, 2, 3, 5, 6], standing);
         assert_eq!(found.at_home, BTreeMap::from([('a', 1), ('m', 1)]));

@@ -53,9 +53,8 @@ pub fn to_mark<C>(
     homes: &Homes<C, ObjectId>,
     packs: impl IntoIterator<Item = (ObjectId, bool)>,
 ) -> Vec<ObjectId> {
-    let goes = |(pack, is_young): &(ObjectId, bool)| {
-        words.standing(*pack) == Standing::Swept || !is_young && !homes.has(pack)
-    };
+    let goes =
+        |(pack, is_young): &(ObjectId, bool)| words.standing(*pack) == Standing::Swept || !is_young && !homes.has(pack);
     let snapshots = words.recallable().map(|id| ObjectId(id.0));
     let packs = packs.into_iter().filter(goes).map(|(pack, _)| pack);
     packs.chain(snapshots).collect::<BTreeSet<_>>().into_iter().collect()

@@ -212,7 +212,8 @@ mod tests {
     #[test]
     fn the_last_mark_of_a_chain_stands_and_a_sweep_is_worse() {
         let [p, q, r] = [1, 2, 3].map(|n| ObjectId([n; 16]));
-        let words = read(&[(A, Word::Mark(&[p, q])), (B, Word::Mark(&[q])), (A, Word::Mark(&[r])), (B, Word::Sweep(&[r]))]);
+        let words =
+            read(&[(A, Word::Mark(&[p, q])), (B, Word::Mark(&[q])), (A, Word::Mark(&[r])), (B, Word::Sweep(&[r]))]);
         assert_eq!([p, q, r].map(|pack| words.standing(pack)), [Standing::Free, Standing::Marked, Standing::Swept]);
         assert_eq!(words.avoided(), [q, r].into());
         assert_eq!(words.mark_of(A), Some(&Named { seq: 2, ids: vec![r] }));

@@ -3,20 +3,20 @@
 //! see that the rule is needed and that this simulation would notice.
 //!
 //! `SIM_SEEDS` says how many worlds of each kind (the gate takes the default).
-#![allow(clippy::unwrap_used)]
 
 mod backup;
+mod people;
 mod prune;
 mod rules;
 mod world;
 
 use backup::Backup;
-use backup::Person;
-use backup::Reader;
 use bygone::plan::homes::homes;
+use bygone::plan::words::Standing;
+use people::Person;
+use people::Reader;
 use prune::Prune;
 use rules::Rules;
-use bygone::plan::words::Standing;
 use std::collections::BTreeMap;
 use world::Failed;
 use world::World;
@@ -194,6 +194,7 @@ fn every_rule_is_needed() {
         ("old index objects go first", Rules { index_new_first: false, ..strong }),
         ("packs are listed before the index", Rules { index_before_packs: false, ..short }),
         ("a pack that no index names is a home", Rules { homes_are_named: false, ..strong }),
+        ("only the index tells what is in swept packs", Rules { directories_tell: false, grace: 0, ..Rules::WEAK }),
         ("all of a badly used pack is moved", Rules { moves_homes_only: false, ..strong }),
         ("old marks are left alone", Rules { empties_forsaken: false, ..strong }),
         ("a sweep forgets the one before", Rules { sweeps_remember: false, ..short }),

@@ -52,7 +52,7 @@ enum At {
 
 /// A prune, again and again.
 #[derive(Default)]
-pub struct Prune {
+pub(super) struct Prune {
     chain: usize,
     at: At,
     log: Log,
@@ -61,19 +61,19 @@ pub struct Prune {
     named: Packs,
     listed: u64,
     /// Times it has come to its end.
-    pub rounds: u64,
+    pub(super) rounds: u64,
 }
 
 impl Prune {
-    pub fn new(chain: usize) -> Prune {
+    pub(super) fn new(chain: usize) -> Prune {
         Prune { chain, ..Prune::default() }
     }
 
-    pub fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.at == At::Start
     }
 
-    pub fn step(&mut self, w: &mut World) -> Result<(), Failed> {
+    pub(super) fn step(&mut self, w: &mut World) -> Result<(), Failed> {
         let me = w.chains[self.chain].writer;
         match self.at.clone() {
             At::Start => self.read_log(w, At::Decide),
@@ -162,7 +162,9 @@ impl Prune {
             Standing::Swept if !w.rules.minds_other_sweeps && self.at == At::Packs && !mine() => Standing::Free,
             standing => standing,
         };
-        (self.named.contains(&pack) || !w.rules.homes_are_named).then_some(standing)
+        // What this prune removes is asked itself what is in it.
+        let is_told = self.named.contains(&pack) || w.rules.directories_tell && mine();
+        (is_told || !w.rules.homes_are_named).then_some(standing)
     }
 
     fn homes(&self, w: &World, needed: u32) -> Homes<u32, ObjectId> {
@@ -183,9 +185,9 @@ impl Prune {
                 let homes = self.homes(w, self.chunks(w, self.log.words.held(|id| marked.contains(&id))));
                 match to_sweep(&self.log.words, me, &homes, |pack| packs.contains(&pack)) {
                     None => At::MarkLog,
-                    Some(ids) if !w.rules.sweeps_remember => {
-                        At::Sweep(ids.into_iter().filter(|id| packs.contains(id) || marked.contains(&SnapshotId(id.0))).collect())
-                    }
+                    Some(ids) if !w.rules.sweeps_remember => At::Sweep(
+                        ids.into_iter().filter(|id| packs.contains(id) || marked.contains(&SnapshotId(id.0))).collect(),
+                    ),
                     Some(ids) if w.rules.sweeps_first => At::Sweep(ids),
                     Some(ids) => At::Remove(ids.into_iter().filter(|id| packs.contains(id)).collect()),
                 }
@@ -289,7 +291,11 @@ impl Prune {
             moved |= emptied.iter().fold(0, |all, pack| all | w.packs[pack].what & needed);
         }
         let foreign = |pack: &ObjectId| w.rules.takes_over || self.log.words.standing(*pack) != Standing::Swept;
-        let packs = self.packs.iter().filter(|pack| foreign(pack) && self.named.contains(pack)).map(|pack| (*pack, is_young(pack)));
+        let packs = self
+            .packs
+            .iter()
+            .filter(|pack| foreign(pack) && self.named.contains(pack))
+            .map(|pack| (*pack, is_young(pack)));
         let mut marked = to_mark(&self.log.words, &homes, packs);
         marked.extend(&emptied);
         let is_named = self.log.words.mark_of(me).is_some_and(|named| !named.ids.is_empty());

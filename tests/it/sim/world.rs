@@ -16,21 +16,21 @@ use std::fmt;
 use std::rc::Rc;
 
 /// Chunks are numbers below this, sets of them are bits.
-pub const CHUNKS: u32 = 24;
+pub(super) const CHUNKS: u32 = 24;
 /// Every how many records a chain is summed up.
 const CHECKPOINT_EVERY: u64 = 4;
 
-pub type Packs = BTreeSet<ObjectId>;
+pub(super) type Packs = BTreeSet<ObjectId>;
 
 /// A request that failed, before or after it took effect: nobody can tell.
 #[derive(Debug)]
-pub struct Failed;
+pub(super) struct Failed;
 
 /// Numbers that look random (splitmix64).
-pub struct Dice(pub u64);
+pub(super) struct Dice(u64);
 
 impl Dice {
-    pub fn roll(&mut self, below: u64) -> u64 {
+    pub(super) fn roll(&mut self, below: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -38,11 +38,11 @@ impl Dice {
         (z ^ (z >> 31)) % below
     }
 
-    pub fn percent(&mut self, chance: u64) -> bool {
+    pub(super) fn percent(&mut self, chance: u64) -> bool {
         self.roll(100) < chance
     }
 
-    pub fn id(&mut self) -> [u8; 16] {
+    pub(super) fn id(&mut self) -> [u8; 16] {
         let mut id = [0; 16];
         id[..8].copy_from_slice(&self.roll(u64::MAX).to_le_bytes());
         id
@@ -51,7 +51,7 @@ impl Dice {
 
 /// What a record says, owned.
 #[derive(Clone)]
-pub enum Said {
+pub(super) enum Said {
     Snapshot(SnapshotId),
     Partial(SnapshotId),
     Forget(SnapshotId),
@@ -88,79 +88,93 @@ impl Said {
 }
 
 /// An object that was put, and perhaps deleted.
-pub struct Stored<T> {
-    pub what: T,
-    pub put: u64,
-    pub gone: Option<u64>,
+pub(super) struct Stored<T> {
+    pub(super) what: T,
+    pub(super) put: u64,
+    pub(super) gone: Option<u64>,
 }
 
 /// A chain as its readers see it: for every record, what it tells together with its checkpoint.
-pub struct Chain {
-    pub writer: WriterId,
-    pub tells: Vec<Rc<Vec<(u64, Said)>>>,
-    pub put: Vec<u64>,
+pub(super) struct Chain {
+    pub(super) writer: WriterId,
+    pub(super) tells: Vec<Rc<Vec<(u64, Said)>>>,
+    pub(super) put: Vec<u64>,
     /// What was forgotten for good when the owner last read the log.
-    pub gone: BTreeSet<SnapshotId>,
+    pub(super) gone: BTreeSet<SnapshotId>,
 }
 
 /// A snapshot in truth.
-pub struct Snapshot {
-    pub chunks: u32,
-    pub time: u64,
+pub(super) struct Snapshot {
+    pub(super) chunks: u32,
+    pub(super) time: u64,
     /// It was acknowledged once.
-    pub is_whole: bool,
+    pub(super) is_whole: bool,
     /// A sweep has named it.
-    pub is_taken: bool,
+    pub(super) is_taken: bool,
 }
 
 /// A log as somebody read it.
 #[derive(Default)]
-pub struct Log {
-    pub words: Words,
-    pub partials: Vec<SnapshotId>,
+pub(super) struct Log {
+    pub(super) words: Words,
+    pub(super) partials: Vec<SnapshotId>,
     /// Records of the reader's own chain.
-    pub own: usize,
+    pub(super) own: usize,
 }
 
-pub struct World {
-    pub rules: Rules,
-    pub dice: Dice,
-    pub now: u64,
-    pub packs: BTreeMap<ObjectId, Stored<u32>>,
-    pub index: BTreeMap<ObjectId, Stored<Vec<ObjectId>>>,
-    pub chains: Vec<Chain>,
-    pub snapshots: HashMap<SnapshotId, Snapshot>,
+pub(super) struct World {
+    pub(super) rules: Rules,
+    pub(super) dice: Dice,
+    pub(super) now: u64,
+    pub(super) packs: BTreeMap<ObjectId, Stored<u32>>,
+    pub(super) index: BTreeMap<ObjectId, Stored<Vec<ObjectId>>>,
+    pub(super) chains: Vec<Chain>,
+    pub(super) snapshots: HashMap<SnapshotId, Snapshot>,
     /// Snapshots that must be whole: acknowledged, and wanted or still to be recalled.
-    pub promised: BTreeSet<SnapshotId>,
-    pub faults: bool,
-    pub violation: Option<String>,
-    pub counts: BTreeMap<&'static str, u64>,
+    pub(super) promised: BTreeSet<SnapshotId>,
+    pub(super) faults: bool,
+    pub(super) violation: Option<String>,
+    pub(super) counts: BTreeMap<&'static str, u64>,
     /// What happened, if somebody wants to know.
-    pub story: Option<Vec<String>>,
+    pub(super) story: Option<Vec<String>>,
 }
 
 impl World {
-    pub fn new(rules: Rules, seed: u64, chains: usize) -> World {
+    pub(super) fn new(rules: Rules, seed: u64, chains: usize) -> World {
         let mut dice = Dice(seed);
-        let chain = |_| Chain { writer: WriterId(dice.id()), tells: Vec::new(), put: Vec::new(), gone: BTreeSet::new() };
+        let chain =
+            |_| Chain { writer: WriterId(dice.id()), tells: Vec::new(), put: Vec::new(), gone: BTreeSet::new() };
         let chains = (0..chains).map(chain).collect();
         let (packs, index, snapshots, promised) = Default::default();
         let (violation, counts, story) = Default::default();
-        World { rules, dice, now: 1000, packs, index, chains, snapshots, promised, faults: true, violation, counts, story }
+        World {
+            rules,
+            dice,
+            now: 1000,
+            packs,
+            index,
+            chains,
+            snapshots,
+            promised,
+            faults: true,
+            violation,
+            counts,
+            story,
+        }
     }
 
-    pub fn count(&mut self, what: &'static str) {
+    pub(super) fn count(&mut self, what: &'static str) {
         *self.counts.entry(what).or_default() += 1;
     }
 
-    pub fn tell(&mut self, what: impl FnOnce() -> String) {
+    pub(super) fn tell(&mut self, what: impl FnOnce() -> String) {
         let now = self.now;
         if let Some(story) = &mut self.story {
             story.push(format!("{now}: {}", what()));
         }
     }
 
-    pub fn accuse(&mut self, what: String) {
+    pub(super) fn accuse(&mut self, what: String) {
         self.violation.get_or_insert(what);
     }
 
@@ -185,18 +199,18 @@ impl World {
         }
     }
 
-    pub fn list_packs(&mut self) -> Packs {
+    pub(super) fn list_packs(&mut self) -> Packs {
         let all: Vec<_> = self.packs.iter().map(|(id, pack)| (*id, pack.put, pack.gone)).collect();
         all.into_iter().filter(|(_, put, gone)| self.is_listed(*put, *gone)).map(|(id, ..)| id).collect()
     }
 
-    pub fn list_index(&mut self) -> Vec<ObjectId> {
+    pub(super) fn list_index(&mut self) -> Vec<ObjectId> {
         let all: Vec<_> = self.index.iter().map(|(id, index)| (*id, index.put, index.gone)).collect();
         all.into_iter().filter(|(_, put, gone)| self.is_listed(*put, *gone)).map(|(id, ..)| id).collect()
     }
 
     /// The packs that index objects name; nothing if one of them is gone.
-    pub fn read_index(&self, listed: &[ObjectId]) -> Option<Packs> {
+    pub(super) fn read_index(&self, listed: &[ObjectId]) -> Option<Packs> {
         let mut named = Packs::new();
         for id in listed {
             let index = &self.index[id];
@@ -209,7 +223,7 @@ impl World {
     }
 
     /// Lists the index and reads it, as often as it takes.
-    pub fn indexed(&mut self) -> Packs {
+    pub(super) fn indexed(&mut self) -> Packs {
         loop {
             let listed = self.list_index();
             if let Some(named) = self.read_index(&listed) {
@@ -218,11 +232,11 @@ impl World {
         }
     }
 
-    pub fn exists(&self, pack: ObjectId) -> bool {
+    pub(super) fn exists(&self, pack: ObjectId) -> bool {
         self.packs.get(&pack).is_some_and(|pack| pack.gone.is_none())
     }
 
-    pub fn put_pack(&mut self, chunks: u32) -> Result<ObjectId, Failed> {
+    pub(super) fn put_pack(&mut self, chunks: u32) -> Result<ObjectId, Failed> {
         let id = ObjectId(self.dice.id());
         self.change(|w| {
             w.tell(|| format!("pack {} with {chunks:b}", short(&id.0)));
@@ -231,7 +245,7 @@ impl World {
         Ok(id)
     }
 
-    pub fn put_index(&mut self, packs: Vec<ObjectId>) -> Result<ObjectId, Failed> {
+    pub(super) fn put_index(&mut self, packs: Vec<ObjectId>) -> Result<ObjectId, Failed> {
         let id = ObjectId(self.dice.id());
         self.change(|w| {
             w.tell(|| format!("index {} of {:?}", short(&id.0), packs.iter().map(|p| short(&p.0)).collect::<Vec<_>>()));
@@ -240,7 +254,7 @@ impl World {
         Ok(id)
     }
 
-    pub fn delete_pack(&mut self, id: ObjectId) -> Result<(), Failed> {
+    pub(super) fn delete_pack(&mut self, id: ObjectId) -> Result<(), Failed> {
         self.change(|w| {
             let now = w.now;
             w.tell(|| format!("pack {} removed", short(&id.0)));
@@ -250,7 +264,7 @@ impl World {
         })
     }
 
-    pub fn delete_index(&mut self, id: ObjectId) -> Result<(), Failed> {
+    pub(super) fn delete_index(&mut self, id: ObjectId) -> Result<(), Failed> {
         self.change(|w| {
             let now = w.now;
             w.tell(|| format!("index {} removed", short(&id.0)));
@@ -260,7 +274,7 @@ impl World {
     }
 
     /// Reads the log as the owner of a chain: its own records it knows all.
-    pub fn read_log(&mut self, me: usize) -> Log {
+    pub(super) fn read_log(&mut self, me: usize) -> Log {
         let mut lens = Vec::new();
         for number in 0..self.chains.len() {
             let mut len = self.chains[number].put.len();
@@ -304,13 +318,13 @@ impl World {
     }
 
     /// The log as it is in truth.
-    pub fn truth(&self) -> Words {
+    pub(super) fn truth(&self) -> Words {
         let lens: Vec<usize> = self.chains.iter().map(|chain| chain.put.len()).collect();
         self.log_of(&lens, usize::MAX).words
     }
 
     /// Appends to a chain. With `after`, only if it still has so many records; tells whether it had.
-    pub fn append(&mut self, me: usize, said: Said, after: Option<usize>) -> Result<bool, Failed> {
+    pub(super) fn append(&mut self, me: usize, said: Said, after: Option<usize>) -> Result<bool, Failed> {
         if self.rules.appends_compare && after.is_some_and(|after| after != self.chains[me].put.len()) {
             return Ok(false);
         }
@@ -355,7 +369,7 @@ impl World {
     }
 
     /// From now on this snapshot must be whole, unless it is gone meanwhile.
-    pub fn promise(&mut self, id: SnapshotId, what: &'static str) {
+    pub(super) fn promise(&mut self, id: SnapshotId, what: &'static str) {
         let is_forgotten = self.truth().is_forgotten(id);
         let snapshot = self.snapshots.get_mut(&id).unwrap();
         snapshot.is_whole = true;
@@ -382,7 +396,7 @@ impl World {
     }
 
     /// All lines of these packs.
-    pub fn lines<'a>(&'a self, packs: &'a Packs) -> impl Iterator<Item = Line<u32, ObjectId>> + 'a {
+    pub(super) fn lines<'a>(&'a self, packs: &'a Packs) -> impl Iterator<Item = Line<u32, ObjectId>> + 'a {
         (0..CHUNKS).flat_map(move |chunk| {
             let packs = packs.iter().filter(move |pack| self.packs[*pack].what & 1 << chunk != 0);
             packs.map(move |pack| Line { chunk, pack: *pack })
@@ -395,6 +409,6 @@ fn short(id: &[u8; 16]) -> String {
 }
 
 /// The chunks of a set.
-pub fn bits(chunks: u32) -> impl Iterator<Item = u32> {
+pub(super) fn bits(chunks: u32) -> impl Iterator<Item = u32> {
     (0..CHUNKS).filter(move |chunk| chunks & 1 << chunk != 0)
 }
