@@ -36,3 +36,29 @@ pub fn still_true<'a>(
     };
     words.iter().filter(|entry| stays(entry)).map(|(seq, _)| *seq).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::ObjectId;
+
+    #[test]
+    fn a_checkpoint_keeps_what_counts() {
+        let [here, gone, part] = [1, 2, 3].map(|n| SnapshotId([n; 16]));
+        let packs = [ObjectId([9; 16])];
+        let words = [
+            Word::Snapshot(gone),
+            Word::Snapshot(here),
+            Word::Partial(part),
+            Word::Forget(here),
+            Word::Forget(gone),
+            Word::Mark(&packs),
+            Word::Mark(&[]),
+            Word::Sweep(&packs),
+        ];
+        let words = || words.into_iter().zip(0..).map(|(word, seq)| (seq, word));
+        assert_eq!(still_true(words(), Word::Forget(part), |id| id == gone), [1, 2, 3, 4, 6, 7]);
+        assert_eq!(still_true(words(), Word::Sweep(&[]), |_| false), [0, 1, 2, 3, 4, 6]);
+        assert_eq!(still_true(words(), Word::Snapshot(part), |_| false), [0, 1, 3, 4, 6, 7]);
+    }
+}

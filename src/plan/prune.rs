@@ -94,3 +94,79 @@ pub fn to_remove(words: &Words, me: WriterId, is_there: impl Fn(ObjectId) -> boo
     let swept = words.sweep_of(me).into_iter().flat_map(|named| &named.ids).copied();
     swept.filter(|pack| is_there(*pack)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::homes::Line;
+    use crate::plan::homes::homes;
+    use crate::plan::words::Word;
+
+    const ME: WriterId = WriterId([1; 16]);
+    const YOU: WriterId = WriterId([2; 16]);
+    const P: ObjectId = ObjectId([10; 16]);
+    const Q: ObjectId = ObjectId([11; 16]);
+    const R: ObjectId = ObjectId([12; 16]);
+    const OLD: SnapshotId = SnapshotId([20; 16]);
+
+    fn read(said: &[(WriterId, Word<'_>)]) -> Words {
+        Words::read(said.iter().zip(0..).map(|((writer, word), seq)| (*writer, seq, *word)))
+    }
+
+    /// One chunk in each of P, Q and R, and the second one is needed.
+    fn homes_of(words: &Words) -> Homes<u32, ObjectId> {
+        let lines = [(1, P), (2, Q), (3, R)].map(|(chunk, pack)| Line { chunk, pack });
+        homes(lines, [2], |pack| Some(words.standing(pack)))
+    }
+
+    #[test]
+    fn a_prune_goes_from_mark_to_sweep_to_the_end() {
+        let all = |pack: ObjectId| pack != ObjectId(OLD.0);
+        let mut said = vec![(YOU, Word::Snapshot(OLD)), (YOU, Word::Forget(OLD)), (YOU, Word::Sweep(&[R]))];
+        let words = read(&said);
+        assert_eq!(next(&words, ME, all), Next::Mark);
+        // What nothing needs, what others left behind however young, and the snapshot. The young one stays.
+        let marked = to_mark(&words, &homes_of(&words), [(P, false), (Q, false), (R, true)]);
+        assert_eq!(marked, [P, R, ObjectId(OLD.0)]);
+        assert_eq!(to_mark(&words, &homes_of(&words), [(P, true)]), [ObjectId(OLD.0)]);
+        let marked = [P, Q, ObjectId(OLD.0)];
+        said.push((ME, Word::Mark(&marked)));
+        let words = read(&said);
+        assert_eq!(next(&words, ME, all), Next::Ripen { seq: 3 });
+        assert_eq!(marked_snapshots(&words, ME), [OLD].into());
+        // Q is needed after all: its mark comes to nothing.
+        let swept = to_sweep(&words, ME, &homes_of(&words), all).unwrap_or_default();
+        assert_eq!(swept, [P, ObjectId(OLD.0)]);
+        said.push((ME, Word::Sweep(&swept)));
+        let words = read(&said);
+        assert!(words.is_gone(OLD));
+        assert_eq!(next(&words, ME, all), Next::Finish(vec![P]));
+        assert_eq!(to_remove(&words, ME, all), [P]);
+        let rest = |pack| pack != P && all(pack);
+        assert_eq!(to_remove(&words, ME, rest), []);
+        assert_eq!(next(&words, ME, rest), Next::Ripen { seq: 3 });
+        assert_eq!(to_sweep(&words, ME, &homes_of(&words), rest), None);
+    }
+
+    #[test]
+    fn a_sweep_names_again_what_is_left_of_the_last_one() {
+        let (before, marked) = ([P, R, ObjectId(OLD.0)], [Q]);
+        let said = [(YOU, Word::Snapshot(OLD)), (ME, Word::Sweep(&before)), (ME, Word::Mark(&marked))];
+        let words = read(&said);
+        let none = homes(Vec::<Line<u32, ObjectId>>::new(), [], |pack| Some(words.standing(pack)));
+        let swept = to_sweep(&words, ME, &none, |pack| pack == P || pack == Q);
+        assert_eq!(swept, Some(vec![P, Q, ObjectId(OLD.0)]));
+        // Once no chain tells of the snapshot any more, neither does the sweep.
+        let words = read(&said[1..]);
+        assert_eq!(to_sweep(&words, ME, &none, |pack| pack == Q), Some(vec![Q]));
+    }
+
+    #[test]
+    fn who_forgot_after_the_mark_can_still_undo() {
+        let marked = [P];
+        let words = read(&[(YOU, Word::Snapshot(OLD)), (ME, Word::Mark(&marked)), (YOU, Word::Forget(OLD))]);
+        assert!(marked_snapshots(&words, ME).is_empty());
+        assert_eq!(words.held(|_| false).collect::<Vec<_>>(), [OLD]);
+        assert_eq!(to_sweep(&words, ME, &homes_of(&words), |pack| pack == P), Some(vec![P]));
+    }
+}
