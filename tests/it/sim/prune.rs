@@ -10,6 +10,7 @@ use bygone::id::ObjectId;
 use bygone::id::SnapshotId;
 use bygone::id::WriterId;
 use bygone::plan::homes::Homes;
+use bygone::plan::homes::Line;
 use bygone::plan::homes::each_home;
 use bygone::plan::homes::homes;
 use bygone::plan::prune::Next;
@@ -20,6 +21,7 @@ use bygone::plan::prune::to_remove;
 use bygone::plan::prune::to_sweep;
 use bygone::plan::words::Named;
 use bygone::plan::words::Standing;
+use std::cmp::Reverse;
 
 /// Packs and unfinished snapshots younger than this are left alone.
 const YOUNG: u64 = 40;
@@ -168,6 +170,13 @@ impl Prune {
     }
 
     fn homes(&self, w: &World, needed: u32) -> Homes<u32, ObjectId> {
+        if !w.rules.common_home && self.chain == 0 {
+            // The other way round than others.
+            let lines = w.lines(&self.packs).map(|Line { chunk, pack }| Line { chunk, pack: Reverse(pack) });
+            let Homes { at_home, rescue, lost } = homes(lines, bits(needed), |pack| self.standing(w, pack.0));
+            let rescue = rescue.into_iter().map(|Line { chunk, pack }| Line { chunk, pack: pack.0 }).collect();
+            return Homes { at_home: at_home.into_iter().map(|(pack, count)| (pack.0, count)).collect(), rescue, lost };
+        }
         homes(w.lines(&self.packs), bits(needed), |pack| self.standing(w, pack))
     }
 

@@ -3,6 +3,10 @@
 /// What is kept, and where.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules {
+    /// In how many of a hundred worlds two prunes share a machine.
+    pub(super) shared_percent: u64,
+    /// All prunes choose the same home.
+    pub(super) common_home: bool,
     /// For how long a listing may show an old state. Ticks, like all times.
     pub(super) stale: u64,
     /// How old a mark has to be before its packs are swept.
@@ -58,6 +62,8 @@ pub(super) struct Rules {
 impl Rules {
     /// All rules, on a store that shows what was written at once.
     pub(super) const STRONG: Rules = Rules {
+        shared_percent: 30,
+        common_home: true,
         stale: 0,
         grace: 60,
         checks_before: true,
