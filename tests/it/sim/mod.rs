@@ -135,6 +135,9 @@ fn settle(w: &mut World, mut actors: Vec<(Actor, u64)>, shares: bool) {
     }
 }
 
+/// A rule, the world in which it is missed most, and how to leave it out.
+type Without = (&'static str, Rules, fn(&mut Rules));
+
 fn seeds() -> u64 {
     std::env::var("SIM_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(5000)
 }
@@ -179,7 +182,7 @@ fn every_rule_is_needed() {
     let short = Rules { grace: 5, ..strong };
     let odd = Rules { common_home: false, shared_percent: 0, ..short };
     let weak = Rules { grace: 5, ..Rules::WEAK };
-    let without: &[(&str, Rules, fn(&mut Rules))] = &[
+    let without: &[Without] = &[
         ("no check before the record", strong, |r| r.checks_before = false),
         ("no check after the record", short, |r| r.checks_after = false),
         ("packs are not listed", short, |r| r.checks_packs = false),
