@@ -209,19 +209,22 @@ class Repository:
 
     def newest(self):
         """Section 13: the newest snapshot that is not forgotten."""
-        events, forgotten, found, chains = {}, set(), [], {}
+        events, said, found, chains = {}, {}, [], {}
         for writer, seq in self.names("log/([0-9a-f]{32})/([0-9]{10})"):
             chains.setdefault(writer, []).append(int(seq))
         for writer, seqs in chains.items():
             need(f"gapless chain of {writer}", seqs == list(range(len(seqs))))
             for seq in {seqs[-1], seqs[-1] - seqs[-1] % 32}:
                 events.update(((writer, number), event) for number, event in self.record(writer, seq))
-        for _, (kind, value) in sorted(events.items(), key=lambda item: item[0]):
+        for (writer, _), (kind, value) in sorted(events.items(), key=lambda item: item[0]):
             if kind == 1:
                 found.append(value)
             elif kind in (3, 4):
-                (forgotten.add if kind == 3 else forgotten.discard)(value)
-        return max((s for s in found if s["id"] not in forgotten), key=lambda s: s["time"])
+                said[value, writer, kind] = said.get((value, writer, kind), 0) + 1
+        turns = {}
+        for (value, _, kind), times in said.items():
+            turns[value] = max(turns.get(value, 0), 2 * times - (kind == 3))
+        return max((s for s in found if turns.get(s["id"], 0) % 2 == 0), key=lambda s: s["time"])
 
     def record(self, writer, seq):
         r = Reader(decode_chunk(self.payload(f"log/{writer}/{seq:010}", RECORD, None)))

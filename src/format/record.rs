@@ -89,9 +89,11 @@ pub enum Event {
     Forget(SnapshotId),
     /// A forgotten snapshot is wanted after all.
     Recall(SnapshotId),
-    /// These packs are going to be removed; writers must not use them any more.
+    /// All packs that this chain is going to remove, and all forgotten snapshots that go with them: writers do not build
+    /// on them. Takes the place of the chain's earlier marks.
     Mark(Vec<ObjectId>),
-    /// These packs have been removed.
+    /// All packs that this chain removes or has removed, and all snapshots that cannot be recalled any more: nobody
+    /// counts on them. Takes the place of the chain's earlier sweeps.
     Sweep(Vec<ObjectId>),
 }
 

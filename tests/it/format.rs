@@ -98,6 +98,41 @@ fn a_reader_written_from_the_document_sees_the_source() {
 }
 
 #[test]
+fn a_forgotten_snapshot_stays_in_the_log_until_a_sweep_names_it() {
+    let house = golden::house();
+    fs::write(house.source().join("a"), b"first").unwrap();
+    let first = house.backup().snapshot.unwrap();
+    let read = || house.runtime.block_on(Log::read(&house.repo)).unwrap();
+    let time = Time { secs: 1_800_000_000, nanos: 0 };
+    let append = |event| {
+        let done = Log::append(&house.repo, house.author(), time, event, Vec::new());
+        house.runtime.block_on(done).unwrap()
+    };
+    let me = append(Event::Forget(first.id));
+    (0..64).for_each(|_| forget_nothing(&house));
+    let before = read();
+    assert!(before.snapshots().is_empty());
+    assert_eq!(before.recallable(), [&first]);
+    append(Event::Recall(first.id));
+    assert_eq!(read().snapshots(), [&first]);
+    // What was decided before somebody else appended is not appended.
+    let sweep = || Event::Sweep(vec![ObjectId(first.id.0)]);
+    let append_if = |decided: &Log| {
+        let done = Log::append_if_unmoved(&house.repo, house.author(), time, sweep(), decided);
+        house.runtime.block_on(done).unwrap()
+    };
+    assert_eq!(append_if(&before), None);
+    assert_eq!(append_if(&read()), Some(me));
+    // It is wanted, so the sweep takes nothing; but the next forget is final, and a checkpoint drops it.
+    assert_eq!(read().snapshots(), [&first]);
+    append(Event::Forget(first.id));
+    assert!(read().recallable().is_empty());
+    assert!(read().words().knows(first.id));
+    (0..64).for_each(|_| forget_nothing(&house));
+    assert!(!read().words().knows(first.id));
+}
+
+#[test]
 fn the_vectors_of_the_document_are_ours() {
     let text = include_str!("../../src/format/FORMAT.md");
     let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();

@@ -33,6 +33,7 @@ mod program;
 mod s3;
 mod servers;
 mod shared;
+mod sim;
 mod sources;
 mod store;
 mod synth;

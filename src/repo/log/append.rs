@@ -9,16 +9,17 @@ use crate::format::sealed::ObjectType;
 use crate::id::ObjectId;
 use crate::id::WriterId;
 use crate::meta::Time;
+use crate::plan::chain::still_true;
 use crate::repo::Error;
 use crate::repo::Repo;
 use crate::repo::Result;
 use crate::repo::log::Log;
 use crate::repo::log::record_name;
+use crate::repo::log::said::word;
 use crate::state::Head;
 use crate::state::State;
 use crate::store::ErrorKind;
 use std::collections::BTreeMap;
-use std::collections::HashSet;
 
 /// Shortest plaintext of a record object: hides how much a record says.
 const RECORD_BYTES_MIN: u64 = 4 << 10;
@@ -44,19 +45,36 @@ impl Log {
         root_page: Vec<u8>,
     ) -> Result<WriterId> {
         author.state.lock()?;
-        let result = append_locked(repo, author, time, event, root_page).await;
+        let result = append_locked(repo, author, time, event, root_page, None).await;
+        author.state.unlock()?;
+        Ok(result?.expect("appends whatever the chain says"))
+    }
+
+    /// Appends an event that was decided upon after reading `decided`, if the chain of this machine still ends where it
+    /// did then. Otherwise appends nothing and returns `None`: read and decide again.
+    pub async fn append_if_unmoved(
+        repo: &Repo,
+        author: Author<'_>,
+        time: Time,
+        event: Event,
+        decided: &Log,
+    ) -> Result<Option<WriterId>> {
+        author.state.lock()?;
+        let result = append_locked(repo, author, time, event, Vec::new(), Some(decided)).await;
         author.state.unlock()?;
         result
     }
 }
 
+/// `None` if the chain does not end any more where it ended in `decided`.
 async fn append_locked(
     repo: &Repo,
     author: Author<'_>,
     time: Time,
     event: Event,
     root_page: Vec<u8>,
-) -> Result<WriterId> {
+    decided: Option<&Log>,
+) -> Result<Option<WriterId>> {
     let mut log = Log::read(repo).await?;
     let known = author.state.heads()?;
     let mut writer = author.state.writer(author.machine)?;
@@ -79,6 +97,9 @@ async fn append_locked(
         }
     };
     for _ in 0..APPEND_TRIES_MAX {
+        if decided.is_some_and(|decided| decided.head(writer) != log.head(writer)) {
+            return Ok(None);
+        }
         let record = next_record(repo, &log, writer, time, event.clone(), root_page.clone());
         let name = record_name(writer, record.seq);
         let fault = |source| Error::Object { object: name.clone(), source };
@@ -88,7 +109,7 @@ async fn append_locked(
         match repo.store().put_new(&name, object.into()).await {
             Ok(()) => {
                 author.state.remember(Head { writer, seq: record.seq, hash })?;
-                return Ok(writer);
+                return Ok(Some(writer));
             }
             Err(e) if e.kind == ErrorKind::AlreadyExists => log = Log::read(repo).await?,
             Err(e) => return Err(e.into()),
@@ -105,7 +126,7 @@ fn next_record(repo: &Repo, log: &Log, writer: WriterId, time: Time, event: Even
     };
     let events = chain.map(|chain| &chain.events);
     let history = match Record::checkpoint_of(seq) {
-        None => events.map(|events| still_true(events, &event)).unwrap_or_default(),
+        None => events.map(|events| whole_history(log, events, &event)).unwrap_or_default(),
         Some(checkpoint) => events
             .map(|events| events.range(checkpoint + 1..).map(|(seq, e)| (*seq, e.clone())).collect())
             .unwrap_or_default(),
@@ -115,23 +136,10 @@ fn next_record(repo: &Repo, log: &Log, writer: WriterId, time: Time, event: Even
     Record { repository: repo.config().repository, writer, seq, previous, time, event, root_page, history, seen }
 }
 
-/// What of a chain's past must stand in a checkpoint: all but snapshots it forgot itself and unfinished ones that were
-/// followed by a finished one.
-fn still_true(events: &BTreeMap<u64, Event>, next: &Event) -> Vec<(u64, Event)> {
-    let mut forgotten = HashSet::new();
-    for event in events.values() {
-        match event {
-            Event::Forget(id) => drop(forgotten.insert(*id)),
-            Event::Recall(id) => drop(forgotten.remove(id)),
-            _ => {}
-        }
-    }
-    let newest = events.iter().rev().find(|(_, e)| matches!(e, Event::Snapshot(_))).map_or(0, |(seq, _)| *seq);
-    let done = matches!(next, Event::Snapshot(_) | Event::Partial(_));
-    let keep = |seq: u64, event: &Event| match event {
-        Event::Snapshot(s) => !forgotten.contains(&s.id),
-        Event::Partial(_) => seq > newest && !done,
-        Event::Forget(_) | Event::Recall(_) | Event::Mark(_) | Event::Sweep(_) => true,
-    };
-    events.iter().filter(|(seq, event)| keep(**seq, event)).map(|(seq, event)| (*seq, event.clone())).collect()
+/// What of a chain's past must stand in a checkpoint.
+fn whole_history(log: &Log, events: &BTreeMap<u64, Event>, next: &Event) -> Vec<(u64, Event)> {
+    let words = log.words();
+    let said = events.iter().map(|(seq, event)| (*seq, word(event)));
+    let stays = still_true(said, word(next), |id| words.is_gone(id));
+    stays.into_iter().filter_map(|seq| Some((seq, events.get(&seq)?.clone()))).collect()
 }

@@ -1,6 +1,7 @@
 //! The log of a repository: reading all chains with two requests each, and appending to one's own.
 
 mod append;
+mod said;
 
 use crate::format::record::Event;
 use crate::format::record::Record;
@@ -206,11 +207,11 @@ impl Log {
 
     /// Snapshots that were not forgotten, oldest first.
     pub fn snapshots(&self) -> Vec<&Snapshot> {
-        let forgotten = self.forgotten();
+        let words = self.words();
         let mut found: Vec<&Snapshot> = self
             .events()
             .filter_map(|(_, _, event)| match event {
-                Event::Snapshot(snapshot) if !forgotten.contains(&snapshot.id) => Some(&**snapshot),
+                Event::Snapshot(snapshot) if !words.is_forgotten(snapshot.id) => Some(&**snapshot),
                 _ => None,
             })
             .collect();
@@ -228,28 +229,23 @@ impl Log {
         found
     }
 
-    fn forgotten(&self) -> HashSet<SnapshotId> {
-        let mut forgotten = HashSet::new();
-        for (_, _, event) in self.events() {
-            match event {
-                Event::Forget(id) => drop(forgotten.insert(*id)),
-                Event::Recall(id) => drop(forgotten.remove(id)),
-                _ => {}
-            }
-        }
-        forgotten
+    /// Snapshots that were forgotten and can still be recalled, oldest first.
+    pub fn recallable(&self) -> Vec<&Snapshot> {
+        let recallable: HashSet<SnapshotId> = self.words().recallable().collect();
+        let mut found: Vec<&Snapshot> = self
+            .events()
+            .filter_map(|(_, _, event)| match event {
+                Event::Snapshot(snapshot) if recallable.contains(&snapshot.id) => Some(&**snapshot),
+                _ => None,
+            })
+            .collect();
+        found.sort_by_key(|snapshot| (snapshot.time, snapshot.id));
+        found
     }
 
     /// Packs that are about to be removed or gone: a writer must not build on them.
     pub fn marked_packs(&self) -> HashSet<ObjectId> {
-        self.events()
-            .filter_map(|(_, _, event)| match event {
-                Event::Mark(packs) | Event::Sweep(packs) => Some(packs),
-                _ => None,
-            })
-            .flatten()
-            .copied()
-            .collect()
+        self.words().avoided()
     }
 
     /// The root page that came with the record of a snapshot, if it is the newest of its chain.
