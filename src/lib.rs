@@ -10,7 +10,7 @@
 //! | floor | modules | what lives there |
 //! |---|---|---|
 //! | words | [`id`] [`path`] [`meta`] [`extent`] [`monitor`] | values; no I/O, no clock, no async |
-//! | bytes | [`compress`] [`chunker`] [`crypto`], on them [`mod@format`] and [`disk`], on it [`tree`] | pure, total on hostile input, sync |
+//! | bytes | [`compress`] [`chunker`] [`crypto`], on them [`mod@format`], [`disk`] and [`plan`], on it [`tree`] | pure, total on hostile input, sync |
 //! | edges | [`store`] [`cache`] [`source`] [`target`] [`image`] [`state`] | the only code that touches the world |
 //! | repo | [`repo`] | open, find a chunk, fill a pack, the log |
 //! | browse | [`browse`] | a snapshot as a tree |
@@ -38,6 +38,7 @@ pub mod meta;
 pub mod monitor;
 pub mod path;
 pub mod pin;
+pub mod plan;
 pub mod repo;
 pub mod restore;
 pub mod source;
