@@ -92,7 +92,7 @@ fn show_table(disk: &Source) -> Result<()> {
 }
 
 fn show_layout(disk: &Source) -> Result<()> {
-    let layout = layout::read(disk)?;
+    let layout = layout::read(disk, layout::Look::All)?;
     println!("{:?} {} {}", layout.table, layout.sector_bytes, layout.bytes);
     for part in &layout.parts {
         let error = part.error.as_deref().unwrap_or("-");

@@ -15,6 +15,7 @@ use crate::cli::open::Opened;
 use crate::cli::out::Out;
 use crate::cli::out::OutError;
 use crate::cli::select;
+use crate::cli::unlock::UnlockArgs;
 use crate::disk::fs::NodeId;
 use crate::disk::fs::NodeKind;
 use crate::meta::Content;
@@ -40,6 +41,9 @@ pub(super) struct CatArgs {
     at: SnapshotPath,
 
     #[command(flatten)]
+    unlock: UnlockArgs,
+
+    #[command(flatten)]
     filter: FilterArgs,
 }
 
@@ -50,7 +54,7 @@ impl CatArgs {
         let browse = opened.browse(opened.select(&self.at, &filter)?);
         let mut out = Out::new();
         opened.runtime.block_on(async {
-            match inside::find(&browse, &self.at.path, &[]).await? {
+            match inside::find(&browse, &self.at.path, &self.unlock.passphrase()?).await? {
                 Place::Node(found) if found.node().kind == Kind::File => {
                     print(&browse, &found.node().content, &mut out).await
                 }

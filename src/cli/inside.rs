@@ -96,7 +96,13 @@ async fn go_in(browse: &Browse, opened: Opened, whole: &[u8], passphrase: &[u8])
     let missing = || Fault::NoPath { path: whole.to_vec(), snapshot: short(browse.snapshot().id) };
     let part = part.ok_or_else(missing)?;
     if part.fs.is_none() {
-        return if rest.is_empty() { Ok(Place::Raw(Box::new(opened), Box::new(part))) } else { Err(missing().into()) };
+        let fault = match rest.is_empty() {
+            true => return Ok(Place::Raw(Box::new(opened), Box::new(part))),
+            false if !is_locked(&part) => missing(),
+            false if passphrase.is_empty() => Fault::Sealed { path: whole.to_vec(), kind: part.kind },
+            false => wrong_passphrase(&part),
+        };
+        return Err(fault.into());
     }
     let inside = part_of(browse, &opened, &part, passphrase);
     match inside.get(rest).await {
@@ -106,6 +112,17 @@ async fn go_in(browse: &Browse, opened: Opened, whole: &[u8], passphrase: &[u8])
             _ => Err(error.into()),
         },
     }
+}
+
+/// True for an encrypted part that is not open.
+pub(super) fn is_locked(part: &DiskPart) -> bool {
+    part.fs.is_none() && part.kind.starts_with("LUKS")
+}
+
+/// Why an encrypted part is not open though there was a passphrase.
+pub(super) fn wrong_passphrase(part: &DiskPart) -> Fault {
+    let why = part.notes.last().cloned().unwrap_or_else(|| "it is wrong".to_owned());
+    Fault::Passphrase { part: part.folder.clone(), why }
 }
 
 /// A part, open.

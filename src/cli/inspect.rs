@@ -17,6 +17,7 @@ use crate::cli::out::Out;
 use crate::cli::select;
 use crate::cli::table::Align;
 use crate::cli::table::Table;
+use crate::cli::unlock::UnlockArgs;
 use crate::format::disk::Disk;
 use crate::image;
 use crate::image::Device;
@@ -48,6 +49,9 @@ pub(super) struct InspectArgs {
     snapshot: Option<SnapshotPath>,
 
     #[command(flatten)]
+    unlock: UnlockArgs,
+
+    #[command(flatten)]
     filter: FilterArgs,
 }
 
@@ -58,7 +62,7 @@ impl InspectArgs {
             let filter = self.filter.filter()?;
             let opened = Opened::new(global)?;
             let browse = opened.browse(opened.select(at, &filter)?);
-            let disks = opened.runtime.block_on(disks(&browse, &at.path))?;
+            let disks = opened.runtime.block_on(disks(&browse, &at.path, &self.unlock.passphrase()?))?;
             disks.iter().try_for_each(|(name, bytes, disk)| show(name, *bytes, disk, global.json, &mut out))?;
             out.finish()?;
             opened.tell_requests(global);
@@ -69,7 +73,7 @@ impl InspectArgs {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.map_err(Fault::Runtime)?;
         let image: Arc<dyn Image> = Arc::new(device.clone());
-        let reader = ImageReader::new(image, None, &[], runtime.handle());
+        let reader = ImageReader::new(image, None, &self.unlock.passphrase()?, runtime.handle());
         let layout = runtime.block_on(reader.layout()).map_err(CommandError::from)?;
         let mut disk = image::describe(&layout);
         if !layout.is_contained() {
@@ -82,10 +86,10 @@ impl InspectArgs {
 }
 
 /// The disks at the top of a snapshot, or the image at a path: name, bytes and what is on it.
-async fn disks(browse: &Browse, at: &[u8]) -> Result<Vec<(Vec<u8>, u64, Disk)>> {
+async fn disks(browse: &Browse, at: &[u8], passphrase: &[u8]) -> Result<Vec<(Vec<u8>, u64, Disk)>> {
     let found = select::node(browse, at).await?;
     if !found.node().is_folder() {
-        let opened = inside::open(browse, found, b"", &[]).await?;
+        let opened = inside::open(browse, found, b"", passphrase).await?;
         let bytes = opened.found.node().size();
         return Ok(vec![(at.to_vec(), bytes, opened.disk)]);
     }

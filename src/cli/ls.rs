@@ -16,6 +16,7 @@ use crate::cli::open::Opened;
 use crate::cli::out::Out;
 use crate::cli::out::OutError;
 use crate::cli::select;
+use crate::cli::unlock::UnlockArgs;
 use crate::disk::fs;
 use crate::disk::fs::NodeId;
 use crate::disk::fs::NodeKind;
@@ -60,6 +61,9 @@ pub(super) struct LsArgs {
     du: bool,
 
     #[command(flatten)]
+    unlock: UnlockArgs,
+
+    #[command(flatten)]
     filter: FilterArgs,
 }
 
@@ -76,7 +80,7 @@ impl LsArgs {
     }
 
     async fn list(&self, browse: &Browse, as_json: bool, out: &mut Out) -> Result<()> {
-        let top = match inside::find(browse, &self.at.path, &[]).await? {
+        let top = match inside::find(browse, &self.at.path, &self.unlock.passphrase()?).await? {
             Place::Node(found) => *found,
             Place::Disk(disk) => return self.list_parts(&disk, as_json, out),
             Place::Inside(inside, id, node) => {

@@ -50,12 +50,14 @@ mod qcow2;
 mod restore;
 mod restore_disk;
 mod select;
+mod shown;
 mod snapshots;
 mod socket;
 mod status;
 mod table;
 mod telling;
 mod umount;
+mod unlock;
 
 use crate::cli::backup::BackupArgs;
 use crate::cli::cache::CacheArgs;

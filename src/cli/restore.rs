@@ -21,6 +21,7 @@ use crate::cli::restore_disk::DiskRestoreArgs;
 use crate::cli::restore_disk::Wanted;
 use crate::cli::select;
 use crate::cli::snapshots::short;
+use crate::cli::unlock::UnlockArgs;
 use crate::disk::fs::NodeKind;
 use crate::path;
 use crate::restore;
@@ -112,6 +113,9 @@ pub(super) struct RestoreArgs {
     disk: DiskRestoreArgs,
 
     #[command(flatten)]
+    unlock: UnlockArgs,
+
+    #[command(flatten)]
     filter: FilterArgs,
 }
 
@@ -144,7 +148,7 @@ impl RestoreArgs {
             let wanted = Wanted { at: self.at, yes: self.yes, verify: self.verify, dry_run: self.dry_run };
             return self.disk.run(global, &opened, &browse, &wanted);
         }
-        let place = opened.runtime.block_on(inside::find(&browse, &self.at.path, &[]))?;
+        let place = opened.runtime.block_on(inside::find(&browse, &self.at.path, &self.unlock.passphrase()?))?;
         let jobs = opened.runtime.block_on(self.jobs(&browse, &place))?;
         if self.original && !self.yes && !self.dry_run {
             confirm(&browse, &jobs, self.delete)?;

@@ -71,8 +71,30 @@ impl Part {
     }
 }
 
+/// Which parts of a disk are looked into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Look {
+    /// All, and the volumes that are made of them.
+    All,
+    /// The part with this number.
+    Only(u32),
+    /// None: the partition table alone is read, and the marks at the beginning of each part.
+    Nothing,
+}
+
+impl Look {
+    /// True if the part with this number is looked into.
+    pub fn includes(self, number: u32) -> bool {
+        match self {
+            Look::All => true,
+            Look::Only(only) => only == number,
+            Look::Nothing => false,
+        }
+    }
+}
+
 /// What is on `disk`. Only a disk that cannot be read at all is an error; everything else is told in what is given.
-pub fn read(disk: &Source) -> Result<Layout> {
+pub fn read(disk: &Source, look: Look) -> Result<Layout> {
     let whole = 0..disk.len();
     let (table, fault) = match table::read(disk) {
         Ok(table) => (Some(table), None),
@@ -93,14 +115,14 @@ pub fn read(disk: &Source) -> Result<Layout> {
             notes.push(format!("The disk has more than {PARTS_MAX} partitions; the others are left out."));
             break;
         }
-        parts.push(part(disk, partition.range.clone(), Some(partition)));
+        parts.push(part(disk, partition.range.clone(), Some(partition), look));
     }
     // Images of optical discs are made so that they start from USB as well: with partitions inside of what is read.
     let is_optical = |kind: &str| kind.starts_with("ISO") || kind == "UDF";
     let has_unlisted =
         is_optical(&known(magic::kind(disk, whole.clone()))) && !parts.iter().any(|p| is_optical(&p.kind));
     if parts.is_empty() || has_unlisted {
-        parts.insert(0, part(disk, whole, None));
+        parts.insert(0, part(disk, whole, None, look));
     }
     Ok(Layout { bytes: disk.len(), sector_bytes, container: String::new(), table: kind, id, parts, notes })
 }
@@ -121,18 +143,29 @@ pub(super) fn retitle(part: &mut Part, name: &str) {
 }
 
 impl Layout {
+    /// A disk of which nothing is known: one part.
+    pub fn unknown(bytes: u64) -> Layout {
+        let part = Part { range: 0..bytes, title: title(0, ["", "disk", ""], ""), ..Part::default() };
+        let (container, id) = (String::new(), String::new());
+        let (table, sector_bytes) = (TableKind::None, 512);
+        Layout { bytes, sector_bytes, container, table, id, parts: vec![part], notes: Vec::new() }
+    }
+
     /// True if its bytes lie in a container.
     pub fn is_contained(&self) -> bool {
         !self.container.is_empty()
     }
 }
 
-fn part(disk: &Source, range: Range<u64>, partition: Option<Partition>) -> Part {
-    let Content { kind, about, error } = content(disk, &range);
+fn part(disk: &Source, range: Range<u64>, partition: Option<Partition>, look: Look) -> Part {
+    let number = partition.as_ref().map_or(0, |partition| partition.number);
+    let Content { kind, about, error } = match look.includes(number) {
+        true => content(disk, &range),
+        false => Content { kind: known(magic::kind(disk, range.clone())), about: None, error: None },
+    };
     let label = about.as_ref().map_or("", |about| about.label.as_str());
     let name = name(partition.as_ref(), label);
     let type_name = partition.as_ref().map_or("disk", |partition| partition.kind.as_str());
-    let number = partition.as_ref().map_or(0, |partition| partition.number);
     let title = title(number, [&name, type_name, "partition"], &kind);
     Part { number, range, title, name, kind, partition, about, error }
 }

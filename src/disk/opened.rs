@@ -7,6 +7,7 @@ use crate::disk::container;
 use crate::disk::fs::Source;
 use crate::disk::layout;
 use crate::disk::layout::Layout;
+use crate::disk::layout::Look;
 use crate::disk::layout::Part;
 use crate::disk::table;
 use crate::disk::volume::luks;
@@ -60,13 +61,13 @@ impl Disk {
         self.below.first().ok_or(Error::NotFound)
     }
 
-    /// What is on it: every file system is opened.
-    pub fn layout(&self) -> Result<Layout> {
+    /// What is on it: every file system that is to be looked into is opened.
+    pub fn layout(&self, look: Look) -> Result<Layout> {
         let disk = self.disk()?;
-        let mut layout = layout::read(disk)?;
+        let mut layout = layout::read(disk, look)?;
         layout.container.clone_from(&self.container);
         layout.notes.extend_from_slice(&self.notes);
-        for part in &mut layout.parts {
+        for part in layout.parts.iter_mut().filter(|part| look.includes(part.number)) {
             match self.unlocked(&part.range) {
                 Ok(layers) if layers.len() > self.below.len() + 1 => {
                     layers.first().into_iter().for_each(|source| layout::look_inside(source, part));
@@ -74,6 +75,9 @@ impl Disk {
                 Ok(_) => {}
                 Err(fault) => part.error = Some(fault.to_string()),
             }
+        }
+        if look != Look::All {
+            return Ok(layout);
         }
         let ranges: Vec<Range<u64>> = layout.parts.iter().map(|part| part.range.clone()).collect();
         for (number, volume) in (VOLUME_NUMBERS..).zip(self.volumes(&ranges)?) {

@@ -5,6 +5,7 @@ use crate::disk::fs::About;
 use crate::disk::fs::Node;
 use crate::disk::fs::NodeId;
 use crate::disk::layout::Layout;
+use crate::disk::layout::Look;
 use crate::image::process::Process;
 use crate::image::wire::Answer;
 use crate::image::wire::Ask;
@@ -97,9 +98,17 @@ impl ImageReader {
         &self.image
     }
 
-    /// What is on the disk.
+    /// What is on the disk. If a process does not survive looking into all of it, each part is looked into by one of its
+    /// own: what kills that costs this part alone.
     pub async fn layout(self: &Arc<Self>) -> Result<Layout> {
-        match self.ask(Ask::Layout).await? {
+        match self.look(Look::All).await {
+            Err(Error::Process(_) | Error::TooLong { .. }) => part_by_part(async |look| self.look(look).await).await,
+            other => other,
+        }
+    }
+
+    async fn look(self: &Arc<Self>, look: Look) -> Result<Layout> {
+        match self.ask(Ask::Layout { look }).await? {
             Answer::Layout(layout) => Ok(layout),
             _ => Err(nonsense()),
         }
@@ -276,5 +285,50 @@ impl ImageReader {
             };
             process.send(&given).await.map_err(Error::Process)?;
         }
+    }
+}
+
+async fn part_by_part(look: impl AsyncFn(Look) -> Result<Layout>) -> Result<Layout> {
+    let mut layout = look(Look::Nothing).await?;
+    for part in &mut layout.parts {
+        match look(Look::Only(part.number)).await {
+            Ok(looked) => {
+                if let Some(found) = looked.parts.into_iter().find(|found| found.number == part.number) {
+                    *part = found;
+                }
+            }
+            Err(error) => part.error = Some(crate::monitor::chain(&error)),
+        }
+    }
+    layout
+        .notes
+        .push("Not all of it could be looked into, and volumes of several partitions were left out.".to_owned());
+    Ok(layout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::layout::Part;
+
+    #[tokio::test]
+    async fn what_kills_the_process_costs_one_part() {
+        let asked = std::sync::Mutex::new(Vec::new());
+        let look = async |look: Look| {
+            asked.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(look);
+            if look == Look::Only(2) {
+                return Err(Error::Process(io::ErrorKind::BrokenPipe.into()));
+            }
+            let part = |number| {
+                let kind = if look.includes(number) { "ext4" } else { "" }.to_owned();
+                Part { number, kind, ..Part::default() }
+            };
+            Ok(Layout { parts: vec![part(1), part(2), part(3)], ..Layout::unknown(1 << 20) })
+        };
+        let layout = part_by_part(look).await.expect("the table can be read");
+        let told: Vec<_> = layout.parts.iter().map(|part| (part.kind.as_str(), part.error.is_some())).collect();
+        assert_eq!(told, [("ext4", false), ("", true), ("ext4", false)]);
+        let asked = asked.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        assert_eq!(asked, [Look::Nothing, Look::Only(1), Look::Only(2), Look::Only(3)]);
     }
 }

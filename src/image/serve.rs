@@ -140,7 +140,7 @@ impl Desk {
     fn answer(&mut self, ask: Ask) -> Result<Answer> {
         match ask {
             Ask::Hello { .. } => return Err(Error::WrongKind),
-            Ask::Layout => return Ok(Answer::Layout(self.disk()?.layout()?)),
+            Ask::Layout { look } => return Ok(Answer::Layout(self.disk()?.layout(look)?)),
             Ask::Dirty { bitmap, from } => return Ok(some_from(from, self.disk()?.dirty(&bitmap)?)),
             Ask::Open { part } => {
                 self.open(&part)?;
@@ -177,7 +177,7 @@ impl Desk {
                 Ok(used.map_or(Answer::Ranges(None), |ranges| some_from(from, ranges)))
             }
             Ask::Metadata { skip } => metadata(&mut **fs, open.layers.get(..=open.disk_at).unwrap_or_default(), skip),
-            Ask::Hello { .. } | Ask::Layout | Ask::Dirty { .. } | Ask::Open { .. } | Ask::MapPart { .. } => {
+            Ask::Hello { .. } | Ask::Layout { .. } | Ask::Dirty { .. } | Ask::Open { .. } | Ask::MapPart { .. } => {
                 Err(Error::WrongKind)
             }
         }

@@ -10,6 +10,7 @@ use crate::disk::fs::Entry;
 use crate::disk::fs::Node;
 use crate::disk::fs::NodeId;
 use crate::disk::layout::Layout;
+use crate::disk::layout::Look;
 use crate::meta::Xattr;
 use serde::Deserialize;
 use serde::Serialize;
@@ -40,7 +41,7 @@ pub(super) enum Ask {
     /// First: how long the image is, whether it is surely the disk itself, and the passphrase of encrypted volumes.
     Hello { len: u64, is_raw: bool, passphrase: Vec<u8> },
     /// The whole disk.
-    Layout,
+    Layout { look: Look },
     /// From now on this part is meant.
     Open { part: Part },
     /// The file system of the part.

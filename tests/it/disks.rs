@@ -1,6 +1,9 @@
 //! Disks as sources, with the real program: what is read of them, what stands still, and what is told about them.
 
 use crate::house::noise;
+use crate::images_restore::Loop;
+use crate::images_restore::PART;
+use crate::images_restore::backed_up;
 use crate::images_restore::tool;
 use crate::program::Program;
 use crate::program::json_lines;
@@ -167,4 +170,69 @@ fn snapshots_tell_what_is_on_a_disk() {
     backup(&program, &[disk.to_str().unwrap(), "-m", "before the move"]);
     let listed = program.run(&["snapshots", "--latest", "1"]).ok().stdout;
     assert!(listed.contains("before the move") && !listed.contains("MBR"), "{listed}");
+}
+
+#[test]
+fn a_passphrase_opens_what_is_encrypted() {
+    let program = Program::new();
+    program.run(&["init"]).ok();
+    let place = |name: &str| program.scratch().join(name).to_str().unwrap().to_owned();
+    fs::create_dir_all(program.scratch().join("tree/ada")).unwrap();
+    fs::write(program.scratch().join("tree/ada/secret"), "It is under the stone.\n").unwrap();
+    fs::write(program.scratch().join("key"), "right").unwrap();
+    fs::write(program.scratch().join("right"), "right\nand a remark\n").unwrap();
+    fs::write(program.scratch().join("wrong"), "wrong\n").unwrap();
+    let (tree, plain, locked) = (place("tree"), place("plain.raw"), place("locked.raw"));
+    let key = format!("secret,id=key,file={}", place("key"));
+    let convert = ["convert", "-f", "raw", "-O", "luks", "--object", &key, "-o", "key-secret=key,iter-time=10"];
+    if !tool("mke2fs", &["-q", "-F", "-t", "ext4", "-d", &tree, &plain, "8M"])
+        || !tool("qemu-img", &[&convert[..], &[plain.as_str(), locked.as_str()]].concat())
+    {
+        return;
+    }
+    backup(&program, &[&locked]);
+    let file = "latest:/locked.img!/1/ada/secret";
+    for (passphrase, word) in [(&[][..], "--passphrase-file"), (&["--passphrase-file", "wrong"], "does not open")] {
+        let ended = program.run(&[&["cat", file], passphrase].concat()).fails(1);
+        assert!(ended.stderr.contains(word), "{}", ended.stderr);
+    }
+    let open = ["--passphrase-file", "right"];
+    let run = |arguments: &[&str]| program.run(&[arguments, &open].concat()).ok().stdout;
+    assert_eq!(run(&["cat", file]), "It is under the stone.\n");
+    assert!(run(&["ls", "latest:/locked.img!/1/ada"]).contains("secret"));
+    assert!(run(&["inspect", "--snapshot", "latest:/locked.img"]).contains("ext4"));
+    assert!(run(&["inspect", &locked]).contains("ext4"));
+    run(&["restore", file, "--to", "out"]);
+    assert_eq!(fs::read(program.scratch().join("out/secret")).unwrap(), b"It is under the stone.\n");
+}
+
+/// What other programs make of the file that a drive shows.
+#[test]
+fn the_file_on_a_drive_is_a_disk_for_others() {
+    let Some((program, disk)) = backed_up(&["--all-blocks"]) else { return };
+    let point = program.scratch().join("drive");
+    program.run(&["mount", "latest", point.to_str().unwrap()]).ok();
+    let shown = point.join("sda.img");
+    let (disk, shown_text) = (disk.to_str().unwrap(), shown.to_str().unwrap());
+    assert_eq!(fs::metadata(&shown).unwrap().len(), fs::metadata(disk).unwrap().len());
+    if tool("qemu-img", &["--version"]) {
+        assert!(tool("qemu-img", &["compare", "-f", "raw", "-F", "raw", disk, shown_text]));
+        let socket = program.scratch().join("nbd");
+        let served = format!("nbd+unix:///?socket={}", socket.display());
+        // It ends with the one client that it serves.
+        let serve = ["--fork", "--read-only", "--format=raw", "--socket", socket.to_str().unwrap(), shown_text];
+        assert!(tool("qemu-nbd", &serve));
+        assert!(tool("qemu-img", &["compare", "-f", "raw", "-F", "raw", disk, &served]));
+    }
+    let (offset, bytes) = (PART.0.to_string(), PART.1.to_string());
+    let part = ["--read-only", "--offset", &offset, "--sizelimit", &bytes];
+    if let Some(device) = Loop::attach(&shown, &part) {
+        let tree = program.scratch().join("kernel");
+        fs::create_dir(&tree).unwrap();
+        assert!(tool("mount", &["-o", "ro,noload", &device.0, tree.to_str().unwrap()]));
+        let mounted = Mounted(&tree);
+        assert_eq!(fs::read(tree.join("home/ada/letter.txt")).unwrap(), b"Dear Charles\n");
+        drop(mounted);
+    }
+    program.run(&["umount", point.to_str().unwrap()]).ok();
 }

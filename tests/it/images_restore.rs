@@ -16,7 +16,7 @@ use std::process::Stdio;
 
 const DISK_BYTES: u64 = 24 << 20;
 /// Where the partition begins, and how long it is.
-const PART: (u64, u64) = (1 << 20, 20 << 20);
+pub(crate) const PART: (u64, u64) = (1 << 20, 20 << 20);
 
 /// A tree to be put on a disk.
 fn tree(program: &Program) -> PathBuf {
@@ -63,7 +63,7 @@ fn disk(program: &Program) -> Option<PathBuf> {
 }
 
 /// A repository with a snapshot of a disk.
-fn backed_up(more: &[&str]) -> Option<(Program, PathBuf)> {
+pub(crate) fn backed_up(more: &[&str]) -> Option<(Program, PathBuf)> {
     let program = Program::new();
     let disk = disk(&program)?;
     program.run(&["init"]).ok();
@@ -376,10 +376,10 @@ fn folders_and_files_from_inside_of_a_disk() {
 }
 
 /// A loop device, detached at the end.
-struct Loop(String);
+pub(crate) struct Loop(pub(crate) String);
 
 impl Loop {
-    fn attach(file: &Path, more: &[&str]) -> Option<Loop> {
+    pub(crate) fn attach(file: &Path, more: &[&str]) -> Option<Loop> {
         let mut command = Command::new("losetup");
         let output = command.args(["--find", "--show"]).args(more).arg(file).output();
         let name = output.ok().filter(|output| output.status.success()).map(|output| output.stdout);

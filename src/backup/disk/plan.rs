@@ -8,6 +8,7 @@ use crate::backup::disk::DiskError;
 use crate::backup::disk::Need;
 use crate::disk::free::PartUse;
 use crate::disk::free::free;
+use crate::disk::layout::Layout;
 use crate::format::disk;
 use crate::image;
 use crate::image::Image;
@@ -56,7 +57,15 @@ impl Plan {
         let path = disk.origin.clone();
         let fault = |source| DiskError::Image { path: path.clone(), source };
         let reader = ImageReader::new(device.clone(), Some(Part::Disk), &[], runtime);
-        let layout = runtime.block_on(reader.layout()).map_err(fault)?;
+        let layout = match runtime.block_on(reader.layout()) {
+            Ok(layout) => layout,
+            // Whatever is on a device, its bytes can be stored.
+            Err(error) if disk.device.is_device() => {
+                tracing::warn!(disk = %path.display(), error = %crate::monitor::chain(&error), "Stored whole");
+                Layout::unknown(device.len())
+            }
+            Err(error) => return Err(fault(error).into()),
+        };
         let changed = match &disk.changes {
             None => None,
             Some(Changes::Ranges(ranges)) => Some(ranges.clone()),

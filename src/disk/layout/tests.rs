@@ -44,11 +44,11 @@ fn titles_can_be_names_of_folders() {
 #[test]
 fn a_disk_without_a_table_is_one_part() {
     let disk: Source = Arc::new(vec![0; 1 << 20]);
-    let layout = read(&disk).unwrap();
+    let layout = read(&disk, Look::All).unwrap();
     assert_eq!(layout.parts.len(), 1);
     assert_eq!((layout.parts[0].title.as_str(), layout.parts[0].range.clone()), ("disk", 0..1 << 20));
     let nothing: Source = Arc::new(Vec::new());
-    assert_eq!(read(&nothing).unwrap().parts.len(), 1);
+    assert_eq!(read(&nothing, Look::All).unwrap().parts.len(), 1);
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn an_optical_disc_with_partitions_inside_is_a_part_of_its_own() {
     disk[32768..32774].copy_from_slice(b"\x01CD001");
     let kinds = |disk: &[u8]| -> Vec<(u32, String)> {
         let disk: Source = Arc::new(disk.to_vec());
-        read(&disk).unwrap().parts.into_iter().map(|part| (part.number, part.kind)).collect()
+        read(&disk, Look::All).unwrap().parts.into_iter().map(|part| (part.number, part.kind)).collect()
     };
     let iso = "ISO 9660".to_owned();
     assert_eq!(kinds(&disk), [(0, iso.clone())]);
@@ -75,7 +75,7 @@ fn known_kind(at: usize, mark: &[u8]) -> String {
     let mut disk = vec![0; 1 << 20];
     disk[at..at + mark.len()].copy_from_slice(mark);
     let disk: Source = Arc::new(disk);
-    read(&disk).unwrap().parts.swap_remove(0).kind
+    read(&disk, Look::All).unwrap().parts.swap_remove(0).kind
 }
 
 #[test]
