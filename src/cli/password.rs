@@ -20,6 +20,8 @@ use zeroize::Zeroizing;
 
 /// Environment variables; at most one may be set.
 pub(super) const VARIABLES: [&str; 3] = ["BYGONE_PASSWORD", "BYGONE_PASSWORD_FILE", "BYGONE_PASSWORD_COMMAND"];
+/// The same for another repository, that something is taken from.
+const FROM_VARIABLES: [&str; 3] = ["BYGONE_FROM_PASSWORD", "BYGONE_FROM_PASSWORD_FILE", "BYGONE_FROM_PASSWORD_COMMAND"];
 /// Longer ones are a mistake, such as a disk image for a file.
 const BYTES_MAX: u64 = 64 << 10;
 
@@ -62,15 +64,23 @@ enum Source {
 
 /// The password of a repository that exists.
 pub(super) fn read(global: &Global) -> Result<Given> {
-    match without_terminal(global)? {
+    match without_terminal(global, VARIABLES)? {
         Some(given) => Ok(given),
         None => ask("Password of the repository: "),
     }
 }
 
+/// The password of the repository that something is taken from.
+pub(super) fn read_from(global: &Global) -> Result<Given> {
+    match without_terminal(global, FROM_VARIABLES)? {
+        Some(given) => Ok(given),
+        None => ask("Password of the repository to take from: "),
+    }
+}
+
 /// The password of a repository that is about to be made: asked for twice.
 pub(super) fn read_new(global: &Global) -> Result<Given> {
-    if let Some(given) = without_terminal(global)? {
+    if let Some(given) = without_terminal(global, VARIABLES)? {
         return Ok(given);
     }
     let first = ask("Password for the new repository: ")?;
@@ -84,8 +94,8 @@ pub(super) fn read_from_parent() -> Result<Given> {
     Ok(Given::receive(io::stdin().lock()).map_err(failed)?)
 }
 
-fn without_terminal(global: &Global) -> Result<Option<Given>> {
-    let Some((source, from)) = choose(global, |name| std::env::var_os(name))? else { return Ok(None) };
+fn without_terminal(global: &Global, variables: [&'static str; 3]) -> Result<Option<Given>> {
+    let Some((source, from)) = choose(global, variables, |name| std::env::var_os(name))? else { return Ok(None) };
     let bytes = match source {
         Source::Text(bytes) => Ok(Zeroizing::new(bytes)),
         Source::File(path) => from_file(&path),
@@ -98,6 +108,7 @@ fn without_terminal(global: &Global) -> Result<Option<Given>> {
 /// Options win over the environment; two variables contradict each other.
 fn choose(
     global: &Global,
+    variables: [&'static str; 3],
     variable: impl Fn(&str) -> Option<OsString>,
 ) -> std::result::Result<Option<(Source, String)>, Fault> {
     if let Some(path) = &global.password_file {
@@ -106,18 +117,18 @@ fn choose(
     if let Some(command) = &global.password_command {
         return Ok(Some((Source::Command(command.into()), "--password-command".to_owned())));
     }
-    let mut set = VARIABLES.into_iter().filter_map(|name| variable(name).map(|value| (name, value)));
+    let mut set = variables.into_iter().filter_map(|name| variable(name).map(|value| (name, value)));
     let Some((name, value)) = set.next() else { return Ok(None) };
     if let Some((second, _)) = set.next() {
         return Err(Fault::TwoPasswords { first: name, second });
     }
     let from = format!("the variable {name}");
     Ok(Some(match name {
-        "BYGONE_PASSWORD_FILE" => {
+        name if name.ends_with("_FILE") => {
             let from = format!("the file '{}' named by {name}", Path::new(&value).display());
             (Source::File(value.into()), from)
         }
-        "BYGONE_PASSWORD_COMMAND" => (Source::Command(value), from),
+        name if name.ends_with("_COMMAND") => (Source::Command(value), from),
         _ => (Source::Text(value.into_vec()), from),
     }))
 }
@@ -174,7 +185,7 @@ mod tests {
 
     fn chosen(global: &Global, set: &[(&str, &str)]) -> std::result::Result<Option<Source>, Fault> {
         let variable = |name: &str| set.iter().find(|(n, _)| *n == name).map(|(_, value)| OsString::from(value));
-        choose(global, variable).map(|found| found.map(|(source, _)| source))
+        choose(global, VARIABLES, variable).map(|found| found.map(|(source, _)| source))
     }
 
     #[test]

@@ -119,7 +119,7 @@ fn next_record(repo: &Repo, log: &Log, writer: WriterId, time: Time, event: Even
 /// followed by a finished one.
 fn still_true(events: &BTreeMap<u64, Event>, next: &Event) -> Vec<(u64, Event)> {
     let mut forgotten = HashSet::new();
-    for event in events.values() {
+    for event in events.values().flat_map(Event::parts) {
         match event {
             Event::Forget(id) => drop(forgotten.insert(*id)),
             Event::Recall(id) => drop(forgotten.remove(id)),
@@ -131,7 +131,7 @@ fn still_true(events: &BTreeMap<u64, Event>, next: &Event) -> Vec<(u64, Event)> 
     let keep = |seq: u64, event: &Event| match event {
         Event::Snapshot(s) => !forgotten.contains(&s.id),
         Event::Partial(_) => seq > newest && !done,
-        Event::Forget(_) | Event::Recall(_) | Event::Mark(_) | Event::Sweep(_) => true,
+        _ => true,
     };
     events.iter().filter(|(seq, event)| keep(**seq, event)).map(|(seq, event)| (*seq, event.clone())).collect()
 }

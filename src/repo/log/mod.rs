@@ -1,6 +1,7 @@
 //! The log of a repository: reading all chains with two requests each, and appending to one's own.
 
 mod append;
+mod wishes;
 
 use crate::format::record::Event;
 use crate::format::record::Record;
@@ -100,6 +101,8 @@ struct Chain {
 pub struct Log {
     chains: BTreeMap<WriterId, Chain>,
     root_pages: HashMap<SnapshotId, Vec<u8>>,
+    /// Snapshots that are called otherwise than their records say.
+    amended: HashMap<SnapshotId, Snapshot>,
     /// What is wrong with it.
     pub problems: Vec<LogProblem>,
 }
@@ -170,6 +173,7 @@ impl Log {
             log.root_pages.extend(root_pages);
             log.problems.extend(problems);
         }
+        log.amended = log.amended();
         Ok(log)
     }
 
@@ -199,20 +203,33 @@ impl Log {
         self.chains.is_empty()
     }
 
-    /// Everything the log says, writer by writer.
+    /// Everything the log says, writer by writer and one by one.
     pub fn events(&self) -> impl Iterator<Item = (WriterId, u64, &Event)> {
-        self.chains.iter().flat_map(|(writer, chain)| chain.events.iter().map(move |(seq, e)| (*writer, *seq, e)))
+        let records =
+            self.chains.iter().flat_map(|(writer, chain)| chain.events.iter().map(move |(seq, e)| (*writer, *seq, e)));
+        records.flat_map(|(writer, seq, event)| event.parts().iter().map(move |part| (writer, seq, part)))
     }
 
-    /// Snapshots that were not forgotten, oldest first.
+    /// Snapshots that were not forgotten, oldest first, called as they are called now.
     pub fn snapshots(&self) -> Vec<&Snapshot> {
         let forgotten = self.forgotten();
+        self.snapshots_where(|id| !forgotten.contains(&id))
+    }
+
+    /// Snapshots that were forgotten and can still be recalled, oldest first.
+    pub fn recallable(&self) -> Vec<&Snapshot> {
+        let forgotten = self.forgotten();
+        self.snapshots_where(|id| forgotten.contains(&id))
+    }
+
+    fn snapshots_where(&self, is_meant: impl Fn(SnapshotId) -> bool) -> Vec<&Snapshot> {
         let mut found: Vec<&Snapshot> = self
             .events()
             .filter_map(|(_, _, event)| match event {
-                Event::Snapshot(snapshot) if !forgotten.contains(&snapshot.id) => Some(&**snapshot),
+                Event::Snapshot(snapshot) if is_meant(snapshot.id) => Some(&**snapshot),
                 _ => None,
             })
+            .map(|snapshot| self.amended.get(&snapshot.id).unwrap_or(snapshot))
             .collect();
         found.sort_by_key(|snapshot| (snapshot.time, snapshot.id));
         found
