@@ -193,7 +193,12 @@ mod tests {
 
     fn amend(tags: &[&str], description: &str) -> Event {
         let tags = tags.iter().map(|&tag| tag.to_owned()).collect();
-        Event::Amend(Box::new(Amend { snapshot: SnapshotId([1; 16]), turn: 7, tags, description: description.to_owned() }))
+        Event::Amend(Box::new(Amend {
+            snapshot: SnapshotId([1; 16]),
+            turn: 7,
+            tags,
+            description: description.to_owned(),
+        }))
     }
 
     fn events() -> Vec<Event> {

@@ -250,12 +250,7 @@ impl Repo {
         Repo::init_with(store, password, &options, other.keys.master().clone()).await
     }
 
-    async fn init_with(
-        store: AnyStore,
-        password: &Password,
-        options: &InitOptions,
-        master: MasterKey,
-    ) -> Result<Repo> {
+    async fn init_with(store: AnyStore, password: &Password, options: &InitOptions, master: MasterKey) -> Result<Repo> {
         match store.head(CONFIG_NAME).await {
             Ok(_) => return Err(Error::Exists { location: store.location() }),
             Err(e) if e.kind == ErrorKind::NotFound => {}

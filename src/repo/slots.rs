@@ -87,13 +87,7 @@ impl Repo {
 
     /// Puts `new` in the place of `old`: adds its slot, opens it, and only then removes all slots that `old` opens. May die
     /// anywhere: until the last step both open the repository, and the same call goes on from there.
-    pub async fn change_password(
-        &self,
-        old: &Password,
-        new: &Password,
-        cost: Cost,
-        now_secs: i64,
-    ) -> Result<Changed> {
+    pub async fn change_password(&self, old: &Password, new: &Password, cost: Cost, now_secs: i64) -> Result<Changed> {
         if old.matches(new) {
             return Err(Error::SamePassword);
         }
