@@ -216,7 +216,8 @@ class Repository:
             need(f"gapless chain of {writer}", seqs == list(range(len(seqs))))
             for seq in {seqs[-1], seqs[-1] - seqs[-1] % 32}:
                 events.update(((writer, number), event) for number, event in self.record(writer, seq))
-        for _, (kind, value) in sorted(events.items(), key=lambda item: item[0]):
+        said = [event for _, event in sorted(events.items(), key=lambda item: item[0])]
+        for kind, value in (one for kind, value in said for one in (value if kind == 8 else [(kind, value)])):
             if kind == 1:
                 found.append(value)
             elif kind in (3, 4):
@@ -239,7 +240,10 @@ def hint(r, packs):
 
 def read_event(r):
     kind = r.fixed(1)
-    need("kind of event", 1 <= kind <= 6)
+    need("kind of event", kind >= 1)
+    if kind >= 7:
+        body = Reader(r.bytes(1 << 20))
+        return kind, body.list(read_event) if kind == 8 else None
     if kind >= 3:
         return kind, r.take(16) if kind <= 4 else r.list(lambda r: r.take(16))
     s = {"id": r.take(16), "time": r.time()}

@@ -25,7 +25,6 @@ use crate::plan::keep::Item;
 use crate::plan::keep::Policy;
 use crate::plan::keep::Reason;
 use crate::plan::keep::decide;
-use crate::repo::Author;
 use crate::repo::Log;
 use clap::ValueEnum;
 use jiff::tz::TimeZone;
@@ -121,7 +120,7 @@ impl ForgetArgs {
             decided.iter().flat_map(|(_, rows)| rows).filter(|row| row.goes()).map(|row| row.snapshot.id).collect();
         if !self.dry_run {
             let machine = place::machine();
-            let author = Author { state: &opened.state, machine: &machine };
+            let author = opened.author(&machine);
             opened.runtime.block_on(Log::forget(&opened.repo, author, human::now(), &gone))?;
         }
         if global.json {

@@ -21,7 +21,6 @@ use crate::format::record::Event;
 use crate::id::ObjectId;
 use crate::meta::Time;
 use crate::monitor::chain;
-use crate::repo::Author;
 use crate::repo::Freshness;
 use crate::repo::Log;
 use crate::repo::Slot;
@@ -223,7 +222,7 @@ fn note(opened: &Opened, global: &Global, slot: ObjectId, label: &str) {
     let time = human::now();
     let note = KeyNote { slot, time, host: place::host(), user: place::user(), label: label.to_owned() };
     let machine = place::machine();
-    let author = Author { state: &opened.state, machine: &machine };
+    let author = opened.author(&machine);
     let said = Log::say(&opened.repo, author, time, vec![Event::Key(Box::new(note))]);
     if let Err(error) = opened.runtime.block_on(said) {
         out::warning(global.json, format_args!("who made the password cannot be noted: {}", chain(&error)));

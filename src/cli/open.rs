@@ -17,6 +17,7 @@ use crate::cli::password::Given;
 use crate::cli::place;
 use crate::format::record::Snapshot;
 use crate::monitor::chain;
+use crate::repo::Author;
 use crate::repo::Chunks;
 use crate::repo::ChunksOptions;
 use crate::repo::Freshness;
@@ -110,6 +111,11 @@ impl Opened {
         }
         tell_problems(global, &opened.log.problems);
         Ok(opened)
+    }
+
+    /// Who appends to the log: this user of this machine.
+    pub(super) fn author<'a>(&'a self, machine: &'a [u8]) -> Author<'a> {
+        Author { state: &self.state, machine }
     }
 
     /// Asks which snapshots there are by now.

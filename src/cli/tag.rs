@@ -14,7 +14,6 @@ use crate::cli::place;
 use crate::cli::snapshots::chosen;
 use crate::format::record::Snapshot;
 use crate::format::record::TEXT_BYTES_MAX;
-use crate::repo::Author;
 use crate::repo::Log;
 use clap::ArgGroup;
 
@@ -74,7 +73,7 @@ impl TagArgs {
         let amend = |s: &&Snapshot| opened.log.amendment(s.id, s.tags.clone(), s.description.clone());
         let events = changed.iter().map(amend).collect();
         let machine = place::machine();
-        let author = Author { state: &opened.state, machine: &machine };
+        let author = opened.author(&machine);
         opened.runtime.block_on(Log::say(&opened.repo, author, human::now(), events))?;
         if global.json {
             for snapshot in &after {

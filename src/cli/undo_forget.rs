@@ -14,7 +14,6 @@ use crate::cli::place;
 use crate::cli::snapshots::chosen;
 use crate::cli::snapshots::short;
 use crate::id::SnapshotId;
-use crate::repo::Author;
 use crate::repo::Log;
 
 const EXAMPLES: &str = "Examples:
@@ -42,8 +41,8 @@ impl UndoForgetArgs {
         let mut opened = Opened::new(global)?;
         let machine = place::machine();
         let wanted = self.wanted(&opened, &machine)?;
-        let author = Author { state: &opened.state, machine: &machine };
-        opened.runtime.block_on(Log::recall(&opened.repo, author, human::now(), &wanted))?;
+        let recall = Log::recall(&opened.repo, opened.author(&machine), human::now(), &wanted);
+        opened.runtime.block_on(recall)?;
         // A prune may have been faster; only the log knows.
         opened.read_log(global)?;
         let back: Vec<_> = opened.log.snapshots().into_iter().filter(|s| wanted.contains(&s.id)).collect();
@@ -54,9 +53,12 @@ impl UndoForgetArgs {
                 out::line(format_args!("{} of {} is back.", short(snapshot.id), human::time(snapshot.time)))?;
             }
         }
-        let late: Vec<String> =
-            wanted.iter().filter(|id| back.iter().all(|s| s.id != **id)).map(|id| short(*id)).collect();
+        let is_late = |id: &&SnapshotId| back.iter().all(|snapshot| snapshot.id != **id);
+        let late: Vec<SnapshotId> = wanted.iter().filter(is_late).copied().collect();
         if !late.is_empty() {
+            // Nobody shall think that it came back.
+            opened.runtime.block_on(Log::forget(&opened.repo, opened.author(&machine), human::now(), &late))?;
+            let late: Vec<String> = late.iter().map(|id| short(*id)).collect();
             return Err(Fault::TooLate { snapshots: late.join(", ") }.into());
         }
         opened.tell_requests(global);

@@ -285,7 +285,7 @@ mod tests {
         let parts: Vec<Event> = many.iter().flat_map(Event::parts).cloned().collect();
         assert_eq!(parts, forgets(50_000));
         // One that is larger than the rest together goes alone.
-        let large = || amend(&[&"x".repeat(TEXT_BYTES_MAX); 5], "");
+        let large = || amend(&["x".repeat(TEXT_BYTES_MAX).as_str(); 5], "");
         let mixed = vec![large(), amend(&[], "1"), amend(&[], "2"), large()];
         let together = Event::together(mixed.clone());
         assert_eq!(together.len(), 3);
