@@ -216,7 +216,9 @@ class Repository:
             need(f"gapless chain of {writer}", seqs == list(range(len(seqs))))
             for seq in {seqs[-1], seqs[-1] - seqs[-1] % 32}:
                 events.update(((writer, number), event) for number, event in self.record(writer, seq))
-        for (writer, _), (kind, value) in sorted(events.items(), key=lambda item: item[0]):
+        parts = ((writer, one) for (writer, _), (kind, value) in sorted(events.items(), key=lambda item: item[0])
+                 for one in (value if kind == 8 else [(kind, value)]))
+        for writer, (kind, value) in parts:
             if kind == 1:
                 found.append(value)
             elif kind in (3, 4):
@@ -242,7 +244,10 @@ def hint(r, packs):
 
 def read_event(r):
     kind = r.fixed(1)
-    need("kind of event", 1 <= kind <= 6)
+    need("kind of event", kind >= 1)
+    if kind >= 7:
+        body = Reader(r.bytes(1 << 20))
+        return kind, body.list(read_event) if kind == 8 else None
     if kind >= 3:
         return kind, r.take(16) if kind <= 4 else r.list(lambda r: r.take(16))
     s = {"id": r.take(16), "time": r.time()}

@@ -82,6 +82,20 @@ pub(super) enum Fault {
     Capture { path: PathBuf, said: String },
     #[error("there is no disk in '{}'", Show(path))]
     NoDisk { path: Vec<u8> },
+    #[error("of the group '{group}' nothing would stay")]
+    NoneLeft { group: String },
+    #[error("this machine has forgotten no snapshot that can be taken back")]
+    NothingForgotten,
+    #[error("it is too late for {snapshots}: the repository was pruned")]
+    TooLate { snapshots: String },
+    #[error("no password slot has an id that begins with '{digits}'")]
+    NoKey { digits: String },
+    #[error("several password slots have ids that begin with '{digits}'")]
+    KeysAlike { digits: String },
+    #[error("this is the only password of the repository")]
+    OnlyKey,
+    #[error("the password opens the repository already: slot {slot}")]
+    KnownPassword { slot: String },
     #[error(transparent)]
     Device(DeviceError),
     #[error("cannot read '{}'", path.display())]

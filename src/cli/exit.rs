@@ -49,7 +49,7 @@ const TABLE: &[(Exit, u8, &str, &str)] = &[
     (Exit::NoRepository, 10, "no_repository", "there is no repository"),
     (Exit::Locked, 11, "locked", "another process keeps the repository or its local state locked"),
     (Exit::WrongPassword, 12, "wrong_password", "wrong password"),
-    (Exit::NotFound, 13, "not_found", "no such snapshot, or no such path in it"),
+    (Exit::NotFound, 13, "not_found", "no such snapshot, path in it, or password slot"),
     (Exit::NoMount, 14, "no_mount", "drives cannot be mounted here, or not at this folder"),
     (Exit::Full, 15, "full", "no space left at the destination"),
     (Exit::Unreachable, 16, "unreachable", "the destination cannot be reached"),
@@ -129,6 +129,8 @@ fn of_fault(error: &Fault) -> Option<Exit> {
         Fault::NoPath { .. } | Fault::NotAFile { .. } | Fault::NotAFolder { .. } => Some(Exit::NotFound),
         Fault::MountInRepository { .. } => Some(Exit::NoMount),
         Fault::NoDisks { .. } => Some(Exit::NotFound),
+        Fault::NoKey { .. } | Fault::KeysAlike { .. } => Some(Exit::NotFound),
+        Fault::NothingForgotten | Fault::TooLate { .. } => Some(Exit::NotFound),
         _ => None,
     }
 }

@@ -79,6 +79,16 @@ fn of_fault(error: &Fault) -> Hints {
         Fault::NotConfirmed => &["add --yes if nobody can be asked, or restore to another place (files: --to DIR)"],
         Fault::NoDisks { .. } => &["'bygone backup --image DISK' makes snapshots of disks"],
         Fault::NoQemu(_) => &["install qemu-utils (qemu-img), or restore with --format raw"],
+        Fault::NoneLeft { .. } => &[
+            "nothing was forgotten; keep more (--keep-last 1), leave it out (--host, --path, --tag), or say --allow-none-left",
+        ],
+        Fault::NothingForgotten | Fault::TooLate { .. } => {
+            &["'bygone snapshots --forgotten' lists those that can be taken back"]
+        }
+        Fault::NoKey { .. } => &["'bygone key list' lists them"],
+        Fault::KeysAlike { .. } => &["type more digits of the id"],
+        Fault::OnlyKey => &["'bygone key add' adds another one; 'bygone key change-password' puts one in its place"],
+        Fault::KnownPassword { .. } => &["nothing was changed; choose another one"],
         Fault::Background(_) => &["--foreground serves the drive without another process"],
         _ => return None,
     })
@@ -175,6 +185,14 @@ fn of_repo(error: &repo::Error) -> Hints {
         repo::Error::WrongPassword => {
             &["check capitals and keyboard layout; a password file may end in one line break, but not in spaces"]
         }
+        repo::Error::SlotInUse { .. } => &[
+            "open the repository with another password to remove this one",
+            "'bygone key change-password' puts another one in its place",
+        ],
+        repo::Error::SamePassword => &["nothing was changed; choose another one"],
+        repo::Error::OldPasswordStays { .. } => &[
+            "both open the repository now; run the same command again with the old password when the slot can be removed",
+        ],
         repo::Error::NoSlot { .. } => {
             &["the folder 'keys' of the repository is empty or damaged; bring it back from a copy of the repository"]
         }

@@ -8,22 +8,26 @@ use crate::cli::global::Global;
 use crate::cli::human;
 use crate::cli::json;
 use crate::cli::open;
+use crate::cli::open::Opened;
 use crate::cli::out;
 use crate::cli::password;
 use crate::crypto::password::Cost;
 use crate::repo::CONFIG_NAME;
 use crate::repo::Error;
+use crate::repo::Freshness;
 use crate::repo::InitOptions;
 use crate::repo::Repo;
 use crate::store;
 use crate::store::ErrorKind;
 use crate::store::StoreOptions;
 use serde_json::json;
+use std::path::PathBuf;
 
 const EXAMPLES: &str = "Examples:
   bygone -r /media/disk/backup init
   bygone -r s3://my-bucket/laptop -o s3.endpoint=https://s3.example.org init
   BYGONE_PASSWORD_FILE=~/.backup-password bygone -r /srv/backup init
+  bygone -r s3://my-bucket/copy init --from /srv/backup     for copies of snapshots
 
 A lost password is a lost backup: nobody can open the repository without it. Write it down and keep \
 it in a place that does not burn together with this machine.";
@@ -38,6 +42,24 @@ pub(super) struct InitArgs {
     /// Average size of the chunks that files are cut into, a power of two; for experts
     #[arg(long, value_name = "SIZE", value_parser = human::parse_size, hide_short_help = true)]
     chunk_size: Option<u64>,
+
+    /// Share the chunks with this repository: same content has the same names in both, so that copies between the two move
+    /// only what is missing. They have the same key inside: who has a password of one can read the other, if they get at
+    /// its storage
+    #[arg(long, value_name = "LOCATION", conflicts_with = "chunk_size")]
+    from: Option<String>,
+
+    /// Take the password of that repository from this file [env: BYGONE_FROM_PASSWORD_FILE]
+    #[arg(long, value_name = "FILE", requires = "from", conflicts_with = "from_password_command")]
+    from_password_file: Option<PathBuf>,
+
+    /// Take it from what this command prints [env: BYGONE_FROM_PASSWORD_COMMAND]
+    #[arg(long, value_name = "COMMAND", requires = "from")]
+    from_password_command: Option<String>,
+
+    /// A setting of its storage, like s3.endpoint=https://host (repeatable); those of --option are not for it
+    #[arg(long, value_name = "KEY=VALUE", requires = "from")]
+    from_option: Vec<String>,
 }
 
 impl InitArgs {
@@ -53,17 +75,23 @@ impl InitArgs {
             Err(error) if error.kind == ErrorKind::NotFound => {}
             Err(error) => return Err(error.into()),
         }
+        let other = self.other(global)?;
         let given = password::read_new(global)?;
         let repo = runtime.block_on(async {
             let probed = store::probe(&*counted).await?;
             let now_secs = human::now().secs;
             let options = InitOptions { sizes, cost: Cost::DEFAULT, create_only: probed.create_only, now_secs };
-            Repo::init(counted.clone(), &given.password(), &options).await
+            match &other {
+                Some(other) => Repo::init_beside(counted.clone(), &given.password(), &options, &other.repo).await,
+                None => Repo::init(counted.clone(), &given.password(), &options).await,
+            }
         })?;
         let id = repo.config().repository.to_string();
         let create_only = repo.config().create_only;
         if global.json {
-            let body = json!({ "id": id, "location": location.to_string(), "create_only": create_only });
+            let from = other.as_ref().map(|other| other.repo.config().repository.to_string());
+            let body =
+                json!({ "id": id, "location": location.to_string(), "create_only": create_only, "shares_with": from });
             out::line(json::line("repository", &body))?;
         } else if !global.quiet {
             out::line(format_args!("Made repository {id} at {location}."))?;
@@ -72,6 +100,19 @@ impl InitArgs {
         }
         open::tell_requests(global, &location, &counted.totals());
         Ok(Exit::Done)
+    }
+
+    /// The repository to share with.
+    fn other(&self, global: &Global) -> Result<Option<Opened>> {
+        let Some(from) = &self.from else { return Ok(None) };
+        let other = Global {
+            repo: Some(from.clone()),
+            password_file: self.from_password_file.clone(),
+            password_command: self.from_password_command.clone(),
+            options: self.from_option.clone(),
+            ..global.clone()
+        };
+        Opened::with(&other, &other.store_options()?, Freshness::Newest, password::read_from).map(Some)
     }
 
     fn sizes(&self) -> Result<Sizes> {

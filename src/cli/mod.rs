@@ -5,7 +5,7 @@
 //! | file | is |
 //! |---|---|
 //! | `restore_disk` `qcow2` | whole disks brought back |
-//! | `global` `filter` `select` | options and arguments shared by commands |
+//! | `global` `filter` `keep` `select` | options and arguments shared by commands |
 //! | `disks` `inside` | disks as sources, and paths that go on inside of them |
 //! | `open` `password` `place` `from` | from options to an open repository |
 //! | `exit` `error` `hints` | how a command ends, and what is said about it |
@@ -29,6 +29,7 @@ mod drives;
 mod error;
 mod exit;
 mod filter;
+mod forget;
 mod from;
 mod global;
 mod hints;
@@ -38,6 +39,8 @@ mod inside;
 mod inspect;
 mod interrupt;
 mod json;
+mod keep;
+mod key;
 mod ls;
 mod man;
 mod mount;
@@ -57,8 +60,10 @@ mod snapshots;
 mod socket;
 mod status;
 mod table;
+mod tag;
 mod telling;
 mod umount;
+mod undo_forget;
 mod unlock;
 
 use crate::cli::backup::BackupArgs;
@@ -70,9 +75,11 @@ use crate::cli::drives::DrivesArgs;
 use crate::cli::error::Result;
 use crate::cli::error::usage;
 use crate::cli::exit::Exit;
+use crate::cli::forget::ForgetArgs;
 use crate::cli::global::Global;
 use crate::cli::init::InitArgs;
 use crate::cli::inspect::InspectArgs;
+use crate::cli::key::KeyArgs;
 use crate::cli::ls::LsArgs;
 use crate::cli::man::ManArgs;
 use crate::cli::mount::MountArgs;
@@ -80,7 +87,9 @@ use crate::cli::pin::PinArgs;
 use crate::cli::pin::UnpinArgs;
 use crate::cli::restore::RestoreArgs;
 use crate::cli::snapshots::SnapshotsArgs;
+use crate::cli::tag::TagArgs;
 use crate::cli::umount::UmountArgs;
+use crate::cli::undo_forget::UndoForgetArgs;
 use crate::image;
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -127,6 +136,10 @@ enum Command {
     Drives(DrivesArgs),
     Restore(RestoreArgs),
     Copy(CopyArgs),
+    Forget(Box<ForgetArgs>),
+    UndoForget(UndoForgetArgs),
+    Tag(TagArgs),
+    Key(KeyArgs),
     Cache(CacheArgs),
     Pin(PinArgs),
     Unpin(UnpinArgs),
@@ -176,6 +189,10 @@ fn run(cli: Cli) -> Result<Exit> {
         Command::Drives(args) => args.run(global),
         Command::Restore(args) => args.run(global),
         Command::Copy(args) => args.run(global),
+        Command::Forget(args) => args.run(global),
+        Command::UndoForget(args) => args.run(global),
+        Command::Tag(args) => args.run(global),
+        Command::Key(args) => args.run(global),
         Command::Cache(args) => args.run(global),
         Command::Pin(args) => args.run(global),
         Command::Unpin(args) => args.run(global),

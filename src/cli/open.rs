@@ -17,6 +17,7 @@ use crate::cli::password::Given;
 use crate::cli::place;
 use crate::format::record::Snapshot;
 use crate::monitor::chain;
+use crate::repo::Author;
 use crate::repo::Chunks;
 use crate::repo::ChunksOptions;
 use crate::repo::Freshness;
@@ -105,11 +106,16 @@ impl Opened {
         let state = open_state(global, &repo)?;
         let mut opened = Opened { runtime, counted, location, repo, state, log };
         // An old answer is older than what this machine has seen since, and no rollback.
-        if memory.is_none_or(|memory| memory.freshness == Freshness::Newest) {
+        if memory.is_none_or(|memory| matches!(memory.freshness, Freshness::Newest | Freshness::Ask)) {
             opened.check_heads(global);
         }
         tell_problems(global, &opened.log.problems);
         Ok(opened)
+    }
+
+    /// Who appends to the log: this user of this machine.
+    pub(super) fn author<'a>(&'a self, machine: &'a [u8]) -> Author<'a> {
+        Author { state: &self.state, machine }
     }
 
     /// Asks which snapshots there are by now.
@@ -193,7 +199,10 @@ pub(super) fn tell_requests(global: &Global, location: &Location, totals: &Total
 
 fn wrong_password(error: crate::repo::Error, given: &Given) -> CommandError {
     let is_wrong = matches!(error.inner(), crate::repo::Error::WrongPassword);
-    let error = CommandError::from(error);
+    let mut error = CommandError::from(error);
+    if is_wrong && given.is_mistyped_code() {
+        error = error.hint("it looks like a recovery code, but a character of it is wrong or missing");
+    }
     if is_wrong { error.hint(format!("the password came from {}", given.from)) } else { error }
 }
 

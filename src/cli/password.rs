@@ -5,6 +5,8 @@ use crate::cli::error::Fault;
 use crate::cli::error::Result;
 use crate::cli::global::Global;
 use crate::crypto::password::Password;
+use crate::crypto::recovery;
+use crate::crypto::recovery::Typed;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -22,6 +24,8 @@ use zeroize::Zeroizing;
 pub(super) const VARIABLES: [&str; 3] = ["BYGONE_PASSWORD", "BYGONE_PASSWORD_FILE", "BYGONE_PASSWORD_COMMAND"];
 /// The same for another repository, that something is taken from.
 const FROM_VARIABLES: [&str; 3] = ["BYGONE_FROM_PASSWORD", "BYGONE_FROM_PASSWORD_FILE", "BYGONE_FROM_PASSWORD_COMMAND"];
+/// The same for a further password of a repository.
+const NEW_VARIABLES: [&str; 3] = ["BYGONE_NEW_PASSWORD", "BYGONE_NEW_PASSWORD_FILE", "BYGONE_NEW_PASSWORD_COMMAND"];
 /// Longer ones are a mistake, such as a disk image for a file.
 const BYTES_MAX: u64 = 64 << 10;
 
@@ -33,9 +37,17 @@ pub(super) struct Given {
 }
 
 impl Given {
-    /// For the library.
+    /// For the library. A recovery code is the same however it was typed.
     pub(super) fn password(&self) -> Password {
-        Password::new(self.bytes.to_vec())
+        match recovery::read(&self.bytes) {
+            Typed::Code(code) => code.password(),
+            Typed::Mistyped | Typed::Password => Password::new(self.bytes.to_vec()),
+        }
+    }
+
+    /// True if it looks like a recovery code with a slip in it.
+    pub(super) fn is_mistyped_code(&self) -> bool {
+        matches!(recovery::read(&self.bytes), Typed::Mistyped)
     }
 
     /// For the process that serves a drive: a line that says where it came from, and the password.
@@ -83,7 +95,20 @@ pub(super) fn read_new(global: &Global) -> Result<Given> {
     if let Some(given) = without_terminal(global, VARIABLES)? {
         return Ok(given);
     }
-    let first = ask("Password for the new repository: ")?;
+    ask_twice("Password for the new repository: ")
+}
+
+/// A further password of a repository that exists: asked for twice. The options for it are in the place of the usual ones.
+pub(super) fn read_further(global: &Global) -> Result<Given> {
+    if let Some(given) = without_terminal(global, NEW_VARIABLES)? {
+        return Ok(given);
+    }
+    let hint = "the new password comes from --new-password-file FILE or --new-password-command COMMAND";
+    ask_twice("New password: ").map_err(|error| error.hint(hint))
+}
+
+fn ask_twice(prompt: &str) -> Result<Given> {
+    let first = ask(prompt)?;
     let again = ask("The same again: ")?;
     if first.password().matches(&again.password()) { Ok(first) } else { Err(Fault::PasswordsDiffer.into()) }
 }

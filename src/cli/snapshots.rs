@@ -1,5 +1,7 @@
 //! `bygone snapshots`: what is there to go back to.
 
+use crate::browse::Filter;
+use crate::browse::Selector;
 use crate::cli::error::Result;
 use crate::cli::exit::Exit;
 use crate::cli::filter::FilterArgs;
@@ -19,7 +21,8 @@ const DIGITS: usize = 8;
 const EXAMPLES: &str = "Examples:
   bygone snapshots
   bygone snapshots --host laptop --tag weekly
-  bygone snapshots --path /home/ada --latest 3 --json";
+  bygone snapshots --path /home/ada --latest 3 --json
+  bygone snapshots --forgotten";
 
 /// List the snapshots, oldest first
 ///
@@ -29,6 +32,10 @@ const EXAMPLES: &str = "Examples:
 pub(super) struct SnapshotsArgs {
     #[command(flatten)]
     filter: FilterArgs,
+
+    /// Those that were forgotten and can be taken back with 'bygone undo-forget'
+    #[arg(long)]
+    forgotten: bool,
 
     /// Only the newest N
     #[arg(long, value_name = "N")]
@@ -44,15 +51,32 @@ pub(super) fn short(id: SnapshotId) -> String {
 
 /// The sources of a snapshot on one line.
 pub(super) fn sources(snapshot: &Snapshot) -> String {
-    let sources = snapshot.sources.iter().map(|path| crate::path::Show(&json::rooted(path)).to_string());
+    source_text(&snapshot.sources)
+}
+
+/// Sources on one line.
+pub(super) fn source_text(sources: &[Vec<u8>]) -> String {
+    let sources = sources.iter().map(|path| crate::path::Show(&json::rooted(path)).to_string());
     sources.collect::<Vec<_>>().join(" ")
+}
+
+/// The snapshots that were named, out of all of them (oldest first): each once.
+pub(super) fn chosen<'a>(selectors: &[Selector], all: &[&'a Snapshot], filter: &Filter) -> Result<Vec<&'a Snapshot>> {
+    let mut found: Vec<&'a Snapshot> = Vec::new();
+    for selector in selectors {
+        let snapshot = selector.choose(all, filter)?;
+        if found.iter().all(|other| other.id != snapshot.id) {
+            found.push(snapshot);
+        }
+    }
+    Ok(found)
 }
 
 impl SnapshotsArgs {
     pub(super) fn run(self, global: &Global) -> Result<Exit> {
         let filter = self.filter.filter()?;
         let opened = Opened::new(global)?;
-        let mut snapshots = opened.log.snapshots();
+        let mut snapshots = if self.forgotten { opened.log.recallable() } else { opened.log.snapshots() };
         snapshots.retain(|snapshot| filter.admits(snapshot));
         let first = snapshots.len().saturating_sub(self.latest.unwrap_or(usize::MAX));
         let snapshots = &snapshots[first..];

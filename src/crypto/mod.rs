@@ -5,6 +5,7 @@
 
 pub mod aead;
 pub mod password;
+pub mod recovery;
 
 use crate::extent::ChunkKind;
 use crate::id::ChunkId;

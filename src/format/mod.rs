@@ -9,6 +9,7 @@ pub mod config;
 pub mod disk;
 pub mod extents;
 pub mod index;
+pub mod later;
 pub mod node;
 pub mod page;
 pub mod record;

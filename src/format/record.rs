@@ -9,6 +9,9 @@ use crate::extent::Locator;
 use crate::format::chunk;
 use crate::format::chunk::plain_len;
 use crate::format::extents::LEVEL_MAX;
+use crate::format::later;
+use crate::format::later::Amend;
+use crate::format::later::KeyNote;
 use crate::format::wire::FormatError;
 use crate::format::wire::Reader;
 use crate::format::wire::Result;
@@ -95,6 +98,19 @@ pub enum Event {
     /// All packs that this chain removes or has removed, and all snapshots that cannot be recalled any more: nobody
     /// counts on them. Takes the place of the chain's earlier sweeps.
     Sweep(Vec<ObjectId>),
+    /// How a snapshot is called now.
+    Amend(Box<Amend>),
+    /// Several at once, in this order: forgets, recalls and events of number 7 and above, never several again.
+    Several(Vec<Event>),
+    /// Who made a password slot.
+    Key(Box<KeyNote>),
+    /// Of a later version: it says nothing to this one, and is carried along as it is.
+    Later {
+        /// Its number.
+        kind: u8,
+        /// What it says.
+        body: Vec<u8>,
+    },
 }
 
 /// The newest record of a chain that another writer saw.
@@ -202,16 +218,16 @@ impl Record {
     }
 }
 
-fn write_time(time: Time, out: &mut Vec<u8>) {
+pub(super) fn write_time(time: Time, out: &mut Vec<u8>) {
     out.put_signed(time.secs);
     out.put_varint(time.nanos.into());
 }
 
-fn read_time(r: &mut Reader<'_>) -> Result<Time> {
+pub(super) fn read_time(r: &mut Reader<'_>) -> Result<Time> {
     Ok(Time { secs: r.signed("time")?, nanos: r.varint_max(999_999_999, "nanoseconds")? as u32 })
 }
 
-fn write_event(event: &Event, out: &mut Vec<u8>) {
+pub(super) fn write_event(event: &Event, out: &mut Vec<u8>) {
     let packs = |tag: u8, packs: &[ObjectId], out: &mut Vec<u8>| {
         out.push(tag);
         out.put_varint(packs.len() as u64);
@@ -234,18 +250,26 @@ fn write_event(event: &Event, out: &mut Vec<u8>) {
         Event::Recall(snapshot) => id(4, snapshot, out),
         Event::Mark(marked) => packs(5, marked, out),
         Event::Sweep(swept) => packs(6, swept, out),
+        Event::Amend(_) | Event::Several(_) | Event::Key(_) | Event::Later { .. } => later::write(event, out),
     }
 }
 
 fn read_event(r: &mut Reader<'_>) -> Result<Event> {
-    Ok(match r.u8("event")? {
+    let kind = r.u8("event")?;
+    read_event_of(kind, r)
+}
+
+/// Reads what follows the number of an event.
+pub(super) fn read_event_of(kind: u8, r: &mut Reader<'_>) -> Result<Event> {
+    Ok(match kind {
+        0 => return Err(FormatError::Unknown { what: "event", value: 0 }),
         1 => Event::Snapshot(Box::new(read_snapshot(r)?)),
         2 => Event::Partial(Box::new(read_snapshot(r)?)),
         3 => Event::Forget(SnapshotId(r.array("snapshot id")?)),
         4 => Event::Recall(SnapshotId(r.array("snapshot id")?)),
         5 => Event::Mark(read_packs(r)?),
         6 => Event::Sweep(read_packs(r)?),
-        value => return Err(FormatError::Unknown { what: "event", value: value.into() }),
+        kind => later::read(kind, r)?,
     })
 }
 
@@ -369,6 +393,7 @@ mod tests {
             Event::Recall(SnapshotId([3; 16])),
             Event::Mark(vec![ObjectId([1; 16]), ObjectId([2; 16])]),
             Event::Sweep(vec![]),
+            Event::Several(vec![Event::Forget(SnapshotId([3; 16])), Event::Later { kind: 10, body: vec![0, 1] }]),
         ];
         for event in events {
             let record = Record {

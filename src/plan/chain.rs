@@ -4,7 +4,8 @@ use crate::id::SnapshotId;
 use crate::plan::words::Word;
 use std::collections::HashMap;
 
-/// The numbers of those of a chain's words (in the order of its records) that are still true when `next` is appended.
+/// The numbers of those of a chain's words (in the order of its records) that are still true when `next` is appended,
+/// if that is a word.
 /// `gone`: [`Words::is_gone`](crate::plan::words::Words::is_gone) of a log that was read before (however long).
 ///
 /// - Snapshots stay, forgotten or not, until they are gone: whoever recalls one must find it.
@@ -13,12 +14,12 @@ use std::collections::HashMap;
 /// - Every forget and recall stays: it is counted.
 pub fn still_true<'a>(
     words: impl Iterator<Item = (u64, Word<'a>)>,
-    next: Word<'_>,
+    next: Option<Word<'_>>,
     gone: impl Fn(SnapshotId) -> bool,
 ) -> Vec<u64> {
     let words: Vec<(u64, Word<'a>)> = words.collect();
     let mut last: HashMap<u8, u64> = HashMap::new();
-    for (seq, word) in words.iter().map(|(seq, word)| (*seq, *word)).chain([(u64::MAX, next)]) {
+    for (seq, word) in words.iter().map(|(seq, word)| (*seq, *word)).chain(next.map(|next| (u64::MAX, next))) {
         match word {
             Word::Snapshot(_) | Word::Partial(_) => drop(last.insert(0, seq)),
             Word::Mark(_) => drop(last.insert(1, seq)),
@@ -57,8 +58,8 @@ mod tests {
             Word::Sweep(&packs),
         ];
         let words = || words.into_iter().zip(0..).map(|(word, seq)| (seq, word));
-        assert_eq!(still_true(words(), Word::Forget(part), |id| id == gone), [1, 2, 3, 4, 6, 7]);
-        assert_eq!(still_true(words(), Word::Sweep(&[]), |_| false), [0, 1, 2, 3, 4, 6]);
-        assert_eq!(still_true(words(), Word::Snapshot(part), |_| false), [0, 1, 3, 4, 6, 7]);
+        assert_eq!(still_true(words(), Some(Word::Forget(part)), |id| id == gone), [1, 2, 3, 4, 6, 7]);
+        assert_eq!(still_true(words(), Some(Word::Sweep(&[])), |_| false), [0, 1, 2, 3, 4, 6]);
+        assert_eq!(still_true(words(), Some(Word::Snapshot(part)), |_| false), [0, 1, 3, 4, 6, 7]);
     }
 }

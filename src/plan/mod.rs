@@ -92,5 +92,6 @@
 pub mod chain;
 pub mod footing;
 pub mod homes;
+pub mod keep;
 pub mod prune;
 pub mod words;

@@ -21,6 +21,7 @@ mod orphans;
 mod pack;
 mod remembered;
 mod segments;
+mod slots;
 mod span;
 
 pub use chunks::Chunks;
@@ -37,6 +38,8 @@ pub use pack::FinishedPack;
 pub use pack::PackWriter;
 pub use remembered::Freshness;
 pub use remembered::Memory;
+pub use slots::Changed;
+pub use slots::Slot;
 
 use crate::cache::Cache;
 use crate::cache::Class;
@@ -113,6 +116,24 @@ pub enum Error {
         #[source]
         source: Box<Error>,
     },
+    /// The slot is the one that opened the repository.
+    #[error("password slot {slot} is the one that opened the repository just now")]
+    SlotInUse {
+        /// Which.
+        slot: ObjectId,
+    },
+    /// The new password is the old one.
+    #[error("the new password is the old one")]
+    SamePassword,
+    /// A password was changed, but the old one still opens the repository.
+    #[error("the new password opens the repository, but the slot of the old one, {slot}, could not be removed")]
+    OldPasswordStays {
+        /// The slot of the old one.
+        slot: ObjectId,
+        /// Why not.
+        #[source]
+        source: Box<Error>,
+    },
     /// The cache failed where it is what is wanted; elsewhere the store takes its place.
     #[error(transparent)]
     Cache(#[from] crate::cache::Error),
@@ -156,7 +177,7 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self.inner() {
             Error::Store(e) => e.kind == ErrorKind::Unreachable,
-            Error::SlotUnreadable { source } => source.is_transient(),
+            Error::SlotUnreadable { source } | Error::OldPasswordStays { source, .. } => source.is_transient(),
             _ => false,
         }
     }
@@ -193,6 +214,7 @@ pub struct Repo {
     store: AnyStore,
     config: Config,
     keys: Keys,
+    slot: ObjectId,
     cache: Option<Arc<Cache>>,
 }
 
@@ -212,6 +234,23 @@ pub struct InitOptions {
 impl Repo {
     /// Makes a new repository. The config is written last: before it there is nothing that could be opened.
     pub async fn init(store: AnyStore, password: &Password, options: &InitOptions) -> Result<Repo> {
+        Repo::init_with(store, password, options, MasterKey::generate()).await
+    }
+
+    /// Makes a new repository beside another one, with the sizes and the master key of that: equal content has equal chunks and
+    /// pages, with equal names, in both, so that copies between them find what is there already. Whoever has a password of
+    /// one can read the other if they get at its objects.
+    pub async fn init_beside(
+        store: AnyStore,
+        password: &Password,
+        options: &InitOptions,
+        other: &Repo,
+    ) -> Result<Repo> {
+        let options = InitOptions { sizes: other.config.sizes, ..*options };
+        Repo::init_with(store, password, &options, other.keys.master().clone()).await
+    }
+
+    async fn init_with(store: AnyStore, password: &Password, options: &InitOptions, master: MasterKey) -> Result<Repo> {
         match store.head(CONFIG_NAME).await {
             Ok(_) => return Err(Error::Exists { location: store.location() }),
             Err(e) if e.kind == ErrorKind::NotFound => {}
@@ -223,7 +262,6 @@ impl Repo {
             created_secs: options.now_secs,
             create_only: options.create_only,
         };
-        let master = MasterKey::generate();
         let slot = ObjectId(random());
         let object = slot::encode(&config, slot, &master, password, options.cost, options.now_secs);
         let object = object.map_err(|source| Error::Object { object: slot_name(slot), source })?;
@@ -231,7 +269,7 @@ impl Repo {
         match store.put_new(CONFIG_NAME, config.encode().into()).await {
             Err(e) if e.kind == ErrorKind::AlreadyExists => Err(Error::Exists { location: store.location() }),
             Err(e) => Err(e.into()),
-            Ok(()) => Ok(Repo { store, config, keys: Keys::new(config.repository, master), cache: None }),
+            Ok(()) => Ok(Repo { store, config, keys: Keys::new(config.repository, master), slot, cache: None }),
         }
     }
 
@@ -267,15 +305,6 @@ impl Repo {
         repo.store = Remembering::opened(store, memory);
         repo.cache = Some(memory.cache.clone());
         Ok((repo, log))
-    }
-
-    /// Adds a password slot and returns its id.
-    pub async fn add_password(&self, password: &Password, cost: Cost, now_secs: i64) -> Result<ObjectId> {
-        let slot = ObjectId(random());
-        let object = slot::encode(&self.config, slot, self.keys.master(), password, cost, now_secs)
-            .map_err(|source| Error::Object { object: slot_name(slot), source })?;
-        self.store.put_new(&slot_name(slot), object.into()).await?;
-        Ok(slot)
     }
 
     /// Stores a sealed pack. Packs of files may go to a cheaper class of storage; pages are read to show anything at all,
@@ -338,7 +367,7 @@ async fn unlock(store: &AnyStore, config: Config, slots: Vec<Stored>, password: 
         match try_slot(bytes, *id, config, password).await {
             Ok(Unlocked::Key(master, _)) => {
                 let keys = Keys::new(config.repository, master);
-                return Ok(Repo { store: store.clone(), config, keys, cache: None });
+                return Ok(Repo { store: store.clone(), config, keys, slot: *id, cache: None });
             }
             Ok(Unlocked::WrongPassword) => tried = true,
             Err(error) => fault = Some(error),

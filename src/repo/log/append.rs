@@ -20,6 +20,7 @@ use crate::state::Head;
 use crate::state::State;
 use crate::store::ErrorKind;
 use std::collections::BTreeMap;
+use std::collections::HashSet;
 
 /// Shortest plaintext of a record object: hides how much a record says.
 const RECORD_BYTES_MIN: u64 = 4 << 10;
@@ -139,7 +140,12 @@ fn next_record(repo: &Repo, log: &Log, writer: WriterId, time: Time, event: Even
 /// What of a chain's past must stand in a checkpoint.
 fn whole_history(log: &Log, events: &BTreeMap<u64, Event>, next: &Event) -> Vec<(u64, Event)> {
     let words = log.words();
-    let said = events.iter().map(|(seq, event)| (*seq, word(event)));
-    let stays = still_true(said, word(next), |id| words.is_gone(id));
-    stays.into_iter().filter_map(|seq| Some((seq, events.get(&seq)?.clone()))).collect()
+    let said = events.iter().flat_map(|(seq, event)| {
+        let parts = event.parts().iter().filter_map(word);
+        parts.map(move |word| (*seq, word))
+    });
+    let stays: HashSet<u64> = still_true(said, word(next), |id| words.is_gone(id)).into_iter().collect();
+    let says_more = |event: &Event| event.parts().iter().any(|part| word(part).is_none());
+    let kept = events.iter().filter(|(seq, event)| stays.contains(*seq) || says_more(event));
+    kept.map(|(seq, event)| (*seq, event.clone())).collect()
 }

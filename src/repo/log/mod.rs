@@ -2,6 +2,7 @@
 
 mod append;
 mod said;
+mod wishes;
 
 use crate::format::record::Event;
 use crate::format::record::Record;
@@ -101,6 +102,8 @@ struct Chain {
 pub struct Log {
     chains: BTreeMap<WriterId, Chain>,
     root_pages: HashMap<SnapshotId, Vec<u8>>,
+    /// Snapshots that are called otherwise than their records say.
+    amended: HashMap<SnapshotId, Snapshot>,
     /// What is wrong with it.
     pub problems: Vec<LogProblem>,
 }
@@ -171,6 +174,7 @@ impl Log {
             log.root_pages.extend(root_pages);
             log.problems.extend(problems);
         }
+        log.amended = log.amended();
         Ok(log)
     }
 
@@ -200,20 +204,33 @@ impl Log {
         self.chains.is_empty()
     }
 
-    /// Everything the log says, writer by writer.
+    /// Everything the log says, writer by writer and one by one.
     pub fn events(&self) -> impl Iterator<Item = (WriterId, u64, &Event)> {
-        self.chains.iter().flat_map(|(writer, chain)| chain.events.iter().map(move |(seq, e)| (*writer, *seq, e)))
+        let records =
+            self.chains.iter().flat_map(|(writer, chain)| chain.events.iter().map(move |(seq, e)| (*writer, *seq, e)));
+        records.flat_map(|(writer, seq, event)| event.parts().iter().map(move |part| (writer, seq, part)))
     }
 
-    /// Snapshots that were not forgotten, oldest first.
+    /// Snapshots that were not forgotten, oldest first, called as they are called now.
     pub fn snapshots(&self) -> Vec<&Snapshot> {
         let words = self.words();
+        self.snapshots_where(|id| !words.is_forgotten(id))
+    }
+
+    /// Snapshots that were forgotten and can still be recalled, oldest first.
+    pub fn recallable(&self) -> Vec<&Snapshot> {
+        let recallable: HashSet<SnapshotId> = self.words().recallable().collect();
+        self.snapshots_where(|id| recallable.contains(&id))
+    }
+
+    fn snapshots_where(&self, is_meant: impl Fn(SnapshotId) -> bool) -> Vec<&Snapshot> {
         let mut found: Vec<&Snapshot> = self
             .events()
             .filter_map(|(_, _, event)| match event {
-                Event::Snapshot(snapshot) if !words.is_forgotten(snapshot.id) => Some(&**snapshot),
+                Event::Snapshot(snapshot) if is_meant(snapshot.id) => Some(&**snapshot),
                 _ => None,
             })
+            .map(|snapshot| self.amended.get(&snapshot.id).unwrap_or(snapshot))
             .collect();
         found.sort_by_key(|snapshot| (snapshot.time, snapshot.id));
         found
@@ -226,20 +243,6 @@ impl Log {
             .filter_map(|(_, _, event)| if let Event::Partial(snapshot) = event { Some(&**snapshot) } else { None })
             .collect();
         found.sort_by_key(|snapshot| snapshot.time);
-        found
-    }
-
-    /// Snapshots that were forgotten and can still be recalled, oldest first.
-    pub fn recallable(&self) -> Vec<&Snapshot> {
-        let recallable: HashSet<SnapshotId> = self.words().recallable().collect();
-        let mut found: Vec<&Snapshot> = self
-            .events()
-            .filter_map(|(_, _, event)| match event {
-                Event::Snapshot(snapshot) if recallable.contains(&snapshot.id) => Some(&**snapshot),
-                _ => None,
-            })
-            .collect();
-        found.sort_by_key(|snapshot| (snapshot.time, snapshot.id));
         found
     }
 

@@ -343,7 +343,7 @@ impl World {
                 true => self.chains[me].gone.contains(&id),
                 false => truth.is_forgotten(id),
             };
-            let stays = still_true(before.iter().map(|(seq, said)| (*seq, said.word())), said.word(), is_gone);
+            let stays = still_true(before.iter().map(|(seq, said)| (*seq, said.word())), Some(said.word()), is_gone);
             before.iter().filter(|(seq, _)| stays.binary_search(seq).is_ok()).cloned().collect()
         } else {
             before.to_vec()
