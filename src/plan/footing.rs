@@ -24,6 +24,9 @@ pub enum Footing {
     Loose(Vec<ObjectId>),
     /// Nobody holds the parent for sure: walk the whole tree, and store again each chunk that lies in no good pack.
     Unknown,
+    /// After: the snapshot itself was forgotten by somebody while the backup slept, and a sweep has named it. It needs a new
+    /// record with a new id, and the check before that.
+    Gone,
 }
 
 impl When {
@@ -36,7 +39,7 @@ impl When {
     }
 }
 
-/// Whether a snapshot stands that shares chunks with its parent and has all others in `packs` (those the run has stored
+/// Whether `snapshot` stands, which shares chunks with its parent and has all others in `packs` (those the run has stored
 /// as well as those it found in the index). `is_there`: the pack was listed **after** the log was read, or the run has stored
 /// it so recently that a listing need not show it.
 ///
@@ -44,11 +47,15 @@ impl When {
 /// then all prunes hold it, forgotten or not. So the parent must have been found whole, and not be an unfinished one.
 pub fn footing(
     words: &Words,
+    snapshot: SnapshotId,
     parent: Option<SnapshotId>,
     packs: impl IntoIterator<Item = ObjectId>,
     is_there: impl Fn(ObjectId) -> bool,
     when: When,
 ) -> Footing {
+    if when == When::After && (!words.knows(snapshot) || words.is_taken(snapshot)) {
+        return Footing::Gone;
+    }
     let is_held = |parent: SnapshotId| words.knows(parent) && when.is_good(words.standing(ObjectId(parent.0)));
     if !parent.is_none_or(is_held) {
         return Footing::Unknown;
@@ -67,17 +74,19 @@ mod tests {
     #[test]
     fn marks_count_before_and_sweeps_after() {
         let [free, marked, swept, absent] = [1, 2, 3, 4].map(|n| ObjectId([n; 16]));
-        let [calm, going, gone] = [5, 6, 7].map(|n| SnapshotId([n; 16]));
+        let [calm, going, gone, new] = [5, 6, 7, 8].map(|n| SnapshotId([n; 16]));
         let words = [
             Word::Snapshot(calm),
             Word::Forget(calm),
             Word::Snapshot(going),
             Word::Snapshot(gone),
+            Word::Snapshot(new),
             Word::Mark(&[marked, ObjectId(going.0)]),
             Word::Sweep(&[swept, ObjectId(gone.0)]),
         ];
         let words = Words::read(words.into_iter().zip(0..).map(|(word, seq)| (WriterId([0; 16]), seq, word)));
-        let ask = |parent, when| footing(&words, parent, [free, marked, swept, absent], |pack| pack != absent, when);
+        let ask =
+            |parent, when| footing(&words, new, parent, [free, marked, swept, absent], |pack| pack != absent, when);
         let before = Footing::Loose(vec![marked, swept, absent]);
         let after = Footing::Loose(vec![swept, absent]);
         assert_eq!(ask(None, When::Before), before);
@@ -87,7 +96,11 @@ mod tests {
         assert_eq!(ask(Some(going), When::Before), Footing::Unknown);
         assert_eq!(ask(Some(going), When::After), after);
         assert_eq!(ask(Some(gone), When::After), Footing::Unknown);
-        assert_eq!(ask(Some(SnapshotId([8; 16])), When::After), Footing::Unknown);
-        assert_eq!(footing(&words, Some(calm), [free], |_| true, When::Before), Footing::Firm);
+        assert_eq!(ask(Some(SnapshotId([9; 16])), When::After), Footing::Unknown);
+        assert_eq!(footing(&words, new, Some(calm), [free], |_| true, When::Before), Footing::Firm);
+        // The snapshot itself: named by a sweep, or no longer told of.
+        assert_eq!(footing(&words, gone, None, [free], |_| true, When::After), Footing::Gone);
+        assert_eq!(footing(&words, SnapshotId([9; 16]), None, [free], |_| true, When::After), Footing::Gone);
+        assert_eq!(footing(&words, SnapshotId([9; 16]), None, [free], |_| true, When::Before), Footing::Firm);
     }
 }

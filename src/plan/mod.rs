@@ -21,6 +21,7 @@
 //! 4. Append the snapshot record.
 //! 5. **Check after**: the same with [`footing::When::After`]. Chunks that lost their pack are stored again, under the same record:
 //!    a chunk is found by its id, wherever it lies. If that cannot be done: forget the snapshot, and fail.
+//!    If the snapshot itself was forgotten meanwhile and a sweep has named it: a new record with a new id, from 3 on.
 //! 6. Only now say that the snapshot is done.
 //!
 //! What it shares with its parent is not looked at while no sweep has named the parent: all prunes hold a snapshot, forgotten or not,

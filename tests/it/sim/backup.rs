@@ -162,10 +162,18 @@ impl Backup {
         let is_young = |pack: &ObjectId| self.mine.get(pack).is_some_and(|put| put + w.rules.stale > w.now);
         let is_there = |pack: ObjectId| !w.rules.checks_packs || packs.contains(&pack) || is_young(&pack);
         let parent = self.parent.filter(|_| w.rules.checks_parent);
-        let loose: u32 = match footing(&self.words, parent, self.places.values().copied(), is_there, when) {
+        let loose: u32 = match footing(&self.words, self.id(), parent, self.places.values().copied(), is_there, when) {
             Footing::Firm => 0,
             Footing::Loose(packs) => {
                 self.places.iter().filter(|(_, pack)| packs.contains(pack)).fold(0, |all, (chunk, _)| all | 1 << chunk)
+            }
+            Footing::Gone if !w.rules.checks_itself => 0,
+            Footing::Gone => {
+                w.count("records written again");
+                self.id = Some(SnapshotId(w.dice.id()));
+                self.is_committed = false;
+                self.at = At::Log;
+                return;
             }
             Footing::Unknown => {
                 self.parent = None;

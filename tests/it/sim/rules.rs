@@ -19,6 +19,8 @@ pub(super) struct Rules {
     pub(super) checks_packs: bool,
     /// It does so after it has read the log.
     pub(super) log_before_packs: bool,
+    /// A backup looks whether its own snapshot is still there.
+    pub(super) checks_itself: bool,
     /// A backup looks whether its parent is still wanted.
     pub(super) checks_parent: bool,
     /// A sweep record stands before anything is removed.
@@ -70,6 +72,7 @@ impl Rules {
         checks_after: true,
         checks_packs: true,
         log_before_packs: true,
+        checks_itself: true,
         checks_parent: true,
         sweeps_first: true,
         checks_after_sweep: true,
