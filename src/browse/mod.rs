@@ -4,12 +4,14 @@
 //! missing. Both run the same code.
 
 mod ahead;
+mod changes;
 mod content;
 mod inside;
 mod select;
 mod stream;
 
 pub use ahead::Ahead;
+pub use changes::Changes;
 pub use inside::Inside;
 pub use inside::InsideError;
 pub use select::Filter;

@@ -12,6 +12,7 @@
 //! | `background` `point` | a drive that outlives its command, and where it is shown |
 //! | `status` `socket` | what a drive tells about itself, and how it is asked |
 //! | `out` `json` `human` `table` | how results are written |
+//! | `moves` | which files of a difference were only moved |
 //! | `progress` `interrupt` `telling` | what is told meanwhile |
 //!
 //! Results go to standard output, all else to standard error. This is the only floor that reads the environment and
@@ -23,11 +24,14 @@ mod cache;
 mod capture;
 mod cat;
 mod completions;
+mod diff;
 mod disks;
 mod drives;
+mod du;
 mod error;
 mod exit;
 mod filter;
+mod find;
 mod global;
 mod hints;
 mod human;
@@ -39,6 +43,7 @@ mod json;
 mod ls;
 mod man;
 mod mount;
+mod moves;
 mod open;
 mod out;
 mod password;
@@ -56,15 +61,19 @@ mod status;
 mod table;
 mod telling;
 mod umount;
+mod versions;
 
 use crate::cli::backup::BackupArgs;
 use crate::cli::cache::CacheArgs;
 use crate::cli::cat::CatArgs;
 use crate::cli::completions::CompletionsArgs;
+use crate::cli::diff::DiffArgs;
 use crate::cli::drives::DrivesArgs;
+use crate::cli::du::DuArgs;
 use crate::cli::error::Result;
 use crate::cli::error::usage;
 use crate::cli::exit::Exit;
+use crate::cli::find::FindArgs;
 use crate::cli::global::Global;
 use crate::cli::init::InitArgs;
 use crate::cli::inspect::InspectArgs;
@@ -76,6 +85,7 @@ use crate::cli::pin::UnpinArgs;
 use crate::cli::restore::RestoreArgs;
 use crate::cli::snapshots::SnapshotsArgs;
 use crate::cli::umount::UmountArgs;
+use crate::cli::versions::VersionsArgs;
 use crate::image;
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -116,6 +126,10 @@ enum Command {
     Snapshots(SnapshotsArgs),
     Ls(LsArgs),
     Cat(CatArgs),
+    Find(Box<FindArgs>),
+    Diff(DiffArgs),
+    Versions(VersionsArgs),
+    Du(DuArgs),
     Inspect(InspectArgs),
     Mount(MountArgs),
     Umount(UmountArgs),
@@ -164,6 +178,10 @@ fn run(cli: Cli) -> Result<Exit> {
         Command::Snapshots(args) => args.run(global),
         Command::Ls(args) => args.run(global),
         Command::Cat(args) => args.run(global),
+        Command::Find(args) => args.run(global),
+        Command::Diff(args) => args.run(global),
+        Command::Versions(args) => args.run(global),
+        Command::Du(args) => args.run(global),
         Command::Inspect(args) => args.run(global),
         Command::Mount(args) => args.run(global, cli.serve_drive),
         Command::Umount(args) => args.run(global),
