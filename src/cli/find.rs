@@ -185,7 +185,10 @@ impl FindArgs {
         }
         teller.out.finish()?;
         if !global.json && told == 0 && !global.quiet {
-            out::note(format_args!("nothing found in {}", human::plural(snapshots.len() as u64, "snapshot", "snapshots")));
+            out::note(format_args!(
+                "nothing found in {}",
+                human::plural(snapshots.len() as u64, "snapshot", "snapshots")
+            ));
         }
         opened.tell_requests(global);
         Ok(if unread == 0 { Exit::Done } else { Exit::Incomplete })
@@ -196,7 +199,8 @@ impl FindArgs {
         let mut snapshots = opened.log.snapshots();
         snapshots.retain(|snapshot| filter.admits(snapshot));
         if !self.snapshot.is_empty() {
-            let chosen = self.snapshot.iter().map(|at| Ok(opened.select(at, filter)?.id)).collect::<Result<HashSet<_>>>()?;
+            let chosen =
+                self.snapshot.iter().map(|at| Ok(opened.select(at, filter)?.id)).collect::<Result<HashSet<_>>>()?;
             snapshots = opened.log.snapshots();
             snapshots.retain(|snapshot| chosen.contains(&snapshot.id));
         }

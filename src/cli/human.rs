@@ -153,7 +153,8 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
 /// Reads a moment: a day or a time of this machine's time zone (`2026-03-31`, `2026-03-31 14:00`), or how long ago
 /// (`7d`, `2w`, `3h`).
 pub(super) fn parse_moment(text: &str) -> Result<Time, String> {
-    let fault = || format!("'{text}' is not a moment: write 2026-03-31, '2026-03-31 14:00', or 7d, 2w, 3h for how long ago");
+    let fault =
+        || format!("'{text}' is not a moment: write 2026-03-31, '2026-03-31 14:00', or 7d, 2w, 3h for how long ago");
     moment(text, &Timestamp::now().to_zoned(TimeZone::system())).ok_or_else(fault)
 }
 

@@ -57,6 +57,7 @@ mod restore_disk;
 mod select;
 mod snapshots;
 mod socket;
+mod stats;
 mod status;
 mod table;
 mod telling;
@@ -84,6 +85,7 @@ use crate::cli::pin::PinArgs;
 use crate::cli::pin::UnpinArgs;
 use crate::cli::restore::RestoreArgs;
 use crate::cli::snapshots::SnapshotsArgs;
+use crate::cli::stats::StatsArgs;
 use crate::cli::umount::UmountArgs;
 use crate::cli::versions::VersionsArgs;
 use crate::image;
@@ -130,6 +132,7 @@ enum Command {
     Diff(DiffArgs),
     Versions(VersionsArgs),
     Du(DuArgs),
+    Stats(StatsArgs),
     Inspect(InspectArgs),
     Mount(MountArgs),
     Umount(UmountArgs),
@@ -182,6 +185,7 @@ fn run(cli: Cli) -> Result<Exit> {
         Command::Diff(args) => args.run(global),
         Command::Versions(args) => args.run(global),
         Command::Du(args) => args.run(global),
+        Command::Stats(args) => args.run(global),
         Command::Inspect(args) => args.run(global),
         Command::Mount(args) => args.run(global, cli.serve_drive),
         Command::Umount(args) => args.run(global),

@@ -18,6 +18,7 @@ mod faults;
 mod format;
 mod fuzz_replay;
 mod golden;
+mod history;
 mod house;
 mod images_restore;
 mod journey;
