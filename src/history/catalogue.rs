@@ -35,7 +35,6 @@ use crate::tree::content_id;
 use rusqlite::Connection;
 use rusqlite::OptionalExtension;
 use std::collections::BTreeMap;
-use std::collections::HashMap;
 use std::collections::HashSet;
 use std::fs::File;
 use std::io;
@@ -326,8 +325,8 @@ impl Catalogue {
     }
 
     /// The chains of these snapshots, with their members in the order of `snapshots`.
-    pub(super) fn chains<'a>(&self, snapshots: &[&'a Snapshot]) -> HashMap<[u8; 16], Vec<&'a Snapshot>> {
-        let mut chains: HashMap<[u8; 16], Vec<&Snapshot>> = HashMap::new();
+    pub(super) fn chains<'a>(&self, snapshots: &[&'a Snapshot]) -> BTreeMap<[u8; 16], Vec<&'a Snapshot>> {
+        let mut chains: BTreeMap<[u8; 16], Vec<&Snapshot>> = BTreeMap::new();
         for snapshot in snapshots {
             chains.entry(chain_of(&self.keys, snapshot)).or_default().push(snapshot);
         }

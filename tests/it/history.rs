@@ -401,7 +401,8 @@ fn what_did_not_change_is_not_read_again() {
     .unwrap();
     println!("{size}: catalogue: {} bytes", bytes.len());
     let path = format!("{:07}/file 007", files / 100 - 1);
-    let versions = history::versions(&fresh(), &log, &snapshots, path.as_bytes());
+    let chunks = fresh();
+    let versions = history::versions(&chunks, &log, &snapshots, path.as_bytes());
     assert!(!house.runtime.block_on(versions).unwrap().is_empty());
     told("versions of a file");
     let chunks = fresh();
