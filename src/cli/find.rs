@@ -212,12 +212,12 @@ impl FindArgs {
         Ok(snapshots)
     }
 
-    fn search<'a>(
+    fn search(
         &self,
         opened: &Opened,
         global: &Global,
         (kept, folder): (Kept, Option<&PathBuf>),
-        snapshots: &[&'a Snapshot],
+        snapshots: &[&Snapshot],
         teller: &mut Teller,
     ) -> std::result::Result<(), Failure> {
         let keys = opened.repo.keys();

@@ -15,7 +15,6 @@ use crate::path;
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::collections::HashMap;
-use std::collections::HashSet;
 
 /// What stood at one path in the snapshots of one host and its sources.
 #[derive(Debug, Clone)]
@@ -128,7 +127,7 @@ impl<'a> Chain<'a> {
         wanted: &dyn Fn(&Info) -> bool,
     ) -> Option<Hit<'a>> {
         let mut hit: Option<Hit<'a>> = None;
-        let mut contents = HashSet::new();
+        let mut contents = Vec::new();
         let mut is_last_there = false;
         for (i, (_, position, info)) in records.iter().enumerate() {
             let end = records.get(i + 1).map_or(self.at.len(), |next| next.1);
@@ -137,7 +136,7 @@ impl<'a> Chain<'a> {
             let (Some(first), Some(last)) = (self.at[*first], self.at[*last]) else { continue };
             is_last_there = self.before[end] == self.total() && info.is_some();
             let Some(info) = info.filter(|info| wanted(info)) else { continue };
-            contents.insert((info.kind as u8, info.size, info.content));
+            contents.push((info.kind as u8, info.size, info.content));
             let path = || full_path.to_vec();
             let hit = hit.get_or_insert_with(|| Hit {
                 path: path(),
@@ -159,6 +158,8 @@ impl<'a> Chain<'a> {
             hit.snapshots += within.len() as u64;
         }
         if let Some(hit) = &mut hit {
+            contents.sort_unstable();
+            contents.dedup();
             hit.versions = contents.len() as u64;
             hit.is_deleted = !is_last_there;
         }

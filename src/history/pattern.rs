@@ -48,11 +48,14 @@ fn lower(text: &[u8]) -> Vec<u8> {
     }
 }
 
+/// An offset in the pattern, and one in the text.
+type Place = (usize, usize);
+
 /// Time: length of the pattern times length of the text at most, for each `**`.
 fn is_match(glob: &[u8], text: &[u8]) -> bool {
     let (mut g, mut t) = (0, 0);
     // Where to go on if what follows a star does not match: behind the star, one byte further in the text.
-    let (mut star, mut deep): (Option<(usize, usize)>, Option<(usize, usize)>) = (None, None);
+    let (mut star, mut deep): (Option<Place>, Option<Place>) = (None, None);
     loop {
         if glob[g..].starts_with(b"**") {
             g += 2;

@@ -179,7 +179,7 @@ mod tests {
         let info = |n: u64| {
             let mtime = Time { secs: -5, nanos: 999_999_999 };
             let kind = [Type::File, Type::Folder, Type::Symlink, Type::Other][(n % 4) as usize];
-            (n % 5 != 0).then_some(Info { kind, size: n << 30, mtime, content: u64::MAX - n })
+            (!n.is_multiple_of(5)).then_some(Info { kind, size: n << 30, mtime, content: u64::MAX - n })
         };
         let entries: Vec<Entry> = (0..200)
             .map(|n| Entry {
