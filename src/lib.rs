@@ -14,7 +14,7 @@
 //! | edges | [`store`] [`cache`] [`source`] [`target`] [`image`] [`state`] | the only code that touches the world |
 //! | repo | [`repo`] | open, find a chunk, fill a pack, the log |
 //! | browse | [`browse`] | a snapshot as a tree |
-//! | deeds | [`backup`] [`restore`] [`pin`] [`drive`] | what people ask for |
+//! | deeds | [`backup`] [`restore`] [`pin`] [`drive`] [`history`] | what people ask for |
 //! | faces | [`cli`] | how they ask |
 //!
 //! Deeds are functions: `backup(&repo, &options, monitor)`. The library never prints, and never reads the
@@ -32,6 +32,7 @@ pub mod disk;
 pub mod drive;
 pub mod extent;
 pub mod format;
+pub mod history;
 pub mod id;
 pub mod image;
 pub mod meta;

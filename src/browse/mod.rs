@@ -4,6 +4,7 @@
 //! missing. Both run the same code.
 
 mod ahead;
+mod changes;
 mod content;
 mod inside;
 mod select;
@@ -11,6 +12,7 @@ mod stream;
 
 pub use ahead::Ahead;
 pub use inside::ImageAt;
+pub use changes::Changes;
 pub use inside::Inside;
 pub use inside::InsideError;
 pub use select::Filter;

@@ -150,6 +150,25 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(parsed).map_err(|_| fault())
 }
 
+/// Reads a moment: a day or a time of this machine's time zone (`2026-03-31`, `2026-03-31 14:00`), or how long ago
+/// (`7d`, `2w`, `3h`).
+pub(super) fn parse_moment(text: &str) -> Result<Time, String> {
+    let fault =
+        || format!("'{text}' is not a moment: write 2026-03-31, '2026-03-31 14:00', or 7d, 2w, 3h for how long ago");
+    moment(text, &Timestamp::now().to_zoned(TimeZone::system())).ok_or_else(fault)
+}
+
+fn moment(text: &str, now: &jiff::Zoned) -> Option<Time> {
+    let zoned = match text.parse::<jiff::civil::DateTime>() {
+        Ok(civil) => civil.to_zoned(now.time_zone().clone()).ok()?,
+        Err(_) => {
+            let ago: jiff::Span = text.parse().ok()?;
+            now.checked_sub(ago.abs()).ok()?
+        }
+    };
+    Some(Time { secs: zoned.timestamp().as_second(), nanos: 0 })
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -219,6 +238,21 @@ mod tests {
         let old = Time { secs: -1, nanos: 999_999_999 };
         assert_eq!(time_in(old, TimeZone::UTC, format), "1969-12-31 23:59:59");
         assert_eq!(time_in(Time { secs: i64::MAX, nanos: 0 }, zone(), format), "@9223372036854775807");
+    }
+
+    #[test]
+    fn moments_are_read() {
+        let now = Timestamp::new(1_784_000_000, 0).unwrap().to_zoned(TimeZone::UTC);
+        let secs = |text: &str| moment(text, &now).map(|time| time.secs);
+        assert_eq!(secs("1970-01-02"), Some(86_400));
+        assert_eq!(secs("1970-01-02 01:00"), Some(90_000));
+        assert_eq!(secs("1970-01-02T01:00:01"), Some(90_001));
+        assert_eq!(secs("7d"), Some(1_784_000_000 - 7 * 86_400));
+        assert_eq!(secs("2w"), Some(1_784_000_000 - 14 * 86_400));
+        assert_eq!(secs("3h"), Some(1_784_000_000 - 3 * 3600));
+        for bad in ["", "7", "x", "yesterday", "2026-13-01"] {
+            assert_eq!(secs(bad), None, "{bad}");
+        }
     }
 
     #[test]

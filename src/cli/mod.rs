@@ -12,6 +12,7 @@
 //! | `background` `point` | a drive that outlives its command, and where it is shown |
 //! | `status` `socket` | what a drive tells about itself, and how it is asked |
 //! | `out` `json` `human` `table` | how results are written |
+//! | `moves` | which files of a difference were only moved |
 //! | `progress` `interrupt` `telling` | what is told meanwhile |
 //!
 //! Results go to standard output, all else to standard error. This is the only floor that reads the environment and
@@ -24,13 +25,16 @@ mod capture;
 mod cat;
 mod completions;
 mod copy;
+mod diff;
 mod disks;
 mod drives;
+mod du;
 mod error;
 mod exit;
 mod filter;
 mod forget;
 mod from;
+mod find;
 mod global;
 mod hints;
 mod human;
@@ -44,6 +48,7 @@ mod key;
 mod ls;
 mod man;
 mod mount;
+mod moves;
 mod open;
 mod out;
 mod password;
@@ -58,6 +63,7 @@ mod select;
 mod shown;
 mod snapshots;
 mod socket;
+mod stats;
 mod status;
 mod table;
 mod tag;
@@ -65,17 +71,21 @@ mod telling;
 mod umount;
 mod undo_forget;
 mod unlock;
+mod versions;
 
 use crate::cli::backup::BackupArgs;
 use crate::cli::cache::CacheArgs;
 use crate::cli::cat::CatArgs;
 use crate::cli::completions::CompletionsArgs;
 use crate::cli::copy::CopyArgs;
+use crate::cli::diff::DiffArgs;
 use crate::cli::drives::DrivesArgs;
+use crate::cli::du::DuArgs;
 use crate::cli::error::Result;
 use crate::cli::error::usage;
 use crate::cli::exit::Exit;
 use crate::cli::forget::ForgetArgs;
+use crate::cli::find::FindArgs;
 use crate::cli::global::Global;
 use crate::cli::init::InitArgs;
 use crate::cli::inspect::InspectArgs;
@@ -90,6 +100,8 @@ use crate::cli::snapshots::SnapshotsArgs;
 use crate::cli::tag::TagArgs;
 use crate::cli::umount::UmountArgs;
 use crate::cli::undo_forget::UndoForgetArgs;
+use crate::cli::stats::StatsArgs;
+use crate::cli::versions::VersionsArgs;
 use crate::image;
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -130,6 +142,11 @@ enum Command {
     Snapshots(SnapshotsArgs),
     Ls(LsArgs),
     Cat(CatArgs),
+    Find(Box<FindArgs>),
+    Diff(DiffArgs),
+    Versions(VersionsArgs),
+    Du(DuArgs),
+    Stats(StatsArgs),
     Inspect(InspectArgs),
     Mount(MountArgs),
     Umount(UmountArgs),
@@ -183,6 +200,11 @@ fn run(cli: Cli) -> Result<Exit> {
         Command::Snapshots(args) => args.run(global),
         Command::Ls(args) => args.run(global),
         Command::Cat(args) => args.run(global),
+        Command::Find(args) => args.run(global),
+        Command::Diff(args) => args.run(global),
+        Command::Versions(args) => args.run(global),
+        Command::Du(args) => args.run(global),
+        Command::Stats(args) => args.run(global),
         Command::Inspect(args) => args.run(global),
         Command::Mount(args) => args.run(global, cli.serve_drive),
         Command::Umount(args) => args.run(global),

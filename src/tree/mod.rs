@@ -8,12 +8,16 @@
 //! reader returns is consistent with the counts and first keys of the pages above it or an error.
 
 mod build;
+mod diff;
 mod extents;
 mod read;
+mod what;
 
 pub use build::NodeTreeBuilder;
 pub use build::PageSink;
 pub use build::Root;
+pub use diff::Change;
+pub use diff::Diff;
 pub use extents::ExtentTreeBuilder;
 pub use extents::Piece;
 pub use extents::pieces;
@@ -22,6 +26,8 @@ pub use read::Loaded;
 pub use read::NodeTree;
 pub use read::Pages;
 pub use read::Stop;
+pub use what::What;
+pub use what::content_id;
 
 #[cfg(test)]
 mod tests;

@@ -80,7 +80,18 @@ impl Loaded {
         self.memory
     }
 
-    fn level(&self) -> u8 {
+    /// The page itself.
+    pub(super) fn page(&self) -> &NodePage {
+        &self.page
+    }
+
+    /// Nodes in the page before a run or child.
+    pub(super) fn start(&self, slot: usize) -> u64 {
+        self.starts.get(slot).copied().unwrap_or_else(|| self.nodes())
+    }
+
+    /// 0 for a leaf.
+    pub(super) fn level(&self) -> u8 {
         match &self.page {
             NodePage::Leaf(_) => 0,
             NodePage::Inner(level, _) => *level,
@@ -118,6 +129,11 @@ pub struct Found {
 }
 
 impl Found {
+    /// A node of a leaf.
+    pub(super) fn new(page: Arc<Loaded>, run: usize, index: usize, rank: u64) -> Found {
+        Found { page, run, index, rank }
+    }
+
     /// The node.
     pub fn node(&self) -> &Node {
         &self.runs()[self.run].nodes[self.index]
@@ -167,17 +183,27 @@ struct Step {
 }
 
 impl NodeTree {
-    fn top<P: Pages + ?Sized>(&self, pages: &P) -> Result<Step, Stop> {
+    /// The root page, if it is what the snapshot says.
+    pub(super) fn root_page<P: Pages + ?Sized>(&self, pages: &P) -> Result<Arc<Loaded>, Stop> {
         let page = pages.node_page(&self.root)?;
         if page.level() != self.level || page.nodes() != self.nodes {
             return Err(FormatError::Mismatch { what: "root page" }.into());
         }
-        Ok(Step { page, base: 0 })
+        Ok(page)
+    }
+
+    fn top<P: Pages + ?Sized>(&self, pages: &P) -> Result<Step, Stop> {
+        Ok(Step { page: self.root_page(pages)?, base: 0 })
     }
 
     /// Follows the child in `slot`, checking that it is what its parent says.
     fn down<P: Pages + ?Sized>(pages: &P, step: &Step, slot: usize) -> Result<Step, Stop> {
-        let NodePage::Inner(level, children) = &step.page.page else {
+        Ok(Step { page: Self::child_page(pages, &step.page, slot)?, base: step.base + step.page.starts[slot] })
+    }
+
+    /// A child of an inner page, if it is what its parent says.
+    pub(super) fn child_page<P: Pages + ?Sized>(pages: &P, above: &Loaded, slot: usize) -> Result<Arc<Loaded>, Stop> {
+        let NodePage::Inner(level, children) = &above.page else {
             return Err(FormatError::Mismatch { what: "page level" }.into());
         };
         let child = &children[slot];
@@ -190,7 +216,7 @@ impl NodeTree {
         {
             return Err(FormatError::Mismatch { what: "page of the tree" }.into());
         }
-        Ok(Step { page, base: step.base + step.page.starts[slot] })
+        Ok(page)
     }
 
     /// The node of a rank; `None` beyond the end.

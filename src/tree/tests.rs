@@ -1,5 +1,8 @@
 //! Trees built and read in memory, against plain sorted lists.
 #![allow(clippy::unwrap_used)]
+
+mod diff;
+
 use super::*;
 use crate::crypto::Keys;
 use crate::crypto::MasterKey;
@@ -27,6 +30,8 @@ use std::sync::Arc;
 struct Memory {
     pages: HashMap<ChunkId, Vec<u8>>,
     puts: usize,
+    /// Pages of nodes that were handed out.
+    reads: std::cell::Cell<usize>,
 }
 
 fn keys() -> Keys {
@@ -48,6 +53,7 @@ impl PageSink for Memory {
 impl Pages for Memory {
     fn node_page(&self, page: &ChunkRef) -> Result<Arc<Loaded>, Stop> {
         let plain = self.pages.get(&page.id).ok_or(Stop::Miss(ChunkKind::NodePage, *page))?;
+        self.reads.set(self.reads.get() + 1);
         Ok(Arc::new(Loaded::new(NodePage::decode(plain, page.len)?)))
     }
 

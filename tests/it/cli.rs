@@ -8,12 +8,17 @@ use std::process::Command;
 use std::time::Duration;
 use std::time::Instant;
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 22] = [
     "init",
     "backup",
     "snapshots",
     "ls",
     "cat",
+    "find",
+    "diff",
+    "versions",
+    "du",
+    "stats",
     "mount",
     "umount",
     "drives",
@@ -25,6 +30,7 @@ const COMMANDS: [&str; 16] = [
     "cache",
     "completions",
     "man",
+    "copy",
 ];
 
 /// The whole help, as `tests/it/help.txt` has it. `UPDATE_HELP=1 cargo test help_is` writes it anew.

@@ -21,6 +21,7 @@ mod format;
 mod fuzz_replay;
 mod golden;
 mod golden_disk;
+mod history;
 mod house;
 mod images_restore;
 mod journey;

@@ -171,6 +171,12 @@ impl Chunks {
         self.fetch.ahead(spans.map(|chunk| span(ChunkKind::Data, chunk.hint)));
     }
 
+    /// The same for pages of nodes.
+    pub fn pages_ahead(self: &Arc<Self>, wanted: &[ChunkRef]) {
+        let spans = wanted.iter().filter(|page| self.nodes.get(&page.id).is_none());
+        self.fetch.ahead(spans.map(|page| span(ChunkKind::NodePage, page.hint)));
+    }
+
     /// Fetches a chunk now, and by the same request what was stored behind it: for what is stored in the order in which
     /// it will be wanted, step by step.
     pub fn fetch_along(self: &Arc<Self>, wanted: &ChunkRef) {
