@@ -39,6 +39,7 @@ pub use subset::SubsetError;
 use crate::check::inventory::Inventory;
 use crate::check::problem::Findings;
 use crate::format::record::Snapshot;
+use crate::id::ChunkId;
 use crate::id::ObjectId;
 use crate::id::SnapshotId;
 use crate::monitor::Event;
@@ -53,6 +54,7 @@ use crate::repo::Repo;
 use crate::repo::pack_name;
 use crate::store;
 use crate::store::ErrorKind;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Why a check did not come to its end.
@@ -164,6 +166,8 @@ struct Run<'a> {
     notes: Vec<Note>,
     /// True if every snapshot is looked at.
     is_whole: bool,
+    /// Root pages that came with records.
+    spare_roots: HashMap<ChunkId, SnapshotId>,
 }
 
 /// Checks an open repository with its log. Must be called within a tokio runtime.
@@ -184,6 +188,7 @@ pub async fn check(repo: &Repo, log: &Log, options: &Options, monitor: &dyn Moni
         damaged_packs: Vec::new(),
         notes: Vec::new(),
         is_whole,
+        spare_roots: HashMap::new(),
     };
     run.clear_objects().await?;
     run.records().await?;
@@ -291,11 +296,12 @@ impl Run<'_> {
         }
         if let Some(first) = unindexed.iter().min() {
             let message = format!(
-                "{} packs that snapshots need are named by no index ('{}' is one): they can be read all the same",
+                "{} packs that snapshots need are named by no index ('{}' is one); they can be read all the same, and \
+                 the next backup writes a new index",
                 unindexed.len(),
                 pack_name(*first)
             );
-            self.notes.push(Note { what: "unindexed", message });
+            self.findings.add("index", Kind::Missing, "index", message);
         }
         if self.inventory.strange > 0 {
             let message =

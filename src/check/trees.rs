@@ -201,6 +201,7 @@ pub(super) enum Lost {
 impl Run<'_> {
     /// Looks at all pages of these snapshots.
     pub(super) async fn trees(&mut self, snapshots: &[&Snapshot]) -> Result<()> {
+        self.find_spare_roots(snapshots);
         let mut seen = HashSet::new();
         let mut stack: Vec<Wanted> = snapshots.iter().rev().map(|snapshot| Wanted::root(snapshot)).collect();
         stack.retain(|wanted| seen.insert(wanted.claimed()));
@@ -262,26 +263,37 @@ impl Run<'_> {
                 Err(_) => {}
             }
         }
-        if let Err(number) = self.inventory.resolve(&mut self.findings, &wanted.page) {
-            return Ok(Err(Lost::Known(number)));
+        let lost = match self.inventory.resolve(&mut self.findings, &wanted.page) {
+            Err(number) => Lost::Known(number),
+            Ok(_) => unopened(wanted, &fault),
+        };
+        // A record brings the root page along, so not all is lost.
+        let spare = self.spare_roots.get(&wanted.page.id).and_then(|snapshot| self.log.root_page(*snapshot));
+        if let Some(plain) = spare.map(<[u8]>::to_vec) {
+            self.number(lost);
+            return Ok(wanted.open(&plain).map_err(|source| bad(wanted, &source)));
         }
-        let object = pack_name(wanted.page.hint.pack);
-        Ok(Err(match fault.inner() {
-            Error::Object { source: FormatError::Segment { index }, .. } => Lost::Bad {
-                key: format!("{object} pages {index}"),
-                message: format!("damaged: segment {index} of 64 KiB, with pages of snapshots in it, does not open"),
-                object,
-            },
-            Error::Object { source, .. } => bad(wanted, source),
-            other => Lost::Bad { key: object.clone(), message: crate::monitor::chain(other), object },
-        }))
+        Ok(Err(lost))
+    }
+
+    fn number(&mut self, lost: Lost) -> Number {
+        match lost {
+            Lost::Known(number) => number,
+            Lost::Bad { object, key, message } => self.findings.add(&key, Kind::Damaged, &object, message),
+        }
+    }
+
+    fn find_spare_roots(&mut self, snapshots: &[&Snapshot]) {
+        for snapshot in snapshots {
+            let covered = self.log.root_page(snapshot.id).and_then(|plain| plain.get(..snapshot.root.len as usize));
+            if covered.is_some_and(|c| self.repo.keys().chunk_id(ChunkKind::NodePage, c) == snapshot.root.id) {
+                self.spare_roots.insert(snapshot.root.id, snapshot.id);
+            }
+        }
     }
 
     fn lose(&mut self, wanted: &Wanted, lost: Lost) {
-        let number = match lost {
-            Lost::Known(number) => number,
-            Lost::Bad { object, key, message } => self.findings.add(&key, Kind::Damaged, &object, message),
-        };
+        let number = self.number(lost);
         self.findings.lose_page(wanted.claimed(), number);
     }
 
@@ -323,6 +335,25 @@ impl Run<'_> {
         self.figures.references += 1;
         // A loss is noted by this.
         let _place = self.inventory.resolve(&mut self.findings, chunk);
+    }
+}
+
+/// A page that does not open where it should lie.
+fn unopened(wanted: &Wanted, fault: &Error) -> Lost {
+    let object = pack_name(wanted.page.hint.pack);
+    match fault.inner() {
+        Error::Object { source: FormatError::Segment { index }, .. } => Lost::Bad {
+            key: format!("{object} pages {index}"),
+            message: format!("damaged: segment {index} of 64 KiB, with pages of snapshots in it, does not open"),
+            object,
+        },
+        // The header: then nothing of the pack can be had.
+        Error::Object { source: source @ (FormatError::Magic | FormatError::Newer { .. }), .. }
+        | Error::Object { source: source @ (FormatError::Commitment | FormatError::Mismatch { .. }), .. } => {
+            Lost::Bad { key: object.clone(), message: source.to_string(), object }
+        }
+        Error::Object { source, .. } => bad(wanted, source),
+        other => Lost::Bad { key: object.clone(), message: crate::monitor::chain(other), object },
     }
 }
 

@@ -22,6 +22,7 @@ mod backup;
 mod cache;
 mod capture;
 mod cat;
+mod check;
 mod completions;
 mod disks;
 mod drives;
@@ -60,6 +61,7 @@ mod umount;
 use crate::cli::backup::BackupArgs;
 use crate::cli::cache::CacheArgs;
 use crate::cli::cat::CatArgs;
+use crate::cli::check::CheckArgs;
 use crate::cli::completions::CompletionsArgs;
 use crate::cli::drives::DrivesArgs;
 use crate::cli::error::Result;
@@ -121,6 +123,7 @@ enum Command {
     Umount(UmountArgs),
     Drives(DrivesArgs),
     Restore(RestoreArgs),
+    Check(CheckArgs),
     Cache(CacheArgs),
     Pin(PinArgs),
     Unpin(UnpinArgs),
@@ -169,6 +172,7 @@ fn run(cli: Cli) -> Result<Exit> {
         Command::Umount(args) => args.run(global),
         Command::Drives(args) => args.run(global),
         Command::Restore(args) => args.run(global),
+        Command::Check(args) => args.run(global),
         Command::Cache(args) => args.run(global),
         Command::Pin(args) => args.run(global),
         Command::Unpin(args) => args.run(global),
