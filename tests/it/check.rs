@@ -428,7 +428,7 @@ fn the_program_tells_what_is_damaged_and_what_to_do() {
     program.run(&["check", "--read-data", "--mark"]).fails(4);
     program.run(&["backup", source.to_str().unwrap()]).ok();
     program.run(&["check", "--read-data"]).ok();
-    program.run(&["restore", &program.at("latest~1", ""), "--to", "back"]).ok();
+    program.run(&["restore", &format!("latest~1:{}", source.display()), "--to", "back"]).ok();
     crate::drive::expect_equal(&source, &program.scratch().join("back"));
     // Gone, a config that is none, and nothing at all.
     fs::remove_file(packs_of(&program).iter().find(|pack| *pack != data).unwrap()).unwrap();

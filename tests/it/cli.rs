@@ -8,8 +8,21 @@ use std::process::Command;
 use std::time::Duration;
 use std::time::Instant;
 
-const COMMANDS: [&str; 12] =
-    ["init", "backup", "snapshots", "ls", "cat", "mount", "umount", "drives", "restore", "cache", "completions", "man"];
+const COMMANDS: [&str; 13] = [
+    "init",
+    "backup",
+    "snapshots",
+    "ls",
+    "cat",
+    "mount",
+    "umount",
+    "drives",
+    "restore",
+    "check",
+    "cache",
+    "completions",
+    "man",
+];
 
 /// The whole help, as `tests/it/help.txt` has it. `UPDATE_HELP=1 cargo test help_is` writes it anew.
 #[test]

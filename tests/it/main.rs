@@ -16,6 +16,7 @@ mod disks;
 mod drive;
 mod drives;
 mod faults;
+mod forge;
 mod format;
 mod fuzz_replay;
 mod golden;
