@@ -253,11 +253,9 @@ impl Run<'_> {
         let going = self.log.marked_packs();
         let is_needless = |problem: &Problem| {
             let pack = repo::pack_of(&problem.object);
-            knows_all
-                && problem.affected.is_empty()
-                && pack.is_some_and(|pack| {
-                    problem.kind == Kind::Missing || going.contains(&pack) || !self.inventory.is_needed(pack)
-                })
+            let is_idle = |pack| going.contains(&pack) || !self.inventory.is_needed(pack);
+            // What is missing and was not swept was lost, whoever needs it.
+            knows_all && problem.kind != Kind::Missing && problem.affected.is_empty() && pack.is_some_and(is_idle)
         };
         let (needless, problems): (Vec<_>, Vec<_>) = self.findings.problems.into_iter().partition(is_needless);
         let mut notes = self.notes;

@@ -91,6 +91,8 @@ pub struct PackFound {
     pub faults: Vec<PackFault>,
     /// What lies in it, if its directory can be read.
     pub directory: Vec<Packed>,
+    /// True if it can.
+    pub is_listed: bool,
     /// Chunks that were decoded and are what their ids say.
     pub chunks: u64,
 }
@@ -117,7 +119,9 @@ pub fn examine(
     }
     let mut segments = Segments { keys, opener: &opener, len, read };
     match directory(&mut segments, pack)? {
-        Ok(directory) => found.directory = directory,
+        Ok(directory) => (found.directory, found.is_listed) = (directory, true),
+        // Told with the segments.
+        Err(FormatError::Segment { .. }) => {}
         Err(source) => found.faults.push(PackFault::Directory(source)),
     }
     let mut hasher = blake3::Hasher::new();
@@ -282,7 +286,7 @@ impl Window<'_> {
             let checked = match is_in_order {
                 true => self.chunk(kind, &chunk.id, chunk.len, &area, header),
                 // Else a few bytes could be decoded as often as there are lines.
-                false => Err(FormatError::Order { what: "pack directory" }),
+                false => Err(FormatError::Order { what: "chunks of the pack" }),
             };
             match checked {
                 Ok(()) => found.chunks += 1,
@@ -311,7 +315,7 @@ impl Window<'_> {
         if kind.is_metadata() != (header.object_type == ObjectType::MetaPack) {
             return Err(FormatError::Mismatch { what: "kind of the chunk" });
         }
-        let start = area.start.checked_sub(self.base).ok_or(FormatError::Order { what: "pack directory" })?;
+        let start = area.start.checked_sub(self.base).ok_or(FormatError::Order { what: "chunks of the pack" })?;
         let range = start as usize..(area.end - self.base) as usize;
         let encoded = self.plain.get(range).ok_or(FormatError::Short { what: "pack" })?;
         chunk::open(self.keys, kind, *id, len, encoded).map(drop)

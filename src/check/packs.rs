@@ -101,10 +101,7 @@ impl Run<'_> {
     /// What the pack says is in it, and what the index says.
     fn compare_directory(&mut self, pack: ObjectId, name: &str, found: &PackFound) {
         let index = &self.inventory.index;
-        if index.pack_len(pack).is_none() || found.faults.iter().any(|f| matches!(f, PackFault::Directory(_))) {
-            return;
-        }
-        if matches!(found.faults.first(), Some(PackFault::Header(_))) {
+        if index.pack_len(pack).is_none() || !found.is_listed {
             return;
         }
         let is_known = |packed: &Packed| index.places(packed.chunk.id).any(|place| place == packed.chunk.hint);
