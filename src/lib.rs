@@ -14,7 +14,7 @@
 //! | edges | [`store`] [`cache`] [`source`] [`target`] [`image`] [`state`] | the only code that touches the world |
 //! | repo | [`repo`] | open, find a chunk, fill a pack, the log |
 //! | browse | [`browse`] | a snapshot as a tree |
-//! | deeds | [`backup`] [`restore`] [`pin`] [`drive`] [`history`] | what people ask for |
+//! | deeds | [`backup`] [`restore`] [`check`] [`history`] [`pin`] [`drive`] | what people ask for |
 //! | faces | [`cli`] | how they ask |
 //!
 //! Deeds are functions: `backup(&repo, &options, monitor)`. The library never prints, and never reads the
@@ -24,6 +24,7 @@
 pub mod backup;
 pub mod browse;
 pub mod cache;
+pub mod check;
 pub mod chunker;
 pub mod cli;
 pub mod compress;

@@ -11,8 +11,8 @@ mod select;
 mod stream;
 
 pub use ahead::Ahead;
-pub use inside::ImageAt;
 pub use changes::Changes;
+pub use inside::ImageAt;
 pub use inside::Inside;
 pub use inside::InsideError;
 pub use select::Filter;

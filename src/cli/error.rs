@@ -2,6 +2,7 @@
 //! the next step to take.
 
 use crate::cli::exit::Exit;
+use crate::cli::exit::is_damage;
 use crate::cli::exit::layers;
 use crate::cli::hints;
 use crate::cli::json;
@@ -133,6 +134,11 @@ impl CommandError {
     pub(super) fn hint(mut self, hint: impl Into<String>) -> CommandError {
         self.hints.push(hint.into());
         self
+    }
+
+    /// True if it is an object of the repository that is not what it should be.
+    pub(super) fn is_damage(&self) -> bool {
+        is_damage(self.layer())
     }
 
     /// How the program ends.

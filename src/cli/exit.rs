@@ -6,6 +6,7 @@ use crate::backup;
 use crate::browse::InsideError;
 use crate::browse::SelectError;
 use crate::cache;
+use crate::check;
 use crate::cli::error::Fault;
 use crate::cli::out::OutError;
 use crate::pin;
@@ -29,6 +30,7 @@ pub(super) enum Exit {
     Failed,
     Usage,
     Incomplete,
+    Damaged,
     NoRepository,
     Locked,
     WrongPassword,
@@ -46,6 +48,7 @@ const TABLE: &[(Exit, u8, &str, &str)] = &[
     (Exit::Failed, 1, "failed", "failed"),
     (Exit::Usage, 2, "usage", "the command line cannot be understood"),
     (Exit::Incomplete, 3, "incomplete", "done, but some files could not be read or restored"),
+    (Exit::Damaged, 4, "damaged", "the check found damage in the repository"),
     (Exit::NoRepository, 10, "no_repository", "there is no repository"),
     (Exit::Locked, 11, "locked", "another process keeps the repository or its local state locked"),
     (Exit::WrongPassword, 12, "wrong_password", "wrong password"),
@@ -93,6 +96,14 @@ pub(super) fn help() -> String {
     text
 }
 
+/// True for an error that says that config, slots or another object are not what they should be.
+pub(super) fn is_damage(error: &(dyn Error + 'static)) -> bool {
+    let of_repo = |error: &repo::Error| {
+        matches!(error.inner(), repo::Error::Object { .. } | repo::Error::NoSlot { .. } | repo::Error::ChunkLost { .. })
+    };
+    layers(error).any(|layer| layer.downcast_ref().is_some_and(of_repo))
+}
+
 /// An error and its causes.
 pub(super) fn layers<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&layer| layer.source())
@@ -103,6 +114,7 @@ fn of_layer(error: &(dyn Error + 'static)) -> Option<Exit> {
         .or_else(|| error.downcast_ref().and_then(of_out))
         .or_else(|| error.downcast_ref().and_then(of_backup))
         .or_else(|| error.downcast_ref().and_then(of_restore))
+        .or_else(|| error.downcast_ref().and_then(of_check))
         .or_else(|| error.downcast_ref().and_then(of_inside))
         .or_else(|| error.downcast_ref().and_then(of_disk))
         .or_else(|| error.downcast_ref().and_then(of_disk_target))
@@ -157,6 +169,13 @@ fn of_restore(error: &restore::Error) -> Option<Exit> {
         restore::Error::NotInSnapshot { .. } => Some(Exit::NotFound),
         restore::Error::Rule { .. } => Some(Exit::Usage),
         restore::Error::Cancelled => Some(Exit::Interrupted),
+    }
+}
+
+fn of_check(error: &check::Error) -> Option<Exit> {
+    match error {
+        check::Error::Repo(error) => of_repo(error),
+        check::Error::Cancelled => Some(Exit::Interrupted),
     }
 }
 
@@ -322,6 +341,8 @@ mod tests {
     #[test]
     fn deeds_and_drives() {
         assert_eq!(code(backup::Error::Cancelled), 130);
+        assert_eq!(code(check::Error::Cancelled), 130);
+        assert_eq!(code(check::Error::Repo(repo::Error::WrongPassword)), 12);
         assert_eq!(code(restore::Error::Cancelled), 130);
         assert_eq!(code(backup::Error::Source(source::Error::NoRoots)), 2);
         assert_eq!(code(MountError::NoHelper), 14);

@@ -3,6 +3,7 @@
 use crate::backup;
 use crate::browse::SelectError;
 use crate::cache;
+use crate::check;
 use crate::cli::error::Fault;
 use crate::cli::exit::layers;
 use crate::image::Use;
@@ -28,6 +29,7 @@ fn of_layer(error: &(dyn Error + 'static)) -> Hints {
     None.or_else(|| error.downcast_ref().and_then(of_fault))
         .or_else(|| error.downcast_ref().and_then(of_backup))
         .or_else(|| error.downcast_ref().and_then(of_restore))
+        .or_else(|| error.downcast_ref().and_then(of_check))
         .or_else(|| error.downcast_ref().and_then(of_disk))
         .or_else(|| error.downcast_ref().and_then(of_disk_target))
         .or_else(|| error.downcast_ref().and_then(of_repo))
@@ -126,6 +128,10 @@ fn of_restore(error: &restore::Error) -> Hints {
         }
         _ => None,
     }
+}
+
+fn of_check(error: &check::Error) -> Hints {
+    if let check::Error::Repo(error) = error { of_repo(error) } else { None }
 }
 
 fn of_disk(error: &restore::DiskError) -> Hints {

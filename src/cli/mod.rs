@@ -23,6 +23,7 @@ mod backup;
 mod cache;
 mod capture;
 mod cat;
+mod check;
 mod completions;
 mod copy;
 mod diff;
@@ -32,9 +33,9 @@ mod du;
 mod error;
 mod exit;
 mod filter;
+mod find;
 mod forget;
 mod from;
-mod find;
 mod global;
 mod hints;
 mod human;
@@ -76,6 +77,7 @@ mod versions;
 use crate::cli::backup::BackupArgs;
 use crate::cli::cache::CacheArgs;
 use crate::cli::cat::CatArgs;
+use crate::cli::check::CheckArgs;
 use crate::cli::completions::CompletionsArgs;
 use crate::cli::copy::CopyArgs;
 use crate::cli::diff::DiffArgs;
@@ -84,8 +86,8 @@ use crate::cli::du::DuArgs;
 use crate::cli::error::Result;
 use crate::cli::error::usage;
 use crate::cli::exit::Exit;
-use crate::cli::forget::ForgetArgs;
 use crate::cli::find::FindArgs;
+use crate::cli::forget::ForgetArgs;
 use crate::cli::global::Global;
 use crate::cli::init::InitArgs;
 use crate::cli::inspect::InspectArgs;
@@ -97,10 +99,10 @@ use crate::cli::pin::PinArgs;
 use crate::cli::pin::UnpinArgs;
 use crate::cli::restore::RestoreArgs;
 use crate::cli::snapshots::SnapshotsArgs;
+use crate::cli::stats::StatsArgs;
 use crate::cli::tag::TagArgs;
 use crate::cli::umount::UmountArgs;
 use crate::cli::undo_forget::UndoForgetArgs;
-use crate::cli::stats::StatsArgs;
 use crate::cli::versions::VersionsArgs;
 use crate::image;
 use clap::Parser;
@@ -157,6 +159,7 @@ enum Command {
     UndoForget(UndoForgetArgs),
     Tag(TagArgs),
     Key(KeyArgs),
+    Check(CheckArgs),
     Cache(CacheArgs),
     Pin(PinArgs),
     Unpin(UnpinArgs),
@@ -215,6 +218,7 @@ fn run(cli: Cli) -> Result<Exit> {
         Command::UndoForget(args) => args.run(global),
         Command::Tag(args) => args.run(global),
         Command::Key(args) => args.run(global),
+        Command::Check(args) => args.run(global),
         Command::Cache(args) => args.run(global),
         Command::Pin(args) => args.run(global),
         Command::Unpin(args) => args.run(global),

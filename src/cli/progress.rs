@@ -60,7 +60,11 @@ struct Shared {
     cancelled: Arc<AtomicBool>,
     json: bool,
     tell_skipped: bool,
+    nouns: Nouns,
 }
+
+/// What is counted: one, and many.
+type Nouns = (&'static str, &'static str);
 
 /// Shows the progress of one deed, until finished.
 pub(super) struct Progress {
@@ -71,6 +75,11 @@ pub(super) struct Progress {
 impl Progress {
     /// Begins to show, and to listen for Ctrl-C. `doing` is a word like `Backing up`.
     pub(super) fn start(global: &Global, runtime: &Runtime, doing: &'static str) -> Progress {
+        Progress::counting(global, runtime, doing, ("file", "files"))
+    }
+
+    /// The same for a deed that counts something else.
+    pub(super) fn counting(global: &Global, runtime: &Runtime, doing: &'static str, nouns: Nouns) -> Progress {
         let shared = Arc::new(Shared {
             began: Instant::now(),
             nodes: AtomicU64::new(0),
@@ -83,6 +92,7 @@ impl Progress {
             cancelled: interrupt::watch(runtime),
             json: global.json,
             tell_skipped: global.verbose > 0,
+            nouns,
         });
         let shown = match () {
             () if global.quiet || global.no_progress => Shown::Nothing,
@@ -188,6 +198,7 @@ struct Now {
     bytes_total: u64,
     elapsed: Duration,
     path: Vec<u8>,
+    nouns: Nouns,
 }
 
 impl Shared {
@@ -200,6 +211,7 @@ impl Shared {
             bytes_total: self.bytes_total.load(Ordering::Relaxed),
             elapsed: self.began.elapsed(),
             path: self.path.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            nouns: self.nouns,
         }
     }
 }
@@ -217,7 +229,8 @@ impl Now {
 
     /// `12 files, 3.4 MiB of 2.0 GiB, 120 MiB/s, 17 s left`
     fn text(&self) -> String {
-        let mut text = format!("{}, {}", human::plural(self.nodes, "file", "files"), human::size(self.bytes));
+        let mut text =
+            format!("{}, {}", human::plural(self.nodes, self.nouns.0, self.nouns.1), human::size(self.bytes));
         if self.bytes_total > 0 {
             text += &format!(" of {}", human::size(self.bytes_total));
         }
@@ -279,7 +292,8 @@ mod tests {
     use super::*;
 
     fn now(bytes: u64, bytes_total: u64, secs: u64) -> Now {
-        Now { nodes: 3, bytes, nodes_total: 9, bytes_total, elapsed: Duration::from_secs(secs), path: b"a\n".to_vec() }
+        let (elapsed, path, nouns) = (Duration::from_secs(secs), b"a\n".to_vec(), ("file", "files"));
+        Now { nodes: 3, bytes, nodes_total: 9, bytes_total, elapsed, path, nouns }
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub const FILE_BYTES_MAX: u64 = 1 << 62;
 /// Highest level of an inner page.
 pub const LEVEL_MAX: u8 = 12;
 const LEAF: u8 = 0;
+/// Room that is taken before more extents are seen.
+const EXTENTS_AT_ONCE: usize = 1024;
 
 /// A child of an inner page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,10 +109,14 @@ impl ExtentPage {
         };
         let page = if level == LEAF {
             let count = r.count(1, "extents")?;
-            let mut extents = Vec::with_capacity(count);
+            let mut extents = Vec::with_capacity(count.min(EXTENTS_AT_ONCE));
             for _ in 0..count {
                 let raw = r.varint("extent length")?;
                 add(raw >> 1)?;
+                // One byte could make sixty in memory.
+                if raw & 1 == 1 && matches!(extents.last(), Some(Extent::Hole(_))) {
+                    return Err(FormatError::Order { what: "holes" });
+                }
                 extents.push(if raw & 1 == 1 {
                     Extent::Hole(raw >> 1)
                 } else {
@@ -185,6 +191,7 @@ mod tests {
         for page in [
             ExtentPage::Leaf(vec![Extent::Hole(FILE_BYTES_MAX), Extent::Hole(1)]),
             ExtentPage::Leaf(vec![Extent::Hole(0)]),
+            ExtentPage::Leaf(vec![Extent::Hole(1), Extent::Hole(1)]),
             ExtentPage::Leaf(vec![]),
             ExtentPage::Inner(200, vec![ExtentChild { len: 1, page: chunk(3) }]),
         ] {

@@ -2,6 +2,7 @@
 
 use crate::extent::ChunkRef;
 use crate::extent::Locator;
+use crate::format::FormatError;
 use crate::format::index::Index;
 use crate::format::sealed;
 use crate::format::sealed::ObjectType;
@@ -11,6 +12,8 @@ use crate::repo::Error;
 use crate::repo::Repo;
 use crate::repo::Result;
 use crate::repo::index_name;
+use crate::store;
+use bytes::Bytes;
 use futures::StreamExt;
 use std::collections::HashMap;
 use std::collections::HashSet;
@@ -39,17 +42,36 @@ struct Line {
 impl KnownChunks {
     /// Reads every index object. Unreadable ones are skipped and named in `problems`.
     pub async fn load(repo: &Repo) -> Result<KnownChunks> {
+        KnownChunks::load_telling(repo, |_, _, _| {}).await
+    }
+
+    /// The same, and tells of each index object its name, its bytes, and what it says, or why it says nothing.
+    pub async fn load_telling(
+        repo: &Repo,
+        mut tell: impl FnMut(&str, &[u8], std::result::Result<&Index, &Error>) + Send,
+    ) -> Result<KnownChunks> {
         let names = repo.store().list("index").await?;
         let ids = names.iter().filter_map(|stored| stored.name.strip_prefix("index/")?.parse().ok());
         let reads = ids.map(|id: ObjectId| async move { (id, read_index(repo, id).await) }).collect::<Vec<_>>();
         let mut reads = futures::stream::iter(reads).buffer_unordered(READS_AT_ONCE);
         let mut known = KnownChunks::default();
         let mut numbers = HashMap::new();
-        while let Some((id, index)) = reads.next().await {
+        while let Some((id, read)) = reads.next().await {
+            let name = index_name(id);
+            let (bytes, index) = match read {
+                Ok((bytes, index)) => (bytes, index.map_err(|source| Error::Object { object: name.clone(), source })),
+                Err(e) => (Bytes::new(), Err(Error::from(e))),
+            };
             match index {
-                Ok(index) => known.add(&index, &mut numbers),
+                Ok(index) => {
+                    tell(&name, &bytes, Ok(&index));
+                    known.add(&index, &mut numbers);
+                }
                 Err(e) if e.is_transient() => return Err(e),
-                Err(e) => known.problems.push(format!("{}: {}", index_name(id), crate::monitor::chain(&e))),
+                Err(e) => {
+                    tell(&name, &bytes, Err(&e));
+                    known.problems.push(format!("{name}: {}", crate::monitor::chain(&e)));
+                }
             }
         }
         known.lines.sort_unstable();
@@ -74,6 +96,18 @@ impl KnownChunks {
     /// Every pack that an index names.
     pub fn into_packs(self) -> HashSet<ObjectId> {
         self.packs.into_iter().collect()
+    }
+
+    /// Every pack that an index names, with the length it should have.
+    pub fn packs(&self) -> impl Iterator<Item = (ObjectId, u64)> + '_ {
+        self.lens.iter().map(|(pack, len)| (*pack, *len))
+    }
+
+    /// How many chunks each pack holds, as the index tells.
+    pub fn counts(&self) -> HashMap<ObjectId, u64> {
+        let mut counts = vec![0; self.packs.len()];
+        self.lines.iter().for_each(|line| counts[line.pack as usize] += 1);
+        self.packs.iter().copied().zip(counts).collect()
     }
 
     /// Length of the object that a pack should be.
@@ -104,10 +138,10 @@ impl KnownChunks {
     }
 }
 
-async fn read_index(repo: &Repo, id: ObjectId) -> Result<Index> {
-    let name = index_name(id);
-    let bytes = repo.store().get(&name).await?;
-    sealed::open(repo.keys(), ObjectType::Index, Some(id), &bytes)
-        .and_then(|opened| Index::decode(opened.payload()))
-        .map_err(|source| Error::Object { object: name, source })
+/// The bytes of an index object, and what they say.
+async fn read_index(repo: &Repo, id: ObjectId) -> store::Result<(Bytes, std::result::Result<Index, FormatError>)> {
+    let bytes = repo.store().get(&index_name(id)).await?;
+    let index = sealed::open(repo.keys(), ObjectType::Index, Some(id), &bytes)
+        .and_then(|opened| Index::decode(opened.payload()));
+    Ok((bytes, index))
 }

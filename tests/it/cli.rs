@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 use std::time::Instant;
 
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 23] = [
     "init",
     "backup",
     "snapshots",
@@ -31,6 +31,7 @@ const COMMANDS: [&str; 22] = [
     "completions",
     "man",
     "copy",
+    "check",
 ];
 
 /// The whole help, as `tests/it/help.txt` has it. `UPDATE_HELP=1 cargo test help_is` writes it anew.

@@ -197,6 +197,12 @@ impl Chunks {
         self.fetch.pin(label, now_secs, wanted.iter().map(|chunk| span(kind, chunk.hint))).await
     }
 
+    /// The bytes of a chunk or page, hints and all, exactly where its reference says: no other place is tried, and
+    /// nothing is kept. For who wants to know whether that place is whole.
+    pub async fn stored(&self, kind: ChunkKind, wanted: &ChunkRef) -> Result<Bytes> {
+        self.read_at(kind, wanted, wanted.hint).await
+    }
+
     /// Stored bytes that may be fetched ahead and not be read yet.
     pub fn ahead_bytes_max(&self) -> u64 {
         self.fetch.ahead_bytes_max()
