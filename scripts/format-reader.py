@@ -343,6 +343,8 @@ def extents(repo, ref, length, level=None):
     found = page.list(lambda r: read_extent(r) if r.level == 0 else (r.var(), r.ref()))
     page.finish()
     need("lengths of extents", found and all(n for n, _ in found) and sum(n for n, _ in found) == length)
+    pairs = zip(found, found[1:])
+    need("holes apart", page.level > 0 or all(a is not None or b is not None for (_, a), (_, b) in pairs))
     for size, child in found:
         yield from [(size, child)] if page.level == 0 else extents(repo, child, size, page.level - 1)
 
