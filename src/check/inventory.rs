@@ -146,7 +146,7 @@ impl Run<'_> {
             let index = match read {
                 Ok(index) => index,
                 Err(error) => {
-                    let why = error.source().map_or_else(|| error.to_string(), |source| chain(source));
+                    let why = error.source().map_or_else(|| error.to_string(), chain);
                     findings.add(name, Kind::Damaged, name, why);
                     return;
                 }

@@ -54,7 +54,7 @@ impl PackFault {
     pub fn areas(&self) -> Vec<Range<u64>> {
         const SEGMENT: u64 = SEGMENT_BYTES as u64;
         match self {
-            PackFault::Header(_) => vec![0..u64::MAX],
+            PackFault::Header(_) => std::iter::once(0..u64::MAX).collect(),
             PackFault::Segments(runs) => runs.iter().map(|run| run.start * SEGMENT..run.end * SEGMENT).collect(),
             PackFault::Chunk(_, area, _) => vec![area.clone()],
             PackFault::Length(_) | PackFault::Directory(_) | PackFault::Checksum => Vec::new(),

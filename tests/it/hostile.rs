@@ -147,9 +147,12 @@ fn names() -> Vec<Case> {
     all
 }
 
+/// Makes a node that should not be.
+type MakeNode = Box<dyn Fn() -> Node>;
+
 fn metadata() -> Vec<Case> {
     let wide = |len| Xattr { name: b"user.x".to_vec(), value: vec![0; len] };
-    let nodes: Vec<(&str, Box<dyn Fn() -> Node>)> = vec![
+    let nodes: Vec<(&str, MakeNode)> = vec![
         ("inline content too long", Box::new(|| file(b"x", Content::Inline(vec![0; 5000])))),
         ("a target too long", Box::new(|| node(b"x", Kind::Symlink(vec![b'x'; 70_000]), Content::Empty))),
         ("an attribute too long", Box::new(move || meta(|m| m.xattrs = vec![wide(2 << 20)]))),
