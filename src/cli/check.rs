@@ -43,7 +43,7 @@ const EXAMPLES: &str = "Examples:
 ///
 /// Without options it looks at all that can be known without reading contents: every record, every index, every page of
 /// every snapshot, and whether all they lead to is there. Damage is told with the snapshots and files that need what is
-/// damaged; the exit code is then 4. Nothing is changed. Runs beside backups and drives.
+/// damaged; the exit code is then 4. Nothing is changed without --mark. Runs beside backups and drives.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct CheckArgs {
@@ -67,9 +67,6 @@ pub(super) struct CheckArgs {
     #[arg(long, value_name = "SNAPSHOT")]
     snapshot: Vec<Selector>,
 
-    #[command(flatten)]
-    filter: FilterArgs,
-
     /// Note damaged packs in the repository, so that the next backup stores again what was in them
     #[arg(long, requires = "data")]
     mark: bool,
@@ -77,6 +74,9 @@ pub(super) struct CheckArgs {
     /// Ask for no password: read every object, and compare the checksums that need none
     #[arg(long, conflicts_with_all = ["data", "seed", "snapshot", "host", "tag", "path"])]
     no_password: bool,
+
+    #[command(flatten)]
+    filter: FilterArgs,
 }
 
 fn subset(text: &str) -> std::result::Result<Subset, String> {
