@@ -144,7 +144,7 @@ impl Backup {
         } else if !self.is_committed && w.dice.percent(30) {
             let id = SnapshotId(w.dice.id());
             let (chunks, time) = (self.chunks & !self.to_store, w.now);
-            w.snapshots.insert(id, Snapshot { chunks, time, is_whole: false, is_taken: false });
+            w.snapshots.insert(id, Snapshot { chunks, time, is_whole: false, is_taken: false, gone: None });
             w.append(self.chain, Said::Partial(id), None)?;
         }
         Ok(())
@@ -183,7 +183,7 @@ impl Backup {
         };
         if loose == 0 {
             if self.is_committed {
-                w.promise(self.id(), "backups acknowledged");
+                w.acknowledge(self.id(), self.checked, "backups acknowledged");
                 *self = Backup::new(self.chain);
             } else {
                 self.at = At::Commit;
@@ -211,7 +211,7 @@ impl Backup {
 
     fn commit(&mut self, w: &mut World) -> Result<(), Failed> {
         let id = self.id();
-        let fresh = Snapshot { chunks: self.chunks, time: w.now, is_whole: false, is_taken: false };
+        let fresh = Snapshot { chunks: self.chunks, time: w.now, is_whole: false, is_taken: false, gone: None };
         w.snapshots.entry(id).or_insert(fresh);
         // Whoever commits soon after checking is whole at once, acknowledged or not.
         let soon = w.now - self.checked + 2 * w.rules.stale < w.rules.grace;
@@ -219,10 +219,10 @@ impl Backup {
         self.is_committed = true;
         self.at = At::Log;
         if soon {
-            w.promise(id, "snapshots whole at once");
+            w.acknowledge(id, self.checked, "snapshots whole at once");
         }
         if !w.rules.checks_after {
-            w.promise(id, "backups acknowledged");
+            w.acknowledge(id, self.checked, "backups acknowledged");
             *self = Backup::new(self.chain);
         }
         Ok(())

@@ -111,6 +111,9 @@ pub(super) struct Snapshot {
     pub(super) is_whole: bool,
     /// A sweep has named it.
     pub(super) is_taken: bool,
+    /// Since when it has been forgotten for good: forgotten, and named by a sweep. A recall that came too late may
+    /// stand in the log for a moment, before it is undone.
+    pub(super) gone: Option<u64>,
 }
 
 /// A log as somebody read it.
@@ -360,8 +363,12 @@ impl World {
             }
         }
         if let Said::Forget(_) | Said::Sweep(_) = said {
-            let snapshots = &self.snapshots;
-            self.promised.retain(|id| !snapshots[id].is_taken || !truth.is_forgotten(*id));
+            for (id, snapshot) in &mut self.snapshots {
+                if snapshot.is_taken && truth.is_forgotten(*id) {
+                    snapshot.gone.get_or_insert(now);
+                    self.promised.remove(id);
+                }
+            }
         }
         if let Some(id) = self.promised.iter().find(|id| !truth.knows(**id)) {
             self.violation.get_or_insert(format!("{now}: {id} is not listed any more"));
@@ -378,6 +385,18 @@ impl World {
             self.tell(|| format!("{what}: {}", short(&id.0)));
             self.promised.insert(id);
             self.check(what);
+        }
+    }
+
+    /// A backup says that it is done, having read the log at the time `looked`.
+    pub(super) fn acknowledge(&mut self, id: SnapshotId, looked: u64, what: &'static str) {
+        match self.snapshots[&id].gone {
+            None => self.promise(id, what),
+            Some(gone) if gone + self.rules.stale < looked => {
+                self.accuse(format!("{}: {id} is acknowledged, and was gone at {gone} before that", self.now));
+            }
+            // Forgotten by somebody while it was being acknowledged: nothing is promised.
+            Some(_) => {}
         }
     }
 
