@@ -48,8 +48,12 @@ pub(super) struct CopyArgs {
     #[arg(value_name = "SNAPSHOT")]
     snapshots: Vec<Selector>,
 
+    /// The repository to take from
+    #[arg(long, value_name = "LOCATION", env = "BYGONE_FROM_REPOSITORY", hide_env_values = true)]
+    from: String,
+
     #[command(flatten)]
-    from: FromArgs,
+    opening: FromArgs,
 
     /// Store nothing, only tell what would be copied
     #[arg(short = 'n', long)]
@@ -71,7 +75,7 @@ impl CopyArgs {
     pub(super) fn run(self, global: &Global) -> Result<Exit> {
         let filter = self.filter.filter()?;
         let mut to = Opened::new(global)?;
-        let from = self.from.open(global)?;
+        let from = self.opening.open(&self.from, global)?;
         if from.repo.config().repository == to.repo.config().repository {
             return Err(usage("both are the same repository"));
         }

@@ -4,6 +4,7 @@ use crate::chunker::Sizes;
 use crate::cli::error::Result;
 use crate::cli::error::usage;
 use crate::cli::exit::Exit;
+use crate::cli::from::FromArgs;
 use crate::cli::global::Global;
 use crate::cli::human;
 use crate::cli::json;
@@ -14,14 +15,12 @@ use crate::cli::password;
 use crate::crypto::password::Cost;
 use crate::repo::CONFIG_NAME;
 use crate::repo::Error;
-use crate::repo::Freshness;
 use crate::repo::InitOptions;
 use crate::repo::Repo;
 use crate::store;
 use crate::store::ErrorKind;
 use crate::store::StoreOptions;
 use serde_json::json;
-use std::path::PathBuf;
 
 const EXAMPLES: &str = "Examples:
   bygone -r /media/disk/backup init
@@ -49,17 +48,8 @@ pub(super) struct InitArgs {
     #[arg(long, value_name = "LOCATION", conflicts_with = "chunk_size")]
     from: Option<String>,
 
-    /// Take the password of that repository from this file [env: BYGONE_FROM_PASSWORD_FILE]
-    #[arg(long, value_name = "FILE", requires = "from", conflicts_with = "from_password_command")]
-    from_password_file: Option<PathBuf>,
-
-    /// Take it from what this command prints [env: BYGONE_FROM_PASSWORD_COMMAND]
-    #[arg(long, value_name = "COMMAND", requires = "from")]
-    from_password_command: Option<String>,
-
-    /// A setting of its storage, like s3.endpoint=https://host (repeatable); those of --option are not for it
-    #[arg(long, value_name = "KEY=VALUE", requires = "from")]
-    from_option: Vec<String>,
+    #[command(flatten)]
+    opening: FromArgs,
 }
 
 impl InitArgs {
@@ -104,15 +94,7 @@ impl InitArgs {
 
     /// The repository to share with.
     fn other(&self, global: &Global) -> Result<Option<Opened>> {
-        let Some(from) = &self.from else { return Ok(None) };
-        let other = Global {
-            repo: Some(from.clone()),
-            password_file: self.from_password_file.clone(),
-            password_command: self.from_password_command.clone(),
-            options: self.from_option.clone(),
-            ..global.clone()
-        };
-        Opened::with(&other, &other.store_options()?, Freshness::Newest, password::read_from).map(Some)
+        self.from.as_ref().map(|from| self.opening.open(from, global)).transpose()
     }
 
     fn sizes(&self) -> Result<Sizes> {

@@ -9,6 +9,7 @@ mod image;
 mod parts;
 mod previews;
 mod process;
+mod reading;
 mod repository;
 mod shown;
 mod snapshot;

@@ -11,26 +11,20 @@ use crate::drive::parts::DiskAt;
 use crate::drive::parts::PartFolder;
 use crate::drive::parts::Parts;
 use crate::drive::refuse;
-use crate::extent::Extent;
 use crate::format::disk::OWN_XATTR_PREFIX;
-use crate::meta::Content;
 use crate::meta::Kind;
 use crate::meta::Xattr;
 use crate::path;
-use crate::repo;
 use crate::tree::Found;
 use crate::tree::NodeTree;
 use crate::tree::Pages;
-use crate::tree::Piece;
 use crate::tree::Stop;
-use crate::tree::pieces;
 use bygone_mount::Answer;
 use bygone_mount::Attr;
 use bygone_mount::DriveError;
 use bygone_mount::drive::Ino;
 use bygone_mount::drive::Listed;
 use bygone_mount::drive::Listing;
-use bygone_mount::drive::Seek;
 use bytes::Bytes;
 use lru::LruCache;
 use std::collections::HashMap;
@@ -48,10 +42,6 @@ const RANK_OFFSET: u64 = 2;
 const LINK_BIT: u64 = 1 << 63;
 /// Sequential readers that are remembered.
 const READERS_MAX: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not 0");
-/// How far ahead of a sequential reader chunks are decoded, if there is memory for it.
-const AHEAD_BYTES: u64 = 2 << 20;
-/// Less than that is not worth it.
-const AHEAD_BYTES_MIN: u64 = 512 << 10;
 
 /// A snapshot, shown under numbers of its own.
 pub(super) struct Shown {
@@ -63,8 +53,8 @@ pub(super) struct Shown {
     parent_ino: Ino,
     owner: Option<(u32, u32)>,
     links: Mutex<HashMap<Ino, u64>>,
-    readers: Mutex<LruCache<Ino, u64>>,
-    ahead: Arc<Ahead>,
+    pub(super) readers: Mutex<LruCache<Ino, u64>>,
+    pub(super) ahead: Arc<Ahead>,
     parts: Arc<Parts>,
     disks: OnceLock<Vec<Arc<PartFolder>>>,
 }
@@ -98,7 +88,7 @@ impl<T, F: Fn(&Shown, &NodeTree, &dyn Pages) -> Result<T, Stop> + Send + Sync + 
 /// Most nodes of a snapshot of disks.
 const DISK_NODES_MAX: u64 = 65;
 
-type Asked<T> = bygone_mount::drive::Result<T>;
+pub(super) type Asked<T> = bygone_mount::drive::Result<T>;
 
 impl Shown {
     pub(super) fn new(browse: Browse, place: Place, options: &DriveOptions, parts: &Arc<Parts>) -> Arc<Shown> {
@@ -124,7 +114,7 @@ impl Shown {
     }
 
     /// Asks now; if a page is missing, later.
-    fn ask<T: Send + 'static>(self: &Arc<Self>, question: impl Question<Asked<T>>) -> Answer<T> {
+    pub(super) fn ask<T: Send + 'static>(self: &Arc<Self>, question: impl Question<Asked<T>>) -> Answer<T> {
         let tree = *self.browse.tree();
         match question(self, &tree, &**self.browse.chunks()) {
             Ok(answer) => Answer::Now(answer),
@@ -135,7 +125,7 @@ impl Shown {
         }
     }
 
-    async fn ask_later<T>(self: &Arc<Self>, question: impl Question<Asked<T>>) -> Asked<T> {
+    pub(super) async fn ask_later<T>(self: &Arc<Self>, question: impl Question<Asked<T>>) -> Asked<T> {
         let asked = self.browse.ask(|tree, pages| question(self, tree, pages)).await;
         asked.unwrap_or_else(|error| Err(drive_error(&error)))
     }
@@ -167,7 +157,7 @@ impl Shown {
         attr(found.node(), self.ino(found), self.owner)
     }
 
-    fn node<P: Pages + ?Sized>(&self, tree: &NodeTree, pages: &P, ino: Ino) -> Result<Asked<Found>, Stop> {
+    pub(super) fn node<P: Pages + ?Sized>(&self, tree: &NodeTree, pages: &P, ino: Ino) -> Result<Asked<Found>, Stop> {
         let Some(rank) = self.rank(ino) else { return Ok(Err(DriveError::NotFound)) };
         Ok(tree.at(pages, rank)?.ok_or(DriveError::NotFound))
     }
@@ -292,139 +282,9 @@ impl Shown {
     pub(super) fn xattr_names(self: &Arc<Self>, ino: Ino) -> Answer<Vec<Vec<u8>>> {
         self.ask_node(ino, |_, found| Ok(shown_xattrs(found).map(|xattr| xattr.name.clone()).collect()))
     }
-
-    pub(super) fn seek(self: &Arc<Self>, ino: Ino, offset: u64, what: Seek) -> Answer<u64> {
-        self.ask(move |this, tree, pages| {
-            let content = match this.node(tree, pages, ino)? {
-                Ok(found) => found.node().content.clone(),
-                Err(error) => return Ok(Err(error)),
-            };
-            Ok(seek(pages, &content, offset, what)?.ok_or(DriveError::BeyondEnd))
-        })
-    }
-
-    pub(super) fn read(self: &Arc<Self>, ino: Ino, offset: u64, len: u32) -> Answer<Bytes> {
-        let chunks = self.browse.chunks();
-        let len = len as usize;
-        if let Ok(found) = self.node(self.browse.tree(), &**chunks, ino) {
-            return match found {
-                Ok(found) if found.node().is_folder() => refuse(DriveError::IsAFolder),
-                Ok(found) => self.read_content(ino, &found, offset, len),
-                Err(error) => refuse(error),
-            };
-        }
-        let this = self.clone();
-        Answer::later(async move {
-            let question = move |this: &Shown, tree: &NodeTree, pages: &dyn Pages| this.node(tree, pages, ino);
-            let found = this.ask_later(question).await?;
-            this.read_content(ino, &found, offset, len).wait().await
-        })
-    }
-
-    /// True if reading this file needs nothing fetched.
-    pub(super) fn is_kept(self: &Arc<Self>, ino: Ino) -> Answer<bool> {
-        self.ask_disk(move |this| {
-            let found = this.node(this.browse.tree(), &this.browse.chunks().kept(), ino);
-            Ok(matches!(found, Ok(Ok(found)) if this.browse.is_kept(&found.node().content)))
-        })
-    }
-
-    /// Reads out of memory and the cache on disk alone: fetches nothing, not even ahead. `None` if something would have
-    /// to be fetched.
-    pub(super) fn read_kept(self: &Arc<Self>, ino: Ino, offset: u64, len: u32) -> Answer<Option<Bytes>> {
-        let told = |read: repo::Result<Bytes>| read.map(Some).map_err(|error| drive_error(&error));
-        match self.node(self.browse.tree(), &**self.browse.chunks(), ino) {
-            Ok(Ok(found)) if found.node().is_folder() => return refuse(DriveError::IsAFolder),
-            Ok(Err(error)) => return refuse(error),
-            Ok(Ok(found)) => {
-                if let Some(read) = self.browse.read_at_hand(&found.node().content, offset, len as usize) {
-                    return Answer::Now(told(read));
-                }
-            }
-            Err(_) => {}
-        }
-        self.ask_disk(move |this| match this.node(this.browse.tree(), &this.browse.chunks().kept(), ino) {
-            Ok(found) => {
-                let read = this.browse.read_kept(&found?.node().content, offset, len as usize);
-                read.map_or(Ok(None), told)
-            }
-            Err(_) => Ok(None),
-        })
-    }
-
-    /// Asks something that may have to wait for the disk.
-    fn ask_disk<T: Send + 'static>(
-        self: &Arc<Self>,
-        question: impl FnOnce(&Shown) -> Asked<T> + Send + 'static,
-    ) -> Answer<T> {
-        let this = self.clone();
-        let asked = self.browse.chunks().runtime().spawn_blocking(move || question(&this));
-        Answer::later(async move { asked.await.unwrap_or(Err(DriveError::Io)) })
-    }
-
-    fn read_content(self: &Arc<Self>, ino: Ino, found: &Found, offset: u64, len: usize) -> Answer<Bytes> {
-        let told = |result: repo::Result<Bytes>| result.map_err(|error| drive_error(&error));
-        let content = &found.node().content;
-        if let Some(read) = self.browse.read_now(content, offset, len) {
-            self.ahead.note(found.rank, offset, len as u64, false);
-            self.decode_ahead(ino, content, offset, len as u64);
-            return Answer::Now(told(read));
-        }
-        self.ahead.note(found.rank, offset, len as u64, true);
-        let (this, content) = (self.clone(), content.clone());
-        Answer::later(async move {
-            let read = this.browse.read(&content, offset, len).await;
-            this.decode_ahead(ino, &content, offset, len as u64);
-            told(read)
-        })
-    }
-
-    /// If this read continues the last one of the same file, starts to decode the chunks that come next.
-    fn decode_ahead(&self, ino: Ino, content: &Content, offset: u64, len: u64) {
-        if !matches!(content, Content::Extents { .. }) {
-            return;
-        }
-        let end = offset + len;
-        let last = self.readers.lock().unwrap_or_else(PoisonError::into_inner).put(ino, end);
-        // Requests of one reader come in several threads, so "the last one" is any nearby.
-        if last.is_none_or(|last| last.abs_diff(offset) > AHEAD_BYTES) {
-            return;
-        }
-        let chunks = self.browse.chunks();
-        let ahead = AHEAD_BYTES.min(chunks.decoded_bytes_max() / self.ahead.active().max(1));
-        if ahead < AHEAD_BYTES_MIN {
-            return;
-        }
-        let _pages_not_at_hand = pieces(&**chunks, content, end..end + ahead, &mut |piece| {
-            if let Extent::Data(chunk) = &piece.extent {
-                chunks.prefetch(chunk);
-            }
-            true
-        });
-    }
 }
 
 /// Attributes but our own.
 fn shown_xattrs(found: &Found) -> impl Iterator<Item = &Xattr> {
     found.node().meta.xattrs.iter().filter(|xattr| !xattr.name.starts_with(OWN_XATTR_PREFIX))
-}
-
-/// The next data or hole from an offset on; `None` beyond the end, or if there is no more data.
-fn seek(pages: &dyn Pages, content: &Content, offset: u64, what: Seek) -> Result<Option<u64>, Stop> {
-    let len = content.len();
-    if offset >= len {
-        return Ok(None);
-    }
-    let Content::Extents { .. } = content else {
-        return Ok(Some(if what == Seek::Data { offset } else { len }));
-    };
-    let mut answer = None;
-    pieces(pages, content, offset..len, &mut |piece: Piece| {
-        let is_hole = matches!(piece.extent, Extent::Hole(_));
-        if is_hole == (what == Seek::Hole) {
-            answer = Some(piece.offset.max(offset));
-        }
-        answer.is_none()
-    })?;
-    Ok(answer.or((what == Seek::Hole).then_some(len)))
 }

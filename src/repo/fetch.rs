@@ -22,6 +22,7 @@ use crate::repo::segments::damaged;
 use crate::repo::span::Span;
 use crate::repo::span::cut;
 use crate::repo::span::merged;
+use crate::repo::streams::Streams;
 use crate::store::ErrorKind;
 use bytes::Bytes;
 use futures::FutureExt;
@@ -30,7 +31,6 @@ use futures::TryStreamExt;
 use futures::future::BoxFuture;
 use futures::future::Shared;
 use std::collections::HashMap;
-use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -42,14 +42,8 @@ use tokio::sync::Semaphore;
 
 /// Segments of one range request at the most (4 MiB).
 const REQUEST_SEGMENTS_MAX: u64 = 64;
-/// Widest read-ahead (8 MiB).
-const WINDOW_SEGMENTS_MAX: u64 = 128;
-/// Read-ahead of the second access in a row (256 KiB).
-const WINDOW_SEGMENTS_MIN: u64 = 4;
 /// Read along with any page: its neighbours are wanted next.
 const META_SEGMENTS: u64 = 4;
-/// Sequential readers that are told apart.
-const STREAMS_MAX: usize = 32;
 /// Requests nobody waits for, at once: demand finds the line free.
 const AHEAD_REQUESTS_MAX: usize = 8;
 /// Segments of one of them, about, at the most (4 MiB): several are wanted at once, and none should be waited for long.
@@ -86,19 +80,8 @@ pub(crate) struct Fetch {
     /// Segments of one request that nobody waits for.
     ahead_segments_max: u64,
     flights: Mutex<HashMap<(ObjectId, u64), Flight>>,
-    streams: Mutex<VecDeque<Stream>>,
+    streams: Streams,
     ahead_slots: Arc<Semaphore>,
-}
-
-/// A reader that makes progress through one pack.
-#[derive(Debug, Clone, Copy)]
-struct Stream {
-    pack: ObjectId,
-    /// Segment behind the last one read.
-    next: u64,
-    /// Segment behind the last one asked for ahead.
-    until: u64,
-    window: u64,
 }
 
 impl Fetch {
@@ -112,7 +95,7 @@ impl Fetch {
             bytes_max,
             ahead_segments_max,
             flights: Mutex::default(),
-            streams: Mutex::default(),
+            streams: Streams::new(bytes_max as u64 / 4),
             ahead_slots: Arc::new(Semaphore::new(AHEAD_REQUESTS_MAX)),
         })
     }
@@ -305,40 +288,10 @@ impl Fetch {
             return;
         }
         let segments = self.source.segments_of(span.pack);
-        let Some(ahead) = self.progress(span.pack, &range, segments) else { return };
+        let Some(ahead) = self.streams.progress(span.pack, &range, segments) else { return };
         if !ahead.is_empty() {
             drop(self.request(span, ahead, Need::Soon));
         }
-    }
-
-    /// The range to read ahead, if this access continues a stream and the length of the pack is known.
-    fn progress(&self, pack: ObjectId, range: &Range<u64>, segments: Option<u64>) -> Option<Range<u64>> {
-        let window_max =
-            (self.ahead_bytes_max() / 2 / SEGMENT_BYTES as u64).clamp(WINDOW_SEGMENTS_MIN, WINDOW_SEGMENTS_MAX);
-        let mut streams = lock(&self.streams);
-        let near = |s: &Stream| s.pack == pack && range.start + 2 >= s.next && range.start <= s.until.max(s.next) + 2;
-        let Some(at) = streams.iter().position(near) else {
-            // A stream that runs into a new pack begins at its front: it need not prove itself again.
-            let window = if range.start == 0 { 2 * WINDOW_SEGMENTS_MIN } else { WINDOW_SEGMENTS_MIN };
-            streams.push_front(Stream { pack, next: range.end, until: range.end, window });
-            streams.truncate(STREAMS_MAX);
-            return None;
-        };
-        let mut stream = streams.remove(at)?;
-        let moved = range.end > stream.next;
-        stream.next = stream.next.max(range.end);
-        let mut ahead = None;
-        if let Some(end) = segments
-            && moved
-            && stream.until.saturating_sub(stream.next) <= stream.window / 2
-        {
-            let from = stream.until.max(stream.next);
-            stream.window = (stream.window * 2).min(window_max);
-            stream.until = stream.next + stream.window;
-            ahead = Some(from.min(end)..stream.until.min(end));
-        }
-        streams.push_front(stream);
-        ahead
     }
 }
 

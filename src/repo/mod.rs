@@ -23,6 +23,7 @@ mod remembered;
 mod segments;
 mod slots;
 mod span;
+mod streams;
 
 pub use chunks::Chunks;
 pub use chunks::ChunksOptions;

@@ -2,12 +2,12 @@
 
 use crate::format::disk::Disk;
 use crate::restore::disk::DiskError;
-use crate::restore::disk::Job;
-use crate::restore::disk::RANGES_MAX;
-use crate::restore::disk::blocking;
 use crate::restore::disk::blocks::add_range;
 use crate::restore::disk::blocks::check;
 use crate::restore::disk::fault::DiskProblem;
+use crate::restore::disk::job::Job;
+use crate::restore::disk::job::RANGES_MAX;
+use crate::restore::disk::job::blocking;
 use crate::target::DiskTarget;
 use std::ops::Range;
 use std::sync::Arc;

@@ -82,19 +82,7 @@ impl Inode {
 
 /// What stands in a snapshot for a subvolume that it does not hold: an empty folder.
 pub(super) fn placeholder() -> Node {
-    Node {
-        kind: NodeKind::Folder,
-        size: 0,
-        allocated: None,
-        mode: Some(0o755),
-        uid: None,
-        gid: None,
-        links: None,
-        device: None,
-        mtime: None,
-        ctime: None,
-        btime: None,
-    }
+    Node { mode: Some(0o755), ..Node::new(NodeKind::Folder, 0) }
 }
 
 /// `btrfs_timespec`.
