@@ -20,12 +20,15 @@ use crate::backup::scout::empty_draft;
 use crate::backup::work::NodeDraft;
 use crate::backup::work::Outcome;
 use crate::backup::work::Run;
+use crate::browse::disk_of;
 use crate::extent::Extent;
+use crate::format::disk;
 use crate::format::disk::DISK_XATTR;
 use crate::image::Device;
 use crate::meta::Content;
 use crate::meta::Kind;
 use crate::meta::Meta;
+use crate::meta::Node;
 use crate::meta::Time;
 use crate::meta::Xattr;
 use crate::monitor::Event;
@@ -172,7 +175,7 @@ impl Scout<'_> {
         let is_new = old.is_none();
         let old = old.filter(|old| matches!(old.node().content, Content::Extents { .. }));
         let mut known = match (plan.changed.take(), old) {
-            (Some(changed), Some(old)) => Some(Unchanged::new(&old.node().content, changed)),
+            (Some(changed), Some(old)) => Unchanged::since(old.node(), changed, &plan.description),
             _ => None,
         };
         let mut bytes = DiskBytes::new(&plan, self.shop, runtime);
@@ -298,14 +301,20 @@ struct Unchanged {
 const LOOK_BYTES: u64 = 64 << 20;
 
 impl Unchanged {
-    fn new(content: &Content, mut changed: Vec<Range<u64>>) -> Unchanged {
-        changed.sort_by_key(|range| range.start);
-        Unchanged { changed, content: content.clone(), pieces: Vec::new(), at: 0 }
+    /// `None` if the parent's node is no such disk, or lacks blocks that are wanted now.
+    fn since(parent: &Node, mut changed: Vec<Range<u64>>, now: &disk::Disk) -> Option<Unchanged> {
+        let before = disk_of(parent)?;
+        if before.container != now.container || (now.all_blocks && !before.all_blocks) {
+            return None;
+        }
+        // What could not be read then is no content.
+        changed.extend(before.unreadable);
+        Some(Unchanged { changed: joined(changed), content: parent.content.clone(), pieces: Vec::new(), at: 0 })
     }
 
     fn has_changed(&self, range: &Range<u64>) -> bool {
         let before = self.changed.partition_point(|changed| changed.start < range.end);
-        self.changed[..before].iter().rev().take(64).any(|changed| changed.end > range.start)
+        self.changed[..before].last().is_some_and(|changed| changed.end > range.start)
     }
 
     /// The run for this chunk, if the parent has it as one.
@@ -333,9 +342,43 @@ impl Unchanged {
     }
 }
 
+/// Ranges in order, those that touch made one.
+fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    ranges.sort_by_key(|range| range.start);
+    ranges.dedup_by(|next, last| {
+        let touches = next.start <= last.end;
+        if touches {
+            last.end = last.end.max(next.end);
+        }
+        touches
+    });
+    ranges
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn changes_within_changes_hide_nothing() {
+        let nested = (0..100).map(|n| n << 20..(n << 20) + 512);
+        let disk =
+            disk::Disk { unreadable: std::iter::once(5000 << 20..5001 << 20).collect(), ..disk::Disk::default() };
+        let value = disk.encode().expect("a short description");
+        let xattrs = vec![Xattr { name: DISK_XATTR.to_vec(), value }];
+        let meta = Meta { xattrs, ..Meta::default() };
+        let node = Node { name: b"disk.img".to_vec(), kind: Kind::File, meta, content: Content::Empty };
+        let changed: Vec<Range<u64>> = std::iter::once(0..1 << 30).chain(nested).collect();
+        let known = Unchanged::since(&node, changed.clone(), &disk).expect("the same disk");
+        for (at, has_changed) in
+            [(0, true), (900 << 20, true), (1 << 30, false), (5000 << 20, true), (5001 << 20, false)]
+        {
+            assert_eq!(known.has_changed(&(at..at + 65_536)), has_changed, "{at}");
+        }
+        let all = disk::Disk { all_blocks: true, ..disk.clone() };
+        assert!(Unchanged::since(&node, changed.clone(), &all).is_none());
+        assert!(Unchanged::since(&Node { meta: Meta::default(), ..node }, changed, &disk).is_none());
+    }
 
     #[test]
     fn zeros_are_told_from_others() {

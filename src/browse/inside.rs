@@ -238,13 +238,10 @@ impl Inside {
         }
         end = end.min(total);
         let parts = parts(&window, start..end);
-        let below = parts
-            .iter()
-            .filter_map(|run| if let Run::Below { offset, len } = run { Some((*offset, *len)) } else { None });
-        let below: Vec<(u64, u64)> = below.collect();
+        let longest = longest_below(&parts);
         let found = self.join_now(parts);
-        if found.is_some() {
-            below.into_iter().for_each(|(offset, len)| self.ahead.note(self.rank, offset, len, false));
+        if let (Some((offset, len)), Some(_)) = (longest, &found) {
+            self.ahead.note(self.rank, offset, len, false);
         }
         found
     }
@@ -277,10 +274,9 @@ impl Inside {
             if found == 0 {
                 break;
             }
-            for run in &runs {
-                if let Run::Below { offset, len } = run {
-                    self.ahead.note(self.rank, *offset, *len, true);
-                }
+            if let Some((offset, len)) = longest_below(&runs) {
+                let has_waited = self.browse.read_now(&self.content, offset, len as usize).is_none();
+                self.ahead.note(self.rank, offset, len, has_waited);
             }
             if let ([Run::Below { offset, len: all }], true) = (&runs[..], out.is_empty() && found == len as u64) {
                 return Ok(self.browse.read(&self.content, *offset, *all as usize).await?);
@@ -333,6 +329,16 @@ impl Inside {
         };
         Ok(parts(&window, start..start + len))
     }
+}
+
+/// Where most of the bytes of a read lie in the image. One place tells of a reader; each piece of a file in many pieces would
+/// be taken for a reader of its own.
+fn longest_below(runs: &[Run]) -> Option<(u64, u64)> {
+    let below = runs.iter().filter_map(|run| match run {
+        Run::Below { offset, len } => Some((*offset, *len)),
+        _ => None,
+    });
+    below.max_by_key(|(_, len)| *len)
 }
 
 /// The parts of runs that fall into `range`, counted from the first of them.

@@ -139,12 +139,13 @@ impl BackupArgs {
     pub(super) fn run(self, global: &Global) -> Result<Exit> {
         self.check()?;
         let opened = Opened::new(global)?;
+        // From now on Ctrl-C is a wish: what is made below disks will be removed.
+        let progress = Progress::start(global, &opened.runtime, "Backing up");
         let disks = disks::chosen(&self.paths, &self.disks, global.json)?;
         let options = self.options(&opened, global, disks.disks)?;
         let dry_run = options.dry_run;
         let machine = place::machine();
         let author = Author { state: &opened.state, machine: &machine };
-        let progress = Progress::start(global, &opened.runtime, "Backing up");
         let done = backup::backup(&opened.repo, author, opened.runtime.handle(), options, &progress);
         let problems = progress.finish();
         drop(disks.captures);

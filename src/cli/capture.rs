@@ -9,6 +9,7 @@ use std::ffi::OsStr;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
@@ -75,10 +76,13 @@ impl Capture {
                 };
                 let said = run(disk, shell("make"))?;
                 let path = said.lines().next_back().filter(|line| !line.is_empty());
-                let path = path.ok_or_else(|| fault(disk, "the command printed no path to read from".to_owned()))?;
                 let mut remove = shell("remove");
-                remove.env("BYGONE_SNAPSHOT", path);
-                Ok(capture(PathBuf::from(path), remove))
+                remove.env("BYGONE_SNAPSHOT", path.unwrap_or_default());
+                let made = capture(PathBuf::from(path.unwrap_or_default()), remove);
+                match path {
+                    Some(_) => Ok(made),
+                    None => Err(fault(disk, "the command printed no path to read from".to_owned())),
+                }
             }
         }
     }
@@ -128,7 +132,11 @@ fn lvm(disk: &Path, name: &str, capture: impl Fn(PathBuf, Command) -> Capture) -
 }
 
 fn btrfs(disk: &Path, name: &str, capture: impl Fn(PathBuf, Command) -> Capture) -> Result<Capture> {
-    let is_root = |path: &&Path| path.symlink_metadata().is_ok_and(|found| found.ino() == BTRFS_ROOT_INODE);
+    // Each subvolume has a device number of its own: another file system may be mounted in between.
+    let device = disk.symlink_metadata().map_err(|error| fault(disk, error.to_string()))?.dev();
+    let is_root = |path: &&Path| {
+        path.symlink_metadata().is_ok_and(|found| (found.dev(), found.ino()) == (device, BTRFS_ROOT_INODE))
+    };
     let subvolume = disk.ancestors().skip(1).find(is_root);
     let subvolume = subvolume.ok_or_else(|| fault(disk, "it does not lie in a Btrfs subvolume".to_owned()))?;
     let snapshot = subvolume.join(format!(".{name}"));
@@ -174,7 +182,8 @@ fn wait_for(disk: &Path, made: Capture) -> Result<Capture> {
 
 fn program<S: AsRef<OsStr>>(name: &str, words: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(name);
-    command.args(words).stdin(Stdio::null());
+    // Ctrl-C ends the backup, which then removes the snapshot: not the command that does so.
+    command.args(words).stdin(Stdio::null()).process_group(0);
     command
 }
 

@@ -33,7 +33,7 @@ pub(super) struct DiskArgs {
 
     /// Make a snapshot below the disk with 'lvm', 'btrfs' or 'zfs' and read that, so that the disk may be in use; it is
     /// removed afterwards. Or a shell COMMAND that does it: with BYGONE_DO=make it prints where to read what is at
-    /// BYGONE_SOURCE, with BYGONE_DO=remove it removes BYGONE_SNAPSHOT
+    /// BYGONE_SOURCE, with BYGONE_DO=remove it removes BYGONE_SNAPSHOT; BYGONE_NAME is a name that nothing else has
     #[arg(long, value_name = "lvm|btrfs|zfs|COMMAND", help_heading = "Disks", conflicts_with = "live")]
     snapshot_with: Option<Method>,
 

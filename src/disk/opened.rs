@@ -24,7 +24,7 @@ pub struct Disk {
     below: Vec<Source>,
     container: String,
     notes: Vec<String>,
-    /// The container, if it is one that may hold bitmaps.
+    /// Its dirty bitmaps, if the container may hold some.
     bitmaps: Option<container::Bitmaps>,
     passphrase: Vec<u8>,
 }

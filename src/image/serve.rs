@@ -277,13 +277,13 @@ fn stepped(
     Ok(Answer::Runs(runs))
 }
 
-/// As many ranges as one answer holds.
 /// Those of the ranges that lie behind `from`.
 fn some_from(from: u64, ranges: Vec<Range<u64>>) -> Answer {
     let rest = ranges.into_iter().filter(|range| range.end > from);
     some_of(rest.map(|range| range.start.max(from)..range.end))
 }
 
+/// As many ranges as one answer holds.
 fn some_of(ranges: impl Iterator<Item = Range<u64>>) -> Answer {
     let mut ranges: Vec<Range<u64>> = ranges.take(RUNS_MAX + 1).collect();
     let end = ranges.len() <= RUNS_MAX;

@@ -46,7 +46,7 @@ const REQUEST_SEGMENTS_MAX: u64 = 64;
 const META_SEGMENTS: u64 = 4;
 /// Requests nobody waits for, at once: demand finds the line free.
 const AHEAD_REQUESTS_MAX: usize = 8;
-/// Segments of one of them, about, at the most (4 MiB): several are wanted at once, and none should be waited for long.
+/// Segments of one of them, give or take a half (4 MiB): several are wanted at once, and none should be waited for long.
 const AHEAD_SEGMENTS_MAX: u64 = 64;
 /// The shortest of them, however little memory there is (256 KiB).
 const AHEAD_SEGMENTS_MIN: u64 = 4;

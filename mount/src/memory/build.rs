@@ -76,7 +76,7 @@ impl MemoryBuilder {
         ino
     }
 
-    /// Adds a file of any size whose content is [`pattern`].
+    /// Adds a file of any size whose content is [`pattern`](super::pattern).
     pub fn pattern_file(&mut self, parent: Ino, name: &str, size: u64) -> Ino {
         self.named(parent, name, FileKind::File, 0o644, size, Body::Pattern)
     }

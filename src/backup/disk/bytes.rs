@@ -158,16 +158,16 @@ impl<'a> DiskBytes<'a> {
 
     /// Clears what nobody needs of a chunk, unless it is stored as it is and would not be without that.
     fn clear_free(&self, range: &Range<u64>, plan: &Plan, chunk: &mut [u8]) -> Result<(), Error> {
-        let mut free = plan.free_in(range).peekable();
-        if free.peek().is_none() {
+        let place = |free: Range<u64>| (free.start - range.start) as usize..(free.end - range.start) as usize;
+        let free: Vec<Range<usize>> = plan.free_in(range).map(place).collect();
+        if free.iter().all(|free| is_zero(&chunk[free.clone()])) {
             return Ok(());
         }
         let whole = chunk.to_vec();
         for free in free {
-            chunk[(free.start - range.start) as usize..(free.end - range.start) as usize].fill(0);
+            chunk[free].fill(0);
         }
-        let has_lost = chunk != whole && !is_zero(chunk);
-        if has_lost && !self.is_known(chunk)? && self.is_known(&whole)? {
+        if !is_zero(chunk) && !self.is_known(chunk)? && self.is_known(&whole)? {
             chunk.copy_from_slice(&whole);
         }
         Ok(())

@@ -60,7 +60,7 @@ impl Plan {
         let layout = match runtime.block_on(reader.layout()) {
             Ok(layout) => layout,
             // Whatever is on a device, its bytes can be stored.
-            Err(error) if disk.device.is_device() => {
+            Err(error) if disk.device.is_device() && disk.changes.is_none() => {
                 tracing::warn!(disk = %path.display(), error = %crate::monitor::chain(&error), "Stored whole");
                 Layout::unknown(device.len())
             }
