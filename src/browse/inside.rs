@@ -275,8 +275,7 @@ impl Inside {
                 break;
             }
             if let Some((offset, len)) = longest_below(&runs) {
-                let has_waited = self.browse.read_now(&self.content, offset, len as usize).is_none();
-                self.ahead.note(self.rank, offset, len, has_waited);
+                self.ahead.note(self.rank, offset, len, true);
             }
             if let ([Run::Below { offset, len: all }], true) = (&runs[..], out.is_empty() && found == len as u64) {
                 return Ok(self.browse.read(&self.content, *offset, *all as usize).await?);
