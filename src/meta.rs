@@ -178,6 +178,12 @@ pub struct Node {
 }
 
 impl Node {
+    /// Its own content, and that of its streams.
+    pub fn contents(&self) -> impl Iterator<Item = &Content> {
+        let streams = self.meta.windows.iter().flat_map(|windows| &windows.streams);
+        [&self.content].into_iter().chain(streams.map(|stream| &stream.content))
+    }
+
     /// True for a folder.
     pub fn is_folder(&self) -> bool {
         self.kind == Kind::Folder

@@ -11,7 +11,6 @@ use crate::check::trees::Claim;
 use crate::check::trees::Page;
 use crate::check::trees::Wanted;
 use crate::check::trees::children;
-use crate::check::trees::contents;
 use crate::check::trees::extents;
 use crate::extent::ChunkRef;
 use crate::format::page::NodePage;
@@ -129,7 +128,7 @@ impl Run<'_> {
         let mut has_loss = false;
         for node in &run.nodes {
             let mut lost = BTreeSet::new();
-            for content in contents(node) {
+            for content in node.contents() {
                 self.losses_of(content, clean, &mut lost).await?;
             }
             has_loss |= !lost.is_empty();

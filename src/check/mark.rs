@@ -1,30 +1,39 @@
-//! Noting damage in the log, so that it heals: writers do not build on marked packs, so the next backup of a source
+//! Noting damage in the log, so that it heals: writers do not build on damaged packs, so the next backup of a source
 //! that still has the content stores it again, and readers find the new place through the index.
 //!
-//! Nothing is removed by this. A mark is also what prune sets on packs it wants to remove; whoever sweeps must look
-//! again whether a snapshot needs a marked pack, and leave it if so. The last mark of a chain takes the place of those
-//! before it, so this one repeats what they named.
+//! Nothing is removed by this. A prune removes a damaged pack when nothing needs it any more, like any other.
 
+use crate::format::later::DAMAGED_MAX;
 use crate::format::record::Event;
 use crate::id::ObjectId;
 use crate::meta::Time;
+use crate::repo;
 use crate::repo::Author;
 use crate::repo::Log;
 use crate::repo::Repo;
 use crate::repo::Result;
+use std::collections::BTreeSet;
 
-/// Appends one record that marks these packs, unless all of them are marked already. Returns how many were new.
+/// Another process of this machine can append between reading and writing; after this many times it has gone wild.
+const TRIES_MAX: usize = 20;
+
+/// Notes that there is damage in these packs, unless all of them are avoided already. Returns how many were new.
 pub async fn mark(repo: &Repo, author: Author<'_>, time: Time, packs: &[ObjectId]) -> Result<usize> {
-    let log = Log::read(repo).await?;
-    let words = log.words();
-    let marked = words.avoided();
-    let fresh: Vec<ObjectId> = packs.iter().copied().filter(|pack| !marked.contains(pack)).collect();
-    if fresh.is_empty() {
-        return Ok(0);
+    for _ in 0..TRIES_MAX {
+        let log = Log::read(repo).await?;
+        let words = log.words();
+        let mine = author.state.writer(author.machine)?.and_then(|me| words.damage_of(me));
+        let before: BTreeSet<ObjectId> = mine.into_iter().flat_map(|named| &named.ids).copied().collect();
+        let is_noted = |pack: &ObjectId| words.swept().contains(pack) || words.damaged().contains(pack);
+        let fresh: BTreeSet<ObjectId> = packs.iter().copied().filter(|pack| !is_noted(pack)).collect();
+        if fresh.is_empty() {
+            return Ok(0);
+        }
+        let count = fresh.len();
+        let all: Vec<ObjectId> = fresh.into_iter().chain(before).take(DAMAGED_MAX).collect();
+        if Log::append_if_unmoved(repo, author, time, Event::Damaged(all), &log).await?.is_some() {
+            return Ok(count);
+        }
     }
-    let count = fresh.len();
-    let mine = author.state.writer(author.machine)?.and_then(|me| words.mark_of(me));
-    let before = mine.map(|named| named.ids.clone()).unwrap_or_default();
-    Log::append(repo, author, time, Event::Mark([before, fresh].concat()), Vec::new()).await?;
-    Ok(count)
+    Err(repo::Error::LogBusy)
 }

@@ -17,7 +17,6 @@ use crate::format::page::Key;
 use crate::format::page::NodePage;
 use crate::format::record::Snapshot;
 use crate::meta::Content;
-use crate::meta::Node;
 use crate::repo::Error;
 use crate::repo::pack_name;
 use bytes::Bytes;
@@ -184,12 +183,6 @@ pub(super) fn extents(page: &ExtentPage) -> (Vec<Wanted>, Vec<ChunkRef>) {
     }
 }
 
-/// The contents of a node: its own, and those of its streams.
-pub(super) fn contents(node: &Node) -> impl Iterator<Item = &Content> {
-    let streams = node.meta.windows.iter().flat_map(|windows| &windows.streams);
-    [&node.content].into_iter().chain(streams.map(|stream| &stream.content))
-}
-
 /// Why a page cannot be had.
 pub(super) enum Lost {
     /// It is the fault of a pack that is gone or too short.
@@ -309,7 +302,7 @@ impl Run<'_> {
             Page::Nodes(NodePage::Leaf(runs)) => {
                 for node in runs.iter().flat_map(|run| &run.nodes) {
                     self.figures.nodes += 1;
-                    contents(node).for_each(|content| self.look_at_content(content, &mut below));
+                    node.contents().for_each(|content| self.look_at_content(content, &mut below));
                 }
             }
             Page::Extents(page) => {

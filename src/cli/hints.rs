@@ -7,6 +7,7 @@ use crate::check;
 use crate::cli::error::Fault;
 use crate::cli::exit::layers;
 use crate::image::Use;
+use crate::prune;
 use crate::repo;
 use crate::repo::CONFIG_NAME;
 use crate::restore;
@@ -30,6 +31,7 @@ fn of_layer(error: &(dyn Error + 'static)) -> Hints {
         .or_else(|| error.downcast_ref().and_then(of_backup))
         .or_else(|| error.downcast_ref().and_then(of_restore))
         .or_else(|| error.downcast_ref().and_then(of_check))
+        .or_else(|| error.downcast_ref().and_then(of_prune))
         .or_else(|| error.downcast_ref().and_then(of_disk))
         .or_else(|| error.downcast_ref().and_then(of_disk_target))
         .or_else(|| error.downcast_ref().and_then(of_repo))
@@ -132,6 +134,19 @@ fn of_restore(error: &restore::Error) -> Hints {
 
 fn of_check(error: &check::Error) -> Hints {
     if let check::Error::Repo(error) = error { of_repo(error) } else { None }
+}
+
+fn of_prune(error: &prune::Error) -> Hints {
+    match error {
+        prune::Error::Repo(error) => of_repo(error),
+        prune::Error::Scratch(_) => Some(&["make room there, or name a folder on another disk with --cache-dir DIR"]),
+        prune::Error::UnknownEvents => Some(&["run the newest version of Bygone"]),
+        prune::Error::Unreadable { .. } | prune::Error::NotRescued { .. } => Some(&[
+            "'bygone check --read-data' tells what is damaged; 'bygone backup --force' stores again what its source still has",
+            "'bygone forget SNAPSHOT' gives up a snapshot that cannot be helped",
+        ]),
+        _ => None,
+    }
 }
 
 fn of_disk(error: &restore::DiskError) -> Hints {

@@ -57,6 +57,7 @@ mod pin;
 mod place;
 mod point;
 mod progress;
+mod prune;
 mod qcow2;
 mod restore;
 mod restore_disk;
@@ -97,6 +98,7 @@ use crate::cli::man::ManArgs;
 use crate::cli::mount::MountArgs;
 use crate::cli::pin::PinArgs;
 use crate::cli::pin::UnpinArgs;
+use crate::cli::prune::PruneArgs;
 use crate::cli::restore::RestoreArgs;
 use crate::cli::snapshots::SnapshotsArgs;
 use crate::cli::stats::StatsArgs;
@@ -157,6 +159,7 @@ enum Command {
     Copy(CopyArgs),
     Forget(Box<ForgetArgs>),
     UndoForget(UndoForgetArgs),
+    Prune(PruneArgs),
     Tag(TagArgs),
     Key(KeyArgs),
     Check(CheckArgs),
@@ -216,6 +219,7 @@ fn run(cli: Cli) -> Result<Exit> {
         Command::Copy(args) => args.run(global),
         Command::Forget(args) => args.run(global),
         Command::UndoForget(args) => args.run(global),
+        Command::Prune(args) => args.run(global),
         Command::Tag(args) => args.run(global),
         Command::Key(args) => args.run(global),
         Command::Check(args) => args.run(global),

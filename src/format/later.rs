@@ -1,11 +1,13 @@
 //! Events with a length of their own, number 7 and above: a reader that does not know one skips it and loses nothing else,
 //! and a writer that does not know one carries it along.
 //!
-//! What is known of them here: how a snapshot is called now, who made a password slot, and several events in one record.
+//! What is known of them here: how a snapshot is called now, who made a password slot, which packs are damaged, and
+//! several events in one record.
 
 use crate::format::record::Event;
 use crate::format::record::TEXT_BYTES_MAX;
 use crate::format::record::read_event_of;
+use crate::format::record::read_packs;
 use crate::format::record::read_time;
 use crate::format::record::write_event;
 use crate::format::record::write_time;
@@ -20,10 +22,13 @@ use crate::meta::Time;
 const AMEND: u8 = 7;
 const SEVERAL: u8 = 8;
 const KEY: u8 = 9;
+const DAMAGED: u8 = 10;
 /// Longest such event, encoded.
 pub const EVENT_BYTES_MAX: usize = 1 << 20;
 /// About as much of several events goes into one record.
 const TOGETHER_BYTES: usize = 256 << 10;
+/// Most packs that [`Event::Damaged`] may name.
+pub const DAMAGED_MAX: usize = (EVENT_BYTES_MAX - 16) / 16;
 /// Highest turn of an amendment.
 const TURN_MAX: u64 = u32::MAX as u64;
 
@@ -119,6 +124,11 @@ pub(super) fn write(event: &Event, out: &mut Vec<u8>) {
             [&note.host, &note.user, &note.label].into_iter().for_each(|text| body.put_bytes(text.as_bytes()));
             KEY
         }
+        Event::Damaged(packs) => {
+            body.put_varint(packs.len() as u64);
+            packs.iter().for_each(|pack| body.extend_from_slice(&pack.0));
+            DAMAGED
+        }
         Event::Later { kind, body: known } => {
             body.extend_from_slice(known);
             *kind
@@ -148,6 +158,7 @@ pub(super) fn read(kind: u8, r: &mut Reader<'_>) -> Result<Event> {
             user: r.text(TEXT_BYTES_MAX, "user")?,
             label: r.text(TEXT_BYTES_MAX, "label")?,
         })),
+        DAMAGED => Event::Damaged(read_packs(&mut r)?),
         kind => return Ok(Event::Later { kind, body: body.to_vec() }),
     };
     r.end("event")?;
@@ -214,6 +225,7 @@ mod tests {
             Event::Key(Box::new(note)),
             Event::Forget(SnapshotId([2; 16])),
             Event::Recall(SnapshotId([3; 16])),
+            Event::Damaged(vec![ObjectId([5; 16]), ObjectId([6; 16])]),
             Event::Later { kind: 200, body: b"?".to_vec() },
         ]
     }

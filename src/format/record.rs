@@ -104,6 +104,9 @@ pub enum Event {
     Several(Vec<Event>),
     /// Who made a password slot.
     Key(Box<KeyNote>),
+    /// All packs in which this chain has found damage: writers do not build on them. Takes the place of the chain's earlier
+    /// findings.
+    Damaged(Vec<ObjectId>),
     /// Of a later version: it says nothing to this one, and is carried along as it is.
     Later {
         /// Its number.
@@ -250,7 +253,9 @@ pub(super) fn write_event(event: &Event, out: &mut Vec<u8>) {
         Event::Recall(snapshot) => id(4, snapshot, out),
         Event::Mark(marked) => packs(5, marked, out),
         Event::Sweep(swept) => packs(6, swept, out),
-        Event::Amend(_) | Event::Several(_) | Event::Key(_) | Event::Later { .. } => later::write(event, out),
+        Event::Amend(_) | Event::Several(_) | Event::Key(_) | Event::Damaged(_) | Event::Later { .. } => {
+            later::write(event, out);
+        }
     }
 }
 
@@ -273,7 +278,7 @@ pub(super) fn read_event_of(kind: u8, r: &mut Reader<'_>) -> Result<Event> {
     })
 }
 
-fn read_packs(r: &mut Reader<'_>) -> Result<Vec<ObjectId>> {
+pub(super) fn read_packs(r: &mut Reader<'_>) -> Result<Vec<ObjectId>> {
     let count = r.count(16, "packs")?;
     (0..count).map(|_| r.array("packs").map(ObjectId)).collect()
 }

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 /// `gone`: [`Words::is_gone`](crate::plan::words::Words::is_gone) of a log that was read before (however long).
 ///
 /// - Snapshots stay, forgotten or not, until they are gone: whoever recalls one must find it.
-/// - Of marks, and of sweeps, the last one stays; earlier ones it has replaced.
+/// - Of marks, of sweeps and of damage found, the last one stays; earlier ones it has replaced.
 /// - Unfinished snapshots stay until a whole one follows, or another unfinished one.
 /// - Every forget and recall stays: it is counted.
 pub fn still_true<'a>(
@@ -24,6 +24,7 @@ pub fn still_true<'a>(
             Word::Snapshot(_) | Word::Partial(_) => drop(last.insert(0, seq)),
             Word::Mark(_) => drop(last.insert(1, seq)),
             Word::Sweep(_) => drop(last.insert(2, seq)),
+            Word::Damaged(_) => drop(last.insert(3, seq)),
             Word::Forget(_) | Word::Recall(_) => {}
         }
     }
@@ -33,6 +34,7 @@ pub fn still_true<'a>(
         Word::Partial(_) => is_last(0, *seq),
         Word::Mark(_) => is_last(1, *seq),
         Word::Sweep(_) => is_last(2, *seq),
+        Word::Damaged(_) => is_last(3, *seq),
         Word::Forget(_) | Word::Recall(_) => true,
     };
     words.iter().filter(|entry| stays(entry)).map(|(seq, _)| *seq).collect()

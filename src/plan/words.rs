@@ -23,6 +23,8 @@ pub enum Word<'a> {
     Mark(&'a [ObjectId]),
     /// All packs that this chain removes or has removed, and all snapshots that nobody can recall any more.
     Sweep(&'a [ObjectId]),
+    /// All packs in which this chain has found damage.
+    Damaged(&'a [ObjectId]),
 }
 
 /// How good a place a pack is for a chunk, the best first.
@@ -30,7 +32,7 @@ pub enum Word<'a> {
 pub enum Standing {
     /// Here to stay.
     Free,
-    /// May be swept one day.
+    /// May be swept one day, or is damaged.
     Marked,
     /// Gone, or as good as gone: nobody may count on it. What is needed of it can still be copied out while it is there.
     Swept,
@@ -53,8 +55,10 @@ pub struct Words {
     turns: HashMap<SnapshotId, u32>,
     marks: BTreeMap<WriterId, Named>,
     sweeps: BTreeMap<WriterId, Named>,
+    damages: BTreeMap<WriterId, Named>,
     marked: HashSet<ObjectId>,
     swept: HashSet<ObjectId>,
+    damaged: HashSet<ObjectId>,
 }
 
 impl Words {
@@ -69,6 +73,7 @@ impl Words {
                 Word::Recall(id) => words.said.entry((writer, id)).or_default().1 += 1,
                 Word::Mark(ids) => drop(words.marks.insert(writer, Named { seq, ids: ids.to_vec() })),
                 Word::Sweep(ids) => drop(words.sweeps.insert(writer, Named { seq, ids: ids.to_vec() })),
+                Word::Damaged(ids) => drop(words.damages.insert(writer, Named { seq, ids: ids.to_vec() })),
             }
         }
         for ((_, id), (forgets, recalls)) in &words.said {
@@ -77,6 +82,7 @@ impl Words {
         }
         words.marked = words.marks.values().flat_map(|named| &named.ids).copied().collect();
         words.swept = words.sweeps.values().flat_map(|named| &named.ids).copied().collect();
+        words.damaged = words.damages.values().flat_map(|named| &named.ids).copied().collect();
         words
     }
 
@@ -136,7 +142,7 @@ impl Words {
     pub fn standing(&self, pack: ObjectId) -> Standing {
         if self.swept.contains(&pack) {
             Standing::Swept
-        } else if self.marked.contains(&pack) {
+        } else if self.marked.contains(&pack) || self.damaged.contains(&pack) {
             Standing::Marked
         } else {
             Standing::Free
@@ -153,6 +159,21 @@ impl Words {
         self.sweeps.get(&writer)
     }
 
+    /// What a chain has found damaged.
+    pub fn damage_of(&self, writer: WriterId) -> Option<&Named> {
+        self.damages.get(&writer)
+    }
+
+    /// Packs in which somebody has found damage.
+    pub fn damaged(&self) -> &HashSet<ObjectId> {
+        &self.damaged
+    }
+
+    /// All chains that have marked something, with their last marks.
+    pub fn marks(&self) -> impl Iterator<Item = (WriterId, &Named)> {
+        self.marks.iter().map(|(writer, named)| (*writer, named))
+    }
+
     /// Packs that somebody has swept: writers and readers count them as gone.
     pub fn swept(&self) -> &HashSet<ObjectId> {
         &self.swept
@@ -160,7 +181,7 @@ impl Words {
 
     /// Packs that a writer does not build upon.
     pub fn avoided(&self) -> HashSet<ObjectId> {
-        self.marked.union(&self.swept).copied().collect()
+        self.marked.iter().chain(&self.swept).chain(&self.damaged).copied().collect()
     }
 }
 

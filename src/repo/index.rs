@@ -1,5 +1,6 @@
 //! All chunks of the repository as its index objects tell, in a sorted table of 44 bytes a chunk.
 
+use crate::crypto::random;
 use crate::extent::ChunkRef;
 use crate::extent::Locator;
 use crate::format::FormatError;
@@ -15,6 +16,7 @@ use crate::repo::index_name;
 use crate::store;
 use bytes::Bytes;
 use futures::StreamExt;
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::collections::HashSet;
 
@@ -50,8 +52,7 @@ impl KnownChunks {
         repo: &Repo,
         mut tell: impl FnMut(&str, &[u8], std::result::Result<&Index, &Error>) + Send,
     ) -> Result<KnownChunks> {
-        let names = repo.store().list("index").await?;
-        let ids = names.iter().filter_map(|stored| stored.name.strip_prefix("index/")?.parse().ok());
+        let ids = index_objects(repo).await?.into_iter();
         let reads = ids.map(|id: ObjectId| async move { (id, read_index(repo, id).await) }).collect::<Vec<_>>();
         let mut reads = futures::stream::iter(reads).buffer_unordered(READS_AT_ONCE);
         let mut known = KnownChunks::default();
@@ -136,6 +137,26 @@ impl KnownChunks {
     pub fn get(&self, id: ChunkId, len: u32) -> Option<ChunkRef> {
         self.places(id).next().map(|hint| ChunkRef { id, len, hint })
     }
+}
+
+/// The index objects that are there.
+pub async fn index_objects(repo: &Repo) -> Result<BTreeSet<ObjectId>> {
+    let names = repo.store().list("index").await?;
+    Ok(names.iter().filter_map(|stored| stored.name.strip_prefix("index/")?.parse().ok()).collect())
+}
+
+/// What one index object says.
+pub async fn index_object(repo: &Repo, id: ObjectId) -> Result<Index> {
+    let (_, index) = read_index(repo, id).await?;
+    index.map_err(|source| Error::Object { object: index_name(id), source })
+}
+
+/// Stores an index object under a name of its own.
+pub async fn store_index(repo: &Repo, mut index: Index) -> Result<ObjectId> {
+    let id = ObjectId(random());
+    let object = sealed::seal(repo.keys(), ObjectType::Index, id, &index.encode(), &[], 0);
+    repo.store().put_new(&index_name(id), object.into()).await?;
+    Ok(id)
 }
 
 /// The bytes of an index object, and what they say.

@@ -19,6 +19,7 @@ mod log;
 mod lru;
 mod orphans;
 mod pack;
+mod packer;
 mod remembered;
 mod segments;
 mod slots;
@@ -30,13 +31,18 @@ pub use chunks::ChunksOptions;
 pub use chunks::KeptHere;
 pub use chunks::View;
 pub use index::KnownChunks;
+pub use index::index_object;
+pub use index::index_objects;
+pub use index::store_index;
 pub use log::Author;
 pub use log::Log;
 pub use log::LogProblem;
 pub use log::Logged;
 pub use orphans::orphans;
+pub use orphans::read_directory;
 pub use pack::FinishedPack;
 pub use pack::PackWriter;
+pub use packer::Packer;
 pub use remembered::Freshness;
 pub use remembered::Memory;
 pub use slots::Changed;
@@ -160,6 +166,9 @@ pub enum Error {
     /// The same error, told to several waiters.
     #[error(transparent)]
     Shared(Arc<Error>),
+    /// Others keep appending to the chain of this machine.
+    #[error("the log of this machine keeps changing: too many commands run on it at the same time")]
+    LogBusy,
     /// A task of the program died.
     #[error("internal error: a task was lost")]
     TaskLost,

@@ -47,7 +47,7 @@ pub async fn orphans(repo: &Repo) -> Result<Vec<(IndexedPack, Vec<Packed>)>> {
 }
 
 /// The directory of one pack, without its payload.
-async fn read_directory(repo: &Repo, pack: IndexedPack) -> Result<Vec<Packed>> {
+pub async fn read_directory(repo: &Repo, pack: IndexedPack) -> Result<Vec<Packed>> {
     let name = pack_name(pack.pack);
     let fault = |source| Error::Object { object: name.clone(), source };
     let clear = repo.store().get_range(&name, 0..HEADER_BYTES as u64).await?;

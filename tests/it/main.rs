@@ -36,6 +36,7 @@ mod network;
 mod offline;
 mod previews;
 mod program;
+mod prune;
 mod s3;
 mod servers;
 mod shared;

@@ -209,7 +209,7 @@ pub struct ParseAgeError {
 
 impl Age {
     /// That long before; `None` if that is before all times.
-    fn before(&self, time: &Zoned) -> Option<Zoned> {
+    pub fn before(&self, time: &Zoned) -> Option<Zoned> {
         let span = Span::new().try_years(self.years).ok()?.try_months(self.months).ok()?;
         let span = span.try_weeks(self.weeks).ok()?.try_days(self.days).ok()?.try_hours(self.hours).ok()?;
         time.checked_sub(span).ok()

@@ -203,6 +203,20 @@ impl Chunks {
         self.read_at(kind, wanted, wanted.hint).await
     }
 
+    /// The encoded bytes of a chunk or page exactly where its reference says, once they were decoded and found to be what
+    /// its id says: for who stores them elsewhere.
+    pub async fn encoded(&self, kind: ChunkKind, wanted: &ChunkRef) -> Result<Bytes> {
+        let encoded = self.fetch.read(span(kind, wanted.hint)).await?;
+        let opened = chunk::open(self.repo.keys(), kind, wanted.id, wanted.len, &encoded);
+        opened.map_err(|source| Error::Object { object: pack_name(wanted.hint.pack), source })?;
+        Ok(encoded)
+    }
+
+    /// Starts to fetch chunks and pages, kept or not, as [`Chunks::fetch_ahead`] does.
+    pub fn encoded_ahead(self: &Arc<Self>, wanted: &[(ChunkKind, ChunkRef)]) {
+        self.fetch.ahead(wanted.iter().map(|(kind, chunk)| span(*kind, chunk.hint)));
+    }
+
     /// Stored bytes that may be fetched ahead and not be read yet.
     pub fn ahead_bytes_max(&self) -> u64 {
         self.fetch.ahead_bytes_max()

@@ -246,6 +246,25 @@ impl Log {
         found
     }
 
+    /// All snapshots the log tells of, forgotten or not, oldest first.
+    pub fn known_snapshots(&self) -> Vec<&Snapshot> {
+        self.snapshots_where(|_| true)
+    }
+
+    /// Unfinished snapshots that nothing newer of their chains follows: somebody may go on from them.
+    pub fn resumable(&self) -> Vec<&Snapshot> {
+        let last = self.chains.values().filter_map(|chain| {
+            let is_snapshot = |event: &&Event| matches!(event, Event::Snapshot(_) | Event::Partial(_));
+            chain.events.values().rev().find(is_snapshot)
+        });
+        last.filter_map(|event| if let Event::Partial(snapshot) = event { Some(&**snapshot) } else { None }).collect()
+    }
+
+    /// When the store took a record, by its clock, seconds since 1970.
+    pub async fn stored_secs(repo: &Repo, writer: WriterId, seq: u64) -> Result<i64> {
+        Ok(repo.store().head(&record_name(writer, seq)).await?.modified_secs)
+    }
+
     /// Packs that are about to be removed or gone: a writer must not build on them.
     pub fn marked_packs(&self) -> HashSet<ObjectId> {
         self.words().avoided()

@@ -15,6 +15,7 @@ pub(super) fn word(event: &Event) -> Option<Word<'_>> {
         Event::Recall(id) => Word::Recall(*id),
         Event::Mark(ids) => Word::Mark(ids),
         Event::Sweep(ids) => Word::Sweep(ids),
+        Event::Damaged(ids) => Word::Damaged(ids),
         Event::Amend(_) | Event::Several(_) | Event::Key(_) | Event::Later { .. } => return None,
     })
 }

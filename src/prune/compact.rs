@@ -1,0 +1,117 @@
+//! Tidying the index: lines of packs that are gone leave it, many small objects become few, and packs that no object
+//! names are named. New objects are stored before old ones go, so a reader finds each line in one of them at any time.
+
+use crate::format::index::Index;
+use crate::format::index::IndexedPack;
+use crate::id::ObjectId;
+use crate::prune::Listed;
+use crate::prune::Result;
+use crate::prune::lines::Lines;
+use crate::repo;
+use crate::repo::Repo;
+use crate::repo::index_name;
+use crate::store::ErrorKind;
+use futures::StreamExt;
+use std::collections::HashSet;
+
+/// Lines of an object: about 10 MiB.
+const LINES_MAX: usize = 200_000;
+/// An object with fewer lines is a small one.
+const SMALL_LINES: usize = LINES_MAX / 4;
+/// So many small ones may stay.
+const SMALL_MAX: usize = 12;
+/// Directories of packs read at once.
+const READS_AT_ONCE: usize = 8;
+
+/// What was done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Compacted {
+    /// Objects that were taken away.
+    pub(super) removed: u64,
+    /// Objects that were stored in their place.
+    pub(super) stored: u64,
+    /// Packs that are named now and were not before.
+    pub(super) named: u64,
+}
+
+/// Tidies the index. `lines` were read **before** `listed`. Packs in `left` may belong to somebody who is about to name them.
+pub(super) async fn compact(
+    repo: &Repo,
+    lines: &Lines,
+    listed: &Listed,
+    left: impl Fn(ObjectId) -> bool,
+) -> Result<Compacted> {
+    let unnamed = listed.iter().filter(|(pack, _)| lines.number(**pack).is_none());
+    let (young, old): (Vec<_>, Vec<_>) = unnamed.partition(|(pack, _)| left(**pack));
+    let old: Vec<IndexedPack> =
+        old.into_iter().map(|(pack, there)| IndexedPack { pack: *pack, len: there.len }).collect();
+    let mut said = directories(repo, &old).await?;
+    let rewritten = worn(lines, listed);
+    let mut done = Compacted { named: said.packs.len() as u64, ..Compacted::default() };
+    // An object that nobody can read named packs; once all packs are named, nothing is lost with it.
+    let is_all_named = young.is_empty() && said.packs.len() == old.len();
+    let mut going: Vec<ObjectId> = if is_all_named { lines.unreadable.iter().copied().collect() } else { Vec::new() };
+    let mut taken: HashSet<ObjectId> = said.packs.iter().map(|pack| pack.pack).collect();
+    let stays = lines.objects.iter().filter(|(id, _)| !rewritten.contains(id));
+    taken.extend(stays.flat_map(|(_, named)| &named.packs).map(|number| lines.packs[*number as usize].pack));
+    for id in rewritten {
+        let index = match repo::index_object(repo, id).await {
+            Ok(index) => index,
+            // Somebody else has tidied it away: their objects say the same.
+            Err(repo::Error::Store(e)) if e.kind == ErrorKind::NotFound => continue,
+            Err(e) => return Err(e.into()),
+        };
+        let mut fresh = HashSet::new();
+        for pack in index.packs.iter().filter(|pack| listed.contains_key(&pack.pack)) {
+            if taken.insert(pack.pack) {
+                fresh.insert(pack.pack);
+                said.packs.push(*pack);
+            }
+        }
+        said.chunks.extend(index.chunks.into_iter().filter(|line| fresh.contains(&line.chunk.hint.pack)));
+        going.push(id);
+        if said.chunks.len() >= LINES_MAX {
+            repo::store_index(repo, std::mem::take(&mut said)).await?;
+            done.stored += 1;
+        }
+    }
+    if !said.packs.is_empty() {
+        repo::store_index(repo, said).await?;
+        done.stored += 1;
+    }
+    for id in going {
+        repo.store().delete(&index_name(id)).await.map_err(repo::Error::from)?;
+        done.removed += 1;
+    }
+    Ok(done)
+}
+
+/// Objects that name packs which are gone, and small ones if there are many.
+fn worn(lines: &Lines, listed: &Listed) -> Vec<ObjectId> {
+    let small = lines.objects.values().filter(|named| named.chunks < SMALL_LINES).count();
+    let is_worn = |(_, named): &(&ObjectId, &super::lines::Named)| {
+        let mut packs = named.packs.iter().map(|number| lines.packs[*number as usize].pack);
+        small > SMALL_MAX && named.chunks < SMALL_LINES || packs.any(|pack| !listed.contains_key(&pack))
+    };
+    lines.objects.iter().filter(is_worn).map(|(id, _)| *id).collect()
+}
+
+/// What packs say themselves. Those that cannot be read are left alone: nothing leads to them.
+pub(super) async fn directories(repo: &Repo, packs: &[IndexedPack]) -> Result<Index> {
+    let reads = packs.iter().map(|pack| async move { (*pack, repo::read_directory(repo, *pack).await) });
+    let mut reads = futures::stream::iter(reads.collect::<Vec<_>>()).buffered(READS_AT_ONCE);
+    let mut said = Index::default();
+    while let Some((pack, directory)) = reads.next().await {
+        match directory {
+            Ok(chunks) => {
+                said.packs.push(pack);
+                said.chunks.extend(chunks);
+            }
+            Err(e) if e.is_transient() => return Err(e.into()),
+            Err(e) => {
+                tracing::warn!(pack = %pack.pack, error = %crate::monitor::chain(&e), "Pack without index cannot be read");
+            }
+        }
+    }
+    Ok(said)
+}

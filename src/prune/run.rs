@@ -1,0 +1,445 @@
+//! The steps of a prune, one after the other.
+
+use crate::format::index::IndexedPack;
+use crate::format::record::Event;
+use crate::format::record::Snapshot;
+use crate::id::ObjectId;
+use crate::id::SnapshotId;
+use crate::id::WriterId;
+use crate::monitor::Event as Told;
+use crate::monitor::Monitor;
+use crate::monitor::chain;
+use crate::plan::prune::Next;
+use crate::plan::prune::marked_snapshots;
+use crate::plan::prune::next;
+use crate::plan::prune::to_mark;
+use crate::plan::prune::to_remove;
+use crate::plan::prune::to_sweep;
+use crate::plan::words::Standing;
+use crate::plan::words::Words;
+use crate::prune::Error;
+use crate::prune::Found;
+use crate::prune::Listed;
+use crate::prune::Options;
+use crate::prune::Report;
+use crate::prune::Result;
+use crate::prune::Step;
+use crate::prune::There;
+use crate::prune::Unused;
+use crate::prune::compact::compact;
+use crate::prune::compact::directories;
+use crate::prune::lines::Lines;
+use crate::prune::moving::Load;
+use crate::prune::needed::Needed;
+use crate::prune::needed::Walk;
+use crate::prune::picture::Picture;
+use crate::prune::sorted::Scratch;
+use crate::repo::Author;
+use crate::repo::Chunks;
+use crate::repo::ChunksOptions;
+use crate::repo::Log;
+use crate::repo::Repo;
+use crate::repo::pack_name;
+use crate::repo::pack_of;
+use crate::store::ErrorKind;
+use futures::StreamExt;
+use std::collections::BTreeSet;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// Memory for pages and for what is moved.
+const CHUNKS_MEMORY_BYTES: usize = 48 << 20;
+/// A pack younger than this may belong to a backup that still runs. A shorter grace period means that nobody else is there.
+const YOUNG_SECS_MAX: u64 = 24 * 3600;
+/// An unfinished snapshot is kept for whoever goes on from it.
+const UNFINISHED_SECS: i64 = 7 * 24 * 3600;
+/// A mark of another machine that is older than this and the grace period is not coming back.
+const FORSAKEN_SECS: i64 = 30 * 24 * 3600;
+/// Packs of one mark: every record of this chain repeats it until the next checkpoint.
+const MARKED_MAX: usize = 50_000;
+/// Packs removed at once.
+const DELETES_AT_ONCE: usize = 8;
+/// Rounds of deciding, when others keep coming in between, and of mark and sweep without a grace period.
+const ROUNDS_MAX: usize = 50;
+
+pub(super) struct Run<'a> {
+    repo: &'a Repo,
+    author: Author<'a>,
+    options: &'a Options,
+    monitor: &'a dyn Monitor,
+    tell: &'a (dyn Fn(Step) + Sync),
+    scratch: Scratch,
+    chunks: Arc<Chunks>,
+    /// What was read last, to be used again where it is still true.
+    lines: Option<Lines>,
+    needed: Option<Needed>,
+    report: Report,
+}
+
+/// What a decision is based on: the log first, then packs.
+struct View {
+    log: Log,
+    words: Words,
+    me: WriterId,
+    listed: Listed,
+}
+
+impl View {
+    fn is_there(&self) -> impl Fn(ObjectId) -> bool + '_ {
+        |pack| self.listed.contains_key(&pack)
+    }
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(
+        repo: &'a Repo,
+        author: Author<'a>,
+        options: &'a Options,
+        monitor: &'a dyn Monitor,
+        tell: &'a (dyn Fn(Step) + Sync),
+    ) -> Result<Run<'a>> {
+        let scratch = Scratch { folder: options.scratch.clone(), memory_bytes: options.memory_bytes };
+        let chunks = Chunks::new(repo, &ChunksOptions { memory_bytes: CHUNKS_MEMORY_BYTES });
+        let needed = Some(Needed::nothing(&scratch)?);
+        let report = Report::default();
+        Ok(Run { repo, author, options, monitor, tell, scratch, chunks, lines: None, needed, report })
+    }
+
+    pub(super) async fn go(mut self) -> Result<Report> {
+        for _ in 0..ROUNDS_MAX {
+            let view = self.look().await?;
+            let goes_on = match next(&view.words, view.me, view.is_there()) {
+                Next::Finish(_) if self.options.dry_run => self.mark().await?,
+                Next::Finish(_) => {
+                    self.finish().await?;
+                    self.tidy_and_mark().await?
+                }
+                Next::Ripen { seq } => match self.ripe_secs(view.me, seq).await? {
+                    Some(ripe) if ripe > self.options.now.secs => {
+                        self.report_mark(&view, ripe);
+                        false
+                    }
+                    _ => self.sweep(view).await?,
+                },
+                Next::Mark => self.tidy_and_mark().await?,
+            };
+            if !goes_on {
+                return Ok(self.report);
+            }
+        }
+        Err(Error::Busy)
+    }
+
+    fn check_cancelled(&self) -> Result<()> {
+        if self.monitor.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
+    }
+
+    /// Reads the log, then lists the packs.
+    async fn look(&self) -> Result<View> {
+        self.check_cancelled()?;
+        let log = Log::read(self.repo).await?;
+        if log.has_unknown_events() {
+            return Err(Error::UnknownEvents);
+        }
+        let words = log.words();
+        let me = self.author.state.writer(self.author.machine).map_err(crate::repo::Error::from)?;
+        // A chain that does not exist has said nothing.
+        let me = me.unwrap_or(WriterId([0; 16]));
+        Ok(View { log, words, me, listed: self.list().await? })
+    }
+
+    async fn list(&self) -> Result<Listed> {
+        let listed = self.repo.store().list("packs").await.map_err(crate::repo::Error::from)?;
+        let there = listed.into_iter().filter_map(|stored| {
+            let there = There { len: stored.len, modified_secs: stored.modified_secs };
+            Some((pack_of(&stored.name)?, there))
+        });
+        Ok(there.collect())
+    }
+
+    /// When this mark is ripe; nothing if its record is gone.
+    async fn ripe_secs(&self, writer: WriterId, seq: u64) -> Result<Option<i64>> {
+        if self.options.grace_secs == 0 {
+            return Ok(None);
+        }
+        match Log::stored_secs(self.repo, writer, seq).await {
+            Ok(stored) => Ok(Some(stored.saturating_add_unsigned(self.options.grace_secs))),
+            Err(crate::repo::Error::Store(e)) if e.kind == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    fn is_young(&self, there: &There) -> bool {
+        let young = self.options.grace_secs.min(YOUNG_SECS_MAX);
+        young > 0 && there.modified_secs.saturating_add_unsigned(young) > self.options.now.secs
+    }
+
+    /// Takes the place of what was read of the index before, if that is not true any more.
+    async fn load(&mut self) -> Result<()> {
+        self.lines = Some(match self.lines.take() {
+            Some(lines) => lines.reload(self.repo, &self.scratch).await?,
+            None => Lines::load(self.repo, &self.scratch).await?,
+        });
+        Ok(())
+    }
+
+    /// What these snapshots need, and unfinished ones that somebody may go on with; and where it lies.
+    async fn picture(&mut self, view: &View, held: BTreeSet<SnapshotId>) -> Result<Picture> {
+        let lines = self.lines.as_ref().expect("the index was loaded");
+        let is_young =
+            |snapshot: &&Snapshot| snapshot.time.secs.saturating_add(UNFINISHED_SECS) > self.options.now.secs;
+        let unfinished = view.log.resumable().into_iter().filter(is_young).map(|snapshot| (snapshot, false));
+        let whole = view.log.known_snapshots().into_iter().filter(|snapshot| held.contains(&snapshot.id));
+        let mut snapshots: Vec<(&Snapshot, bool)> = whole.map(|snapshot| (snapshot, true)).chain(unfinished).collect();
+        // A snapshot and the unfinished one of the same copy share an id.
+        snapshots.sort_by_key(|(snapshot, is_whole)| (snapshot.id, !is_whole));
+        snapshots.dedup_by_key(|(snapshot, _)| snapshot.id);
+        let walk =
+            Walk { chunks: &self.chunks, lines, packs: &view.listed, scratch: &self.scratch, monitor: self.monitor };
+        let needed = self.needed.take();
+        let needed = needed.map_or_else(|| Needed::nothing(&self.scratch), Ok)?.of(&snapshots, &walk).await?;
+        let picture = Picture::take(lines, &needed, &view.listed, &view.words)?;
+        self.needed = Some(needed);
+        Ok(picture)
+    }
+
+    /// Sweeps what is ripe; true if there is more to do.
+    async fn sweep(&mut self, view: View) -> Result<bool> {
+        if self.options.dry_run {
+            return self.mark().await;
+        }
+        self.load().await?;
+        let marked = marked_snapshots(&view.words, view.me);
+        let held = view.words.held(|id| marked.contains(&id)).collect();
+        let picture = self.picture(&view, held).await?;
+        let homes = picture.homes(self.lines.as_ref().expect("the index was loaded"));
+        let Some(swept) = to_sweep(&view.words, view.me, &homes, view.is_there()) else {
+            return self.mark().await;
+        };
+        let event = Event::Sweep(swept);
+        let appended = Log::append_if_unmoved(self.repo, self.author, self.options.now, event, &view.log).await?;
+        if appended.is_some() {
+            self.finish().await?;
+            return self.tidy_and_mark().await;
+        }
+        Ok(true)
+    }
+
+    /// Checks again what is needed of swept packs, copies it out, and removes them.
+    async fn finish(&mut self) -> Result<()> {
+        for _ in 0..ROUNDS_MAX {
+            let view = self.look().await?;
+            let going = to_remove(&view.words, view.me, view.is_there());
+            self.load().await?;
+            let lines = self.lines.take().expect("the index was loaded");
+            let untold = going.iter().filter(|pack| lines.number(**pack).is_none());
+            let untold: Vec<IndexedPack> =
+                untold.map(|pack| IndexedPack { pack: *pack, len: view.listed[pack].len }).collect();
+            let said = directories(self.repo, &untold).await?;
+            self.lines = Some(lines.with(&self.scratch, &[said])?);
+            let held = view.words.held(|_| false).collect();
+            let picture = self.picture(&view, held).await?;
+            if self.rescue(&picture).await? {
+                return self.remove(&view, going).await;
+            }
+        }
+        Err(Error::Busy)
+    }
+
+    /// False if somebody else has rescued it and removed the packs meanwhile.
+    async fn rescue(&mut self, picture: &Picture) -> Result<bool> {
+        let (lines, needed) = (self.lines.as_ref().expect("loaded"), self.needed.as_ref().expect("walked"));
+        let mut load = Load::new(&self.scratch);
+        picture.rescue(lines, needed, |row| load.push(row))?;
+        if load.chunks == 0 {
+            return Ok(true);
+        }
+        (self.tell)(Step::Rescue { chunks: load.chunks, bytes: load.bytes });
+        let moved = load.carry(self.repo, &self.chunks, lines, self.monitor).await?;
+        self.report.stored_bytes += moved.bytes_stored;
+        for (pack, source) in moved.failed {
+            match self.repo.store().head(&pack_name(pack)).await {
+                Err(e) if e.kind == ErrorKind::NotFound => return Ok(false),
+                _ => return Err(Error::NotRescued { pack, source }),
+            }
+        }
+        Ok(true)
+    }
+
+    async fn remove(&mut self, view: &View, going: Vec<ObjectId>) -> Result<()> {
+        let bytes: u64 = going.iter().map(|pack| view.listed[pack].len).sum();
+        if going.is_empty() {
+            return Ok(());
+        }
+        (self.tell)(Step::Remove { packs: going.len() as u64, bytes });
+        self.check_cancelled()?;
+        let names: Vec<(u64, String)> = going.iter().map(|pack| (view.listed[pack].len, pack_name(*pack))).collect();
+        let store = self.repo.store();
+        let deletes = names.iter().map(|(len, name)| async move { (*len, store.delete(name).await) });
+        let mut deletes = futures::stream::iter(deletes.collect::<Vec<_>>()).buffer_unordered(DELETES_AT_ONCE);
+        let (mut packs, mut removed) = (0, 0);
+        while let Some((len, deleted)) = deletes.next().await {
+            deleted.map_err(crate::repo::Error::from)?;
+            self.monitor.event(Told::Done { nodes: 1, bytes: len });
+            packs += 1;
+            removed += len;
+        }
+        drop(deletes);
+        self.report.removed_packs += packs;
+        self.report.removed_bytes += removed;
+        Ok(())
+    }
+
+    /// Tidies the index, then marks what is garbage now; true if there is more to do.
+    async fn tidy_and_mark(&mut self) -> Result<bool> {
+        if self.options.dry_run {
+            return self.mark().await;
+        }
+        self.load().await?;
+        // The index was listed before the packs are: what it names and is not there was removed.
+        let listed = self.list().await?;
+        let lines = self.lines.as_ref().expect("the index was loaded");
+        let left = |pack: ObjectId| listed.get(&pack).is_some_and(|there| self.is_young(there));
+        let done = compact(self.repo, lines, &listed, left).await?;
+        self.report.index_removed += done.removed;
+        self.report.index_stored += done.stored;
+        self.mark().await
+    }
+
+    /// Marks what nothing needs, and what was emptied; true if it can be swept at once, or others came in between.
+    async fn mark(&mut self) -> Result<bool> {
+        let view = self.look().await?;
+        self.load().await?;
+        let picture = self.picture(&view, view.words.wanted().collect()).await?;
+        let lines = self.lines.as_ref().expect("the index was loaded");
+        let homes = picture.homes(lines);
+        let named = view.listed.iter().filter(|(pack, _)| lines.number(**pack).is_some());
+        let mut marked = to_mark(&view.words, &homes, named.map(|(pack, there)| (*pack, self.is_young(there))));
+        let found = self.found(&view, &picture, &marked);
+        self.report.found = Some(found);
+        (self.report.lost_count, self.report.lost) = (picture.lost_count, picture.lost.clone());
+        (self.tell)(Step::Found(found));
+        let emptied = self.badly_used(&view, &picture).await?;
+        let failed = self.empty(&picture, &emptied).await?;
+        let lines = self.lines.as_ref().expect("the index was loaded");
+        marked.extend(emptied.iter().map(|number| lines.packs[*number].pack).filter(|pack| !failed.contains(pack)));
+        let is_snapshot = |id: &ObjectId| view.words.knows(SnapshotId(id.0));
+        let (snapshots, mut packs): (Vec<_>, Vec<_>) = marked.into_iter().partition(is_snapshot);
+        packs.truncate(MARKED_MAX);
+        self.report.marked_snapshots = snapshots.len() as u64;
+        self.report.marked_packs = packs.len() as u64;
+        self.report.marked_bytes = packs.iter().filter_map(|pack| view.listed.get(pack)).map(|there| there.len).sum();
+        let marked = [packs, snapshots].concat();
+        let was_empty = view.words.mark_of(view.me).is_none_or(|named| named.ids.is_empty());
+        if marked.is_empty() && was_empty || self.options.dry_run {
+            self.report.ripe_secs = None;
+            return Ok(false);
+        }
+        let (is_empty, event) = (marked.is_empty(), Event::Mark(marked));
+        let appended = Log::append_if_unmoved(self.repo, self.author, self.options.now, event, &view.log).await?;
+        let ripe = self.options.now.secs.saturating_add_unsigned(self.options.grace_secs);
+        self.report.ripe_secs = (!is_empty).then_some(ripe);
+        Ok(appended.is_none() || !is_empty && self.options.grace_secs == 0)
+    }
+
+    fn found(&self, view: &View, picture: &Picture, marked: &[ObjectId]) -> Found {
+        let garbage: Vec<&There> = marked.iter().filter_map(|pack| view.listed.get(pack)).collect();
+        let partly = picture.usages.iter().zip(&picture.standings);
+        let partly = partly.filter(|(usage, standing)| usage.chunks > 0 && standing.is_some());
+        Found {
+            packs: view.listed.len() as u64,
+            bytes: view.listed.values().map(|there| there.len).sum(),
+            needed_bytes: picture.needed_bytes(),
+            unused_bytes: partly.map(|(usage, _)| usage.unused()).sum(),
+            garbage_packs: garbage.len() as u64,
+            garbage_bytes: garbage.iter().map(|there| there.len).sum(),
+            young_packs: view.listed.values().filter(|there| self.is_young(there)).count() as u64,
+        }
+    }
+
+    /// Packs that are to be emptied, the worst first, until what stays unused is little enough; and those that somebody
+    /// marked who never came back.
+    async fn badly_used(&self, view: &View, picture: &Picture) -> Result<HashSet<usize>> {
+        let lines = self.lines.as_ref().expect("the index was loaded");
+        let forsaken = self.forsaken(view).await?;
+        let allowed = match self.options.max_unused {
+            Unused::Percent(percent) => (picture.needed_bytes() as f64 * percent / 100.0) as u64,
+            Unused::Bytes(bytes) => bytes,
+            Unused::Unlimited => u64::MAX,
+        };
+        let mine: HashSet<ObjectId> =
+            view.words.mark_of(view.me).into_iter().flat_map(|named| &named.ids).copied().collect();
+        let mut unused = 0;
+        let mut candidates = Vec::new();
+        for (number, usage) in picture.usages.iter().enumerate() {
+            let pack = lines.packs[number].pack;
+            let Some(there) = view.listed.get(&pack).filter(|_| usage.chunks > 0) else { continue };
+            unused += usage.unused();
+            let is_free = picture.standings[number] == Some(Standing::Free) || mine.contains(&pack);
+            let is_damaged = view.words.damaged().contains(&pack);
+            if forsaken.contains(&pack) || is_free && !is_damaged && usage.unused() > 0 && !self.is_young(there) {
+                candidates.push((forsaken.contains(&pack), number, *usage));
+            }
+        }
+        // The share that is used, lowest first.
+        candidates
+            .sort_by_key(|(is_forsaken, _, usage)| (!is_forsaken, usage.home.saturating_mul(1000) / usage.all.max(1)));
+        let (mut emptied, mut moved) = (HashSet::new(), 0);
+        for (is_forsaken, number, usage) in candidates {
+            let is_due = is_forsaken || unused > allowed;
+            if !is_due || self.options.max_repack_bytes.is_some_and(|max| moved + usage.home > max) {
+                continue;
+            }
+            emptied.insert(number);
+            unused -= usage.unused();
+            moved += usage.home;
+        }
+        Ok(emptied)
+    }
+
+    /// Packs in marks of other machines that are so old that nobody will come to sweep them or to let them go.
+    async fn forsaken(&self, view: &View) -> Result<HashSet<ObjectId>> {
+        let mut forsaken = HashSet::new();
+        for (writer, named) in view.words.marks().filter(|(writer, _)| *writer != view.me) {
+            if !named.ids.iter().any(|pack| view.listed.contains_key(pack)) {
+                continue;
+            }
+            let ripe = self.ripe_secs(writer, named.seq).await?;
+            if ripe.is_some_and(|ripe| ripe.saturating_add(FORSAKEN_SECS) < self.options.now.secs) {
+                forsaken.extend(&named.ids);
+            }
+        }
+        Ok(forsaken)
+    }
+
+    /// Moves what is at home in these packs. Returns those of which something could not be read: they stay.
+    async fn empty(&mut self, picture: &Picture, emptied: &HashSet<usize>) -> Result<HashSet<ObjectId>> {
+        let (lines, needed) = (self.lines.as_ref().expect("loaded"), self.needed.as_ref().expect("walked"));
+        let mut load = Load::new(&self.scratch);
+        if emptied.is_empty() {
+            return Ok(HashSet::new());
+        }
+        picture.empty(lines, needed, emptied, |row| load.push(row))?;
+        let (packs, chunks, bytes) = (emptied.len() as u64, load.chunks, load.bytes);
+        // What is wanted of a pack comes by a few requests; new packs and their index are written.
+        let requests = packs + bytes.div_ceil(4 << 20) + bytes.div_ceil(32 << 20) + 1;
+        (self.tell)(Step::Move { packs, chunks, bytes, requests });
+        if self.options.dry_run {
+            return Ok(HashSet::new());
+        }
+        let moved = load.carry(self.repo, &self.chunks, lines, self.monitor).await?;
+        self.report.stored_bytes += moved.bytes_stored;
+        self.report.unread = moved.failed.iter().map(|(pack, e)| (*pack, chain(e))).collect();
+        Ok(moved.failed.into_keys().collect())
+    }
+
+    /// Tells of a mark that is not ripe yet.
+    fn report_mark(&mut self, view: &View, ripe: i64) {
+        let ids = view.words.mark_of(view.me).map(|named| named.ids.as_slice()).unwrap_or_default();
+        let packs: Vec<&There> = ids.iter().filter_map(|id| view.listed.get(id)).collect();
+        self.report.marked_packs = packs.len() as u64;
+        self.report.marked_bytes = packs.iter().map(|there| there.len).sum();
+        self.report.marked_snapshots = marked_snapshots(&view.words, view.me).len() as u64;
+        self.report.ripe_secs = Some(ripe);
+    }
+}

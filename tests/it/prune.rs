@@ -1,0 +1,248 @@
+//! Pruning with the real program: what is forgotten comes free after the grace period, what is needed stays, wherever it is
+//! moved, and nothing else gets in the way.
+
+use crate::house::noise;
+use crate::program::Program;
+use crate::program::json_lines;
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+
+fn summary(program: &Program, arguments: &[&str]) -> Value {
+    let told = program.run(&[&["prune", "--json"], arguments].concat()).ok().stdout;
+    json_lines(&told).into_iter().rfind(|line| line["type"] == "summary").unwrap()
+}
+
+fn number(value: &Value, name: &str) -> u64 {
+    value[name].as_u64().unwrap_or_else(|| panic!("{name} in {value}"))
+}
+
+/// Bytes of all packs.
+fn pack_bytes(program: &Program) -> u64 {
+    let folders = fs::read_dir(program.repository().join("packs")).unwrap();
+    let packs = folders.flat_map(|folder| fs::read_dir(folder.unwrap().path()).unwrap());
+    packs.map(|pack| pack.unwrap().metadata().unwrap().len()).sum()
+}
+
+fn write_all(source: &Path, names: std::ops::Range<u64>, len: usize) {
+    fs::create_dir_all(source).unwrap();
+    for name in names {
+        fs::write(source.join(name.to_string()), noise(name, len)).unwrap();
+    }
+}
+
+fn backup(program: &Program) {
+    program.run(&["backup", "source"]).ok();
+}
+
+/// Every snapshot that is left is whole, by its data; and the newest one is the source.
+fn all_is_well(program: &Program) {
+    let told = program.run(&["check", "--read-data"]).ok().stdout;
+    assert!(told.contains("no problems"), "{told}");
+    let _ = fs::remove_dir_all(program.scratch().join("back"));
+    program.run(&["restore", "latest", "--to", "back"]).ok();
+    let diff = std::process::Command::new("diff").arg("-r").arg(program.source()).arg(back(program)).output().unwrap();
+    assert!(diff.status.success(), "{}", String::from_utf8_lossy(&diff.stdout));
+}
+
+/// Where `restore` puts the source.
+fn back(program: &Program) -> std::path::PathBuf {
+    let below = program.source().strip_prefix("/").unwrap().to_owned();
+    let whole = program.scratch().join("back").join(below);
+    if whole.exists() { whole } else { program.scratch().join("back/source") }
+}
+
+/// Three snapshots: the first has what nobody else has, the second and third share.
+fn three() -> Program {
+    let program = Program::new();
+    program.run(&["init"]).ok();
+    write_all(&program.source(), 0..20, 200_000);
+    backup(&program);
+    for name in 0..15 {
+        fs::remove_file(program.source().join(name.to_string())).unwrap();
+    }
+    backup(&program);
+    write_all(&program.source(), 20..25, 200_000);
+    backup(&program);
+    program
+}
+
+#[test]
+fn forgotten_content_comes_free_and_what_is_shared_moves() {
+    let program = three();
+    let before = pack_bytes(&program);
+    assert!(before > 4_500_000);
+    // Nothing was forgotten: nothing goes.
+    let nothing = summary(&program, &["--grace", "0"]);
+    assert_eq!((number(&nothing, "removed_packs"), number(&nothing, "marked_packs")), (0, 0));
+    assert_eq!(pack_bytes(&program), before);
+    program.run(&["forget", "latest~2"]).ok();
+    let looked = summary(&program, &["--grace", "0", "--dry-run"]);
+    assert_eq!(number(&looked, "removed_packs"), 0);
+    assert!(number(&looked, "marked_packs") >= 1 && number(&looked, "marked_snapshots") == 1, "{looked}");
+    assert_eq!(pack_bytes(&program), before);
+    let done = summary(&program, &["--grace", "0"]);
+    // Fifteen files of 200,000 bytes go, and five of the same pack are copied.
+    assert!(number(&done, "removed_bytes") > 4_000_000, "{done}");
+    assert!((1_000_000..1_500_000).contains(&number(&done, "stored_bytes")), "{done}");
+    let after = pack_bytes(&program);
+    assert!(before - after > 3_000_000, "{before} {after}");
+    all_is_well(&program);
+    assert_eq!(json_lines(&program.run(&["snapshots", "--json"]).ok().stdout).len(), 2);
+    // Too late.
+    program.run(&["undo-forget", "--last"]).fails(1);
+    // Old pages lead to where the chunks were; readers find where they are.
+    for name in 15..20 {
+        let path = program.at("latest~1", &name.to_string());
+        let told = program.command(&["cat", &path]).output().unwrap();
+        assert!(told.stdout == noise(name, 200_000), "{}", String::from_utf8_lossy(&told.stderr));
+    }
+    // And the next backup stores nothing of it again.
+    fs::write(program.source().join("new"), "new").unwrap();
+    backup(&program);
+    assert!(pack_bytes(&program) - after < 100_000);
+    let again = summary(&program, &["--grace", "0"]);
+    assert_eq!(number(&again, "removed_packs"), 0, "{again}");
+    all_is_well(&program);
+}
+
+#[test]
+fn until_the_grace_period_is_over_everything_can_be_taken_back() {
+    let program = three();
+    let before = pack_bytes(&program);
+    program.run(&["forget", "latest~2"]).ok();
+    // A day old at least, or they would be too new to be judged.
+    age(&program, 2);
+    let marked = summary(&program, &[]);
+    assert!(number(&marked, "marked_packs") >= 1 && number(&marked, "removed_packs") == 0, "{marked}");
+    assert!(marked["ripe_secs"].as_i64().unwrap() > jiff::Timestamp::now().as_second() + 6 * 24 * 3600);
+    assert!(pack_bytes(&program) >= before);
+    let waits = program.run(&["prune"]).ok().stdout;
+    assert!(waits.contains("Marked: ") && waits.contains("undo-forget"), "{waits}");
+    program.run(&["undo-forget", "--last"]).ok();
+    // The week goes by: what was marked is needed again, and stays.
+    age(&program, 8);
+    let done = summary(&program, &[]);
+    assert_eq!(number(&done, "removed_bytes") / 3_000_000, 0, "{done}");
+    assert_eq!(json_lines(&program.run(&["snapshots", "--json"]).ok().stdout).len(), 3);
+    let told = program.command(&["cat", &program.at("latest~2", "3")]).output().unwrap();
+    assert!(told.stdout == noise(3, 200_000), "{}", String::from_utf8_lossy(&told.stderr));
+    all_is_well(&program);
+}
+
+/// Makes everything in the repository so many days older.
+fn age(program: &Program, days: u64) {
+    let mut folders = vec![program.repository()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let file = fs::File::options().write(true).open(&path);
+            let Ok(file) = file else {
+                // Objects may be read-only; their owner may change that.
+                set_age(&path, days);
+                continue;
+            };
+            let then = file.metadata().unwrap().modified().unwrap() - std::time::Duration::from_secs(days * 24 * 3600);
+            file.set_modified(then).unwrap();
+        }
+    }
+}
+
+fn set_age(path: &Path, days: u64) {
+    let text = format!("{days} days ago");
+    let status = std::process::Command::new("touch").arg("-d").arg(text).arg(path).status().unwrap();
+    assert!(status.success());
+}
+
+#[test]
+fn what_ripened_is_swept_by_the_next_prune() {
+    let program = three();
+    program.run(&["forget", "latest~2"]).ok();
+    age(&program, 2);
+    summary(&program, &[]);
+    let before = pack_bytes(&program);
+    age(&program, 8);
+    let done = summary(&program, &[]);
+    assert!(number(&done, "removed_bytes") > 3_000_000, "{done}");
+    assert!(before - pack_bytes(&program) > 3_000_000);
+    all_is_well(&program);
+}
+
+#[test]
+fn unused_space_may_stay() {
+    let program = three();
+    program.run(&["forget", "latest~2"]).ok();
+    let done = summary(&program, &["--grace", "0", "--max-unused", "unlimited"]);
+    assert_eq!(number(&done, "stored_bytes"), 0, "{done}");
+    assert!(number(&done["found"], "unused_bytes") > 2_900_000, "{done}");
+    let done = summary(&program, &["--grace", "0", "--max-repack-size", "1K"]);
+    assert!(number(&done, "stored_bytes") < 2000, "{done}");
+    let done = summary(&program, &["--grace", "0", "--max-unused", "1G"]);
+    assert_eq!(number(&done, "stored_bytes"), 0, "{done}");
+    let done = summary(&program, &["--grace", "0", "--max-unused", "0%"]);
+    assert!(number(&done, "stored_bytes") > 900_000, "{done}");
+    all_is_well(&program);
+    for wrong in [["--max-unused", "5%%"], ["--max-unused", "-1%"], ["--grace", "soon"], ["--max-repack-size", "x"]] {
+        program.run(&[&["prune"][..], &wrong[..]].concat()).fails(2);
+    }
+    program.run(&["prune", "--offline"]).fails(2);
+}
+
+/// A prune that does not know what is needed removes nothing.
+#[test]
+fn a_snapshot_that_cannot_be_read_stops_it() {
+    let program = three();
+    program.run(&["forget", "latest~2"]).ok();
+    // Take away what the newest backup has stored, pages and all.
+    let mut packs: Vec<_> = fs::read_dir(program.repository().join("packs"))
+        .unwrap()
+        .flat_map(|folder| fs::read_dir(folder.unwrap().path()).unwrap())
+        .map(|pack| pack.unwrap().path())
+        .collect();
+    packs.sort_by_key(|pack| fs::metadata(pack).unwrap().modified().unwrap());
+    let newest: Vec<_> = packs.iter().rev().take(2).map(|pack| (pack, fs::read(pack).unwrap())).collect();
+    newest.iter().for_each(|(pack, _)| fs::remove_file(pack).unwrap());
+    let told = program.run(&["prune", "--grace", "0", "--no-cache"]).fails(4);
+    assert!(told.stderr.contains("nothing was removed") && told.stderr.contains("bygone check"), "{}", told.stderr);
+    newest.iter().for_each(|(pack, bytes)| fs::write(pack, bytes).unwrap());
+    summary(&program, &["--grace", "0"]);
+    all_is_well(&program);
+}
+
+/// Killed at any moment, it leaves a repository that is whole, and the next one goes on.
+#[test]
+fn a_killed_prune_is_finished_by_the_next() {
+    let program = Program::new();
+    program.run(&["init"]).ok();
+    for round in 0..8u64 {
+        write_all(&program.source(), round * 10..round * 10 + 20, 100_000);
+        backup(&program);
+        for name in 0..round * 10 {
+            let _ = fs::remove_file(program.source().join(name.to_string()));
+        }
+        backup(&program);
+        program.run(&["forget", "--keep-last", "1"]).ok();
+        // After so many requests of its own it is killed.
+        let mut child = program.command(&["prune", "--grace", "0"]).stdout(Stdio::piped()).spawn().unwrap();
+        let wanted = round + 1;
+        let deadline = std::time::Instant::now() + std::time::Duration::from_millis(40 * wanted);
+        while std::time::Instant::now() < deadline && child.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        let _ = child.kill();
+        child.wait().unwrap();
+        all_is_well(&program);
+    }
+    summary(&program, &["--grace", "0"]);
+    all_is_well(&program);
+    assert_eq!(json_lines(&program.run(&["snapshots", "--json"]).ok().stdout).len(), 1);
+    let needed: u64 =
+        fs::read_dir(program.source()).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
+    let there = pack_bytes(&program);
+    assert!(there < needed * 12 / 10 + 200_000, "{there} bytes for {needed}");
+}
