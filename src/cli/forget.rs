@@ -14,6 +14,7 @@ use crate::cli::keep::KeepArgs;
 use crate::cli::open::Opened;
 use crate::cli::out::Out;
 use crate::cli::place;
+use crate::cli::prune::PruneRules;
 use crate::cli::snapshots::chosen;
 use crate::cli::snapshots::short;
 use crate::cli::snapshots::source_text;
@@ -40,7 +41,7 @@ const EXAMPLES: &str = "Examples:
 
 Counted are only hours, days and so on that have snapshots: a machine that was off for a year loses nothing. \
 Snapshots that are of the future by the clock of this machine stay and are not counted. Nothing is deleted: \
-that is what pruning the repository does, later.";
+that is what 'bygone prune' does, after a grace period.";
 
 /// Say which snapshots are no longer wanted
 ///
@@ -60,6 +61,10 @@ pub(super) struct ForgetArgs {
     /// What the snapshots of a group have in common; 'none' makes one group of all
     #[arg(long, value_name = "WORDS", value_enum, value_delimiter = ',', default_value = "host,paths")]
     group_by: Vec<GroupBy>,
+
+    /// Prune the repository afterwards, as 'bygone prune' does without options
+    #[arg(long, conflicts_with = "dry_run")]
+    prune: bool,
 
     /// Let a policy forget all snapshots of a group
     #[arg(long)]
@@ -128,8 +133,9 @@ impl ForgetArgs {
         } else if !global.quiet {
             self.tell(&decided, all.len())?;
         }
+        let exit = if self.prune { PruneRules::default().prune(global, &opened, false)? } else { Exit::Done };
         opened.tell_requests(global);
-        Ok(Exit::Done)
+        Ok(exit)
     }
 
     fn by_policy<'a>(&self, all: &[&'a Snapshot], filter: &Filter, policy: &Policy) -> Result<Decided<'a>> {
@@ -184,7 +190,7 @@ impl ForgetArgs {
         if !gone.is_empty() {
             out.text(format_args!(
                 "Estimate of the space: the backups that made them stored {}. Of that, what other snapshots share stays; \
-                 the rest comes free when the repository is pruned.\n",
+                 the rest comes free when 'bygone prune' has run twice, a week apart.\n",
                 human::size(stored(&gone)),
             ))?;
         }

@@ -47,6 +47,17 @@ const MAX_UNUSED: &str = "5%";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct PruneArgs {
+    #[command(flatten)]
+    rules: PruneRules,
+
+    /// Only tell what would be done
+    #[arg(long, short = 'n')]
+    dry_run: bool,
+}
+
+/// What is removed when, and what is moved.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct PruneRules {
     /// How long what is marked can still be taken back: 7d, 36h, 2w; 0: not at all
     #[arg(long, value_name = "AGE", default_value = GRACE, value_parser = grace)]
     grace: Age,
@@ -58,10 +69,6 @@ pub(super) struct PruneArgs {
     /// Copy at most so many bytes out of badly used packs; the rest waits for another time
     #[arg(long, value_name = "SIZE", value_parser = human::parse_size)]
     max_repack_size: Option<u64>,
-
-    /// Only tell what would be done
-    #[arg(long, short = 'n')]
-    dry_run: bool,
 }
 
 fn grace(text: &str) -> std::result::Result<Age, ParseAgeError> {
@@ -85,25 +92,44 @@ impl PruneArgs {
             return Err(usage("a prune asks the storage: it cannot do with --offline"));
         }
         let opened = Opened::new(global)?;
+        let exit = self.rules.prune(global, &opened, self.dry_run)?;
+        opened.tell_requests(global);
+        Ok(exit)
+    }
+}
+
+impl Default for PruneRules {
+    fn default() -> PruneRules {
+        let expect = "the defaults can be read";
+        PruneRules {
+            grace: grace(GRACE).expect(expect),
+            max_unused: unused(MAX_UNUSED).expect(expect),
+            max_repack_size: None,
+        }
+    }
+}
+
+impl PruneRules {
+    /// Prunes an open repository.
+    pub(super) fn prune(&self, global: &Global, opened: &Opened, dry_run: bool) -> Result<Exit> {
         let now = human::now();
         let options = Options {
             now,
             grace_secs: self.grace_secs(now)?,
             max_unused: self.max_unused,
             max_repack_bytes: self.max_repack_size,
-            dry_run: self.dry_run,
+            dry_run,
             scratch: global.cache_folder().unwrap_or_else(std::env::temp_dir),
             memory_bytes: MEMORY_BYTES,
         };
         let machine = place::machine();
         let progress = Progress::counting(global, &opened.runtime, "Pruning", ("object", "objects"));
-        let tell = |step| self.tell(global, step);
+        let tell = |step| tell(global, dry_run, step);
         let pruned = prune::prune(&opened.repo, opened.author(&machine), &options, &progress, &tell);
         let done = opened.runtime.block_on(pruned);
         progress.finish();
         let report = done?;
-        self.tell_report(global, &report)?;
-        opened.tell_requests(global);
+        Told { report: &report, dry_run }.all(global)?;
         Ok(if report.lost_count == 0 && report.unread.is_empty() { Exit::Done } else { Exit::Damaged })
     }
 
@@ -113,40 +139,49 @@ impl PruneArgs {
         let before = self.grace.before(&now).ok_or_else(|| usage("--grace is too long"))?;
         Ok(u64::try_from(now.timestamp().as_second() - before.timestamp().as_second()).unwrap_or(0))
     }
+}
 
-    /// What is going to be done, while it is.
-    fn tell(&self, global: &Global, step: Step) {
-        let text = match step {
-            Step::Found(found) => found_text(&found),
-            Step::Move { packs, chunks, bytes, requests } => format!(
-                "{} {} in {} out of {} that are mostly unused: as much is fetched and stored again, by about {}.",
-                if self.dry_run { "Would copy" } else { "Copying" },
-                human::size(bytes),
-                human::plural(chunks, "chunk", "chunks"),
-                human::plural(packs, "pack", "packs"),
-                human::plural(requests, "request", "requests"),
-            ),
-            Step::Rescue { chunks, bytes } => format!(
-                "Copying {} ({}) that came to be needed again.",
-                human::plural(chunks, "chunk", "chunks"),
-                human::size(bytes),
-            ),
-            Step::Remove { packs, bytes } => {
-                format!("Removing {} ({}).", human::plural(packs, "pack", "packs"), human::size(bytes))
-            }
-        };
-        let told = match (global.json, global.quiet) {
-            (true, _) => out::line(json::line("step", &step_json(&step))),
-            (false, true) => Ok(()),
-            (false, false) => out::line(text),
-        };
-        // Whoever stopped reading does not stop the prune.
-        drop(told);
-    }
+/// What is going to be done, while it is.
+fn tell(global: &Global, dry_run: bool, step: Step) {
+    let text = match step {
+        Step::Found(found) => found_text(&found),
+        Step::Move { packs, chunks, bytes, requests } => format!(
+            "{} {} in {} out of {} that are mostly unused: as much is fetched and stored again, by about {}.",
+            if dry_run { "Would copy" } else { "Copying" },
+            human::size(bytes),
+            human::plural(chunks, "chunk", "chunks"),
+            human::plural(packs, "pack", "packs"),
+            human::plural(requests, "request", "requests"),
+        ),
+        Step::Rescue { chunks, bytes } => format!(
+            "Copying {} ({}) that came to be needed again.",
+            human::plural(chunks, "chunk", "chunks"),
+            human::size(bytes),
+        ),
+        Step::Remove { packs, bytes } => {
+            format!("Removing {} ({}).", human::plural(packs, "pack", "packs"), human::size(bytes))
+        }
+    };
+    let told = match (global.json, global.quiet) {
+        (true, _) => out::line(json::line("step", &step_json(&step))),
+        (false, true) => Ok(()),
+        (false, false) => out::line(text),
+    };
+    // Whoever stopped reading does not stop the prune.
+    drop(told);
+}
 
-    fn tell_report(&self, global: &Global, report: &Report) -> Result<()> {
+/// A report, and how it is told.
+struct Told<'a> {
+    report: &'a Report,
+    dry_run: bool,
+}
+
+impl Told<'_> {
+    fn all(&self, global: &Global) -> Result<()> {
+        let report = self.report;
         if global.json {
-            return Ok(out::line(json::line("summary", &self.report_json(report)))?);
+            return Ok(out::line(json::line("summary", &self.json()))?);
         }
         for (pack, why) in &report.unread {
             out::warning(false, format_args!("pack {pack} stays, because something in it cannot be read: {why}"));
@@ -168,11 +203,12 @@ impl PruneArgs {
         if report.stored_bytes > 0 {
             out::line(format_args!("Stored {} for what was copied.", human::size(report.stored_bytes)))?;
         }
-        self.tell_mark(report)
+        self.mark()
     }
 
     /// What comes free next, and when.
-    fn tell_mark(&self, report: &Report) -> Result<()> {
+    fn mark(&self) -> Result<()> {
+        let report = self.report;
         if report.marked_packs == 0 && report.marked_snapshots == 0 {
             let nothing = report.removed_packs == 0;
             return if nothing { Ok(out::line("Nothing more is to be freed.")?) } else { Ok(()) };
@@ -191,7 +227,9 @@ impl PruneArgs {
         Ok(out::line("Until then 'bygone undo-forget' brings them back; 'bygone prune --grace 0' does not wait.")?)
     }
 
-    fn report_json(&self, report: &Report) -> serde_json::Value {
+    fn json(&self) -> serde_json::Value {
+        let report = self.report;
+        let unread = report.unread.iter().map(|(pack, why)| json!({ "pack": pack.to_string(), "message": why }));
         json!({
             "dry_run": self.dry_run,
             "found": report.found.as_ref().map(found_json),
@@ -206,7 +244,7 @@ impl PruneArgs {
             "index_stored": report.index_stored,
             "lost_chunks": report.lost_count,
             "lost": report.lost.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "unread": report.unread.iter().map(|(pack, why)| json!({ "pack": pack.to_string(), "message": why })).collect::<Vec<_>>(),
+            "unread": unread.collect::<Vec<_>>(),
         })
     }
 }

@@ -82,6 +82,8 @@ fn forgotten_content_comes_free_and_what_is_shared_moves() {
     assert_eq!(number(&looked, "removed_packs"), 0);
     assert!(number(&looked, "marked_packs") >= 1 && number(&looked, "marked_snapshots") == 1, "{looked}");
     assert_eq!(pack_bytes(&program), before);
+    let point = program.scratch().join("drive");
+    program.run(&["mount", "latest~1", point.to_str().unwrap()]).ok();
     let done = summary(&program, &["--grace", "0"]);
     // Fifteen files of 200,000 bytes go, and five of the same pack are copied.
     assert!(number(&done, "removed_bytes") > 4_000_000, "{done}");
@@ -91,7 +93,15 @@ fn forgotten_content_comes_free_and_what_is_shared_moves() {
     all_is_well(&program);
     assert_eq!(json_lines(&program.run(&["snapshots", "--json"]).ok().stdout).len(), 2);
     // Too late.
-    program.run(&["undo-forget", "--last"]).fails(1);
+    program.run(&["undo-forget", "--last"]).fails(13);
+    // A drive that was open all the time finds what was moved.
+    let source = program.source();
+    let inside = [point.join(source.strip_prefix("/").unwrap()), point.join("source"), point.clone()];
+    let inside = inside.iter().find(|path| path.join("17").exists()).unwrap();
+    for name in 15..20 {
+        assert!(fs::read(inside.join(name.to_string())).unwrap() == noise(name, 200_000), "{name}");
+    }
+    program.run(&["umount", point.to_str().unwrap()]).ok();
     // Old pages lead to where the chunks were; readers find where they are.
     for name in 15..20 {
         let path = program.at("latest~1", &name.to_string());

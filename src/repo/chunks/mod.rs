@@ -34,7 +34,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex as AsyncMutex;
 
 /// Bounds of the memory caches.
 #[derive(Debug, Clone, Copy)]
@@ -66,7 +66,7 @@ pub struct Chunks {
     nodes: ByteLru<ChunkId, Arc<Loaded>>,
     extents: ByteLru<ChunkId, Arc<ExtentPage>>,
     flights: Mutex<HashMap<ChunkId, Flight>>,
-    index: OnceCell<KnownChunks>,
+    index: AsyncMutex<Option<Arc<KnownChunks>>>,
 }
 
 impl Chunks {
@@ -84,7 +84,7 @@ impl Chunks {
             nodes: ByteLru::new(part * 2),
             extents: ByteLru::new(part),
             flights: Mutex::default(),
-            index: OnceCell::new(),
+            index: AsyncMutex::default(),
         })
     }
 
@@ -327,14 +327,32 @@ impl Chunks {
             other => return other,
         };
         tracing::info!(chunk = %wanted.id, cause = %crate::monitor::chain(&first), "Hint does not lead to the chunk, asking the index");
-        let index = self.index.get_or_try_init(|| KnownChunks::load(&self.repo)).await?;
-        for place in index.places(wanted.id).filter(|place| *place != wanted.hint) {
-            match self.read_at(kind, wanted, place).await {
-                Err(e) if may_lie_elsewhere(&e) => {}
-                other => return other,
+        let mut known = None;
+        // A second time if the index has changed since it was read: a prune moves chunks while drives are open.
+        while let Some(index) = self.index(known.as_ref()).await? {
+            for place in index.places(wanted.id).filter(|place| *place != wanted.hint) {
+                match self.read_at(kind, wanted, place).await {
+                    Err(e) if may_lie_elsewhere(&e) => {}
+                    other => return other,
+                }
             }
+            known = Some(index);
         }
         Err(first)
+    }
+
+    /// The index, read once; or one newer than `known`, if there is one by now.
+    async fn index(&self, known: Option<&Arc<KnownChunks>>) -> Result<Option<Arc<KnownChunks>>> {
+        let mut kept = self.index.lock().await;
+        match (&*kept, known) {
+            (Some(index), None) => return Ok(Some(index.clone())),
+            (Some(index), Some(known)) if !Arc::ptr_eq(index, known) => return Ok(Some(index.clone())),
+            (Some(index), Some(_)) if index.is_current(&self.repo).await? => return Ok(None),
+            _ => {}
+        }
+        let index = Arc::new(KnownChunks::load(&self.repo).await?);
+        *kept = Some(index.clone());
+        Ok(Some(index))
     }
 
     async fn read_at(&self, kind: ChunkKind, wanted: &ChunkRef, place: Locator) -> Result<Bytes> {
