@@ -198,7 +198,11 @@ impl Told<'_> {
         }
         if report.removed_packs > 0 {
             let packs = human::plural(report.removed_packs, "pack", "packs");
-            out::line(format_args!("Removed {packs}: {} came free.", human::size(report.removed_bytes)))?;
+            let size = human::size(report.removed_bytes);
+            match self.dry_run {
+                true => out::line(format_args!("Would remove {packs}: {size} would come free."))?,
+                false => out::line(format_args!("Removed {packs}: {size} came free."))?,
+            }
         }
         if report.stored_bytes > 0 {
             out::line(format_args!("Stored {} for what was copied.", human::size(report.stored_bytes)))?;

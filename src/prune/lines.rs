@@ -32,21 +32,27 @@ pub(super) const ROW_BYTES: usize = 49;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Row([u8; ROW_BYTES]);
 
+/// A number whose bytes compare as it does.
+fn ordered(value: u32) -> [u8; 4] {
+    let mut bytes = value.to_le_bytes();
+    bytes.reverse();
+    bytes
+}
+
 impl Row {
     fn new(number: u32, line: &Packed) -> Row {
         let Packed { kind, chunk } = line;
         let mut row = [0; ROW_BYTES];
         row[..32].copy_from_slice(&chunk.id.0);
         for (at, value) in [number, chunk.hint.offset, chunk.hint.len, chunk.len].into_iter().enumerate() {
-            row[32 + 4 * at..36 + 4 * at].copy_from_slice(&value.to_be_bytes());
+            row[32 + 4 * at..36 + 4 * at].copy_from_slice(&ordered(value));
         }
         row[48] = kind.byte();
         Row(row)
     }
 
     fn field(&self, at: usize) -> u32 {
-        let bytes = [32, 33, 34, 35].map(|byte| self.0[byte + 4 * at]);
-        u32::from_be_bytes(bytes)
+        u32::from_le_bytes([35, 34, 33, 32].map(|byte| self.0[byte + 4 * at]))
     }
 
     pub(super) fn chunk(&self) -> ChunkId {

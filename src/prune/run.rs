@@ -205,9 +205,6 @@ impl<'a> Run<'a> {
 
     /// Sweeps what is ripe; true if there is more to do.
     async fn sweep(&mut self, view: View) -> Result<bool> {
-        if self.options.dry_run {
-            return self.mark().await;
-        }
         self.load().await?;
         let marked = marked_snapshots(&view.words, view.me);
         let held = view.words.held(|id| marked.contains(&id)).collect();
@@ -216,6 +213,12 @@ impl<'a> Run<'a> {
         let Some(swept) = to_sweep(&view.words, view.me, &homes, view.is_there()) else {
             return self.mark().await;
         };
+        if self.options.dry_run {
+            let going: Vec<&There> = swept.iter().filter_map(|id| view.listed.get(id)).collect();
+            self.report.removed_packs = going.len() as u64;
+            self.report.removed_bytes = going.iter().map(|there| there.len).sum();
+            return self.mark().await;
+        }
         let event = Event::Sweep(swept);
         let appended = Log::append_if_unmoved(self.repo, self.author, self.options.now, event, &view.log).await?;
         if appended.is_some() {
@@ -257,13 +260,11 @@ impl<'a> Run<'a> {
         (self.tell)(Step::Rescue { chunks: load.chunks, bytes: load.bytes });
         let moved = load.carry(self.repo, &self.chunks, lines, self.monitor).await?;
         self.report.stored_bytes += moved.bytes_stored;
-        for (pack, source) in moved.failed {
-            match self.repo.store().head(&pack_name(pack)).await {
-                Err(e) if e.kind == ErrorKind::NotFound => return Ok(false),
-                _ => return Err(Error::NotRescued { pack, source }),
-            }
+        let Some((pack, source)) = moved.failed.into_iter().next() else { return Ok(true) };
+        match self.repo.store().head(&pack_name(pack)).await {
+            Err(e) if e.kind == ErrorKind::NotFound => Ok(false),
+            _ => Err(Error::NotRescued { pack, source }),
         }
-        Ok(true)
     }
 
     async fn remove(&mut self, view: &View, going: Vec<ObjectId>) -> Result<()> {
@@ -309,6 +310,13 @@ impl<'a> Run<'a> {
     /// Marks what nothing needs, and what was emptied; true if it can be swept at once, or others came in between.
     async fn mark(&mut self) -> Result<bool> {
         let view = self.look().await?;
+        if let Next::Ripen { seq } = next(&view.words, view.me, view.is_there())
+            && let Some(ripe) = self.ripe_secs(view.me, seq).await?.filter(|ripe| *ripe > self.options.now.secs)
+        {
+            // Another prune of this machine was faster.
+            self.report_mark(&view, ripe);
+            return Ok(false);
+        }
         self.load().await?;
         let picture = self.picture(&view, view.words.wanted().collect()).await?;
         let lines = self.lines.as_ref().expect("the index was loaded");

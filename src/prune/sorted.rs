@@ -213,7 +213,7 @@ mod tests {
         let mut sorter = Sorter::new(&Scratch { folder: folder.path().to_owned(), memory_bytes });
         let mut all = BTreeSet::new();
         for n in 0..count {
-            let row = (u64::from(n.wrapping_mul(2_654_435_761)) % 5000 * 77_777).to_be_bytes();
+            let row = (u64::from(n.wrapping_mul(2_654_435_761)) % 5000 * 77_777).to_le_bytes();
             sorter.push(row).unwrap();
             all.insert(row);
         }
@@ -242,8 +242,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut sorter = rows.open(&Scratch { folder: folder.path().to_owned(), memory_bytes: 4000 });
         for n in 0..1000u64 {
-            sorter.push(n.to_be_bytes()).unwrap();
-            all.insert(n.to_be_bytes());
+            sorter.push(n.to_le_bytes()).unwrap();
+            all.insert(n.to_le_bytes());
         }
         assert!(sorter.finish().unwrap().iter().eq(all));
     }
