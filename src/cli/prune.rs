@@ -33,7 +33,7 @@ Run it as often as 'bygone forget', by cron or by hand, on one machine or on sev
 and other prunes go on beside it.";
 
 /// Memory for sorting.
-const MEMORY_BYTES: usize = 64 << 20;
+const MEMORY_BYTES: usize = 24 << 20;
 /// How long what is marked can be taken back.
 const GRACE: &str = "7d";
 /// How much unused space may stay.
@@ -42,7 +42,7 @@ const MAX_UNUSED: &str = "5%";
 /// Free the space of what no snapshot needs any more
 ///
 /// Space comes free in two steps: what nothing needs is marked, and removed by a prune that runs a grace period later. Until then
-/// 'bygone undo-forget' brings forgotten snapshots back whole. What is needed in packs that are mostly unused is copied
+/// 'bygone undo-forget' brings forgotten snapshots back whole. What is needed in packs that are partly unused is copied
 /// into new ones. May be interrupted at any time; the next one goes on.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -146,7 +146,7 @@ fn tell(global: &Global, dry_run: bool, step: Step) {
     let text = match step {
         Step::Found(found) => found_text(&found),
         Step::Move { packs, chunks, bytes, requests } => format!(
-            "{} {} in {} out of {} that are mostly unused: as much is fetched and stored again, by about {}.",
+            "{} {} in {} out of {} that are partly unused: as much is fetched and stored again, by about {}.",
             if dry_run { "Would copy" } else { "Copying" },
             human::size(bytes),
             human::plural(chunks, "chunk", "chunks"),

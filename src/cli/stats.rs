@@ -1,5 +1,7 @@
 //! `bygone stats`: how much is backed up, how much of it is stored, and how that grows.
 
+use crate::browse::Filter;
+use crate::browse::Selector;
 use crate::cli::error::Result;
 use crate::cli::exit::Exit;
 use crate::cli::filter::FilterArgs;
@@ -7,11 +9,15 @@ use crate::cli::global::Global;
 use crate::cli::human;
 use crate::cli::json;
 use crate::cli::open::Opened;
+use crate::cli::out;
 use crate::cli::out::Out;
+use crate::cli::progress::Progress;
+use crate::cli::snapshots::chosen;
 use crate::cli::snapshots::short;
 use crate::cli::table::Align;
 use crate::cli::table::Table;
 use crate::format::record::Snapshot;
+use crate::prune;
 use crate::repo;
 use serde_json::json;
 
@@ -20,14 +26,22 @@ const EXAMPLES: &str = "Examples:
   bygone stats --growth                  what each snapshot added
   bygone stats --growth --host laptop
   bygone stats --json
+  bygone stats latest~3                  what comes free if this one is forgotten; reads all pages once
 
 Stored is what the storage lists now. What a snapshot added is what its backup wrote, as it was noted then: what earlier
 snapshots had already is not in it.";
+
+/// Memory for sorting.
+const SORT_BYTES: usize = 24 << 20;
 
 /// Show how much is backed up and how much is stored
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct StatsArgs {
+    /// Show what these snapshots need, and what of it no other snapshot needs
+    #[arg(value_name = "SNAPSHOT", conflicts_with = "growth")]
+    snapshots: Vec<Selector>,
+
     /// Show what each snapshot added
     #[arg(long)]
     growth: bool,
@@ -60,6 +74,9 @@ impl StatsArgs {
     pub(super) fn run(self, global: &Global) -> Result<Exit> {
         let filter = self.filter.filter()?;
         let opened = Opened::new(global)?;
+        if !self.snapshots.is_empty() {
+            return self.shares(global, &opened, &filter);
+        }
         let mut snapshots = opened.log.snapshots();
         snapshots.retain(|snapshot| filter.admits(snapshot));
         let listed = opened.runtime.block_on(list(&opened))?;
@@ -82,6 +99,44 @@ impl StatsArgs {
             out.text(text(&sums, &listed, self.filter.is_empty()))?;
         }
         out.finish()?;
+        opened.tell_requests(global);
+        Ok(Exit::Done)
+    }
+}
+
+impl StatsArgs {
+    /// What the named snapshots need.
+    fn shares(&self, global: &Global, opened: &Opened, filter: &Filter) -> Result<Exit> {
+        let chosen = chosen(&self.snapshots, &opened.log.snapshots(), filter)?;
+        let ids = chosen.iter().map(|snapshot| snapshot.id).collect();
+        let scratch = global.cache_folder().unwrap_or_else(std::env::temp_dir);
+        let progress = Progress::counting(global, &opened.runtime, "Reading", ("page", "pages"));
+        let found = prune::share(&opened.repo, &opened.log, &ids, scratch, SORT_BYTES, &progress);
+        let found = opened.runtime.block_on(found);
+        progress.finish();
+        let share = found?;
+        let raw: u64 = chosen.iter().fold(0, |sum, snapshot| sum.saturating_add(snapshot.bytes));
+        if global.json {
+            let body = json!({
+                "snapshots": chosen.len(),
+                "bytes": raw,
+                "chunks": share.chunks,
+                "plain_bytes": share.plain_bytes,
+                "stored_bytes": share.stored_bytes,
+                "unique_chunks": share.unique_chunks,
+                "unique_bytes": share.unique_bytes,
+            });
+            out::line(json::line("share", &body))?;
+        } else {
+            let rows = [
+                ("Snapshots", human::count(chosen.len() as u64)),
+                ("Files in them", human::size(raw)),
+                ("Contents, each once", human::size(share.plain_bytes)),
+                ("They take", human::size(share.stored_bytes)),
+                ("No other snapshot needs", format!("{} of that", human::size(share.unique_bytes))),
+            ];
+            rows.iter().try_for_each(|(name, value)| out::line(format_args!("{name:<26}{value}")))?;
+        }
         opened.tell_requests(global);
         Ok(Exit::Done)
     }

@@ -18,7 +18,11 @@ mod moving;
 mod needed;
 mod picture;
 mod run;
+mod share;
 mod sorted;
+
+pub use share::Share;
+pub use share::share;
 
 use crate::id::ChunkId;
 use crate::id::ObjectId;

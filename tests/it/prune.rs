@@ -77,6 +77,12 @@ fn forgotten_content_comes_free_and_what_is_shared_moves() {
     let nothing = summary(&program, &["--grace", "0"]);
     assert_eq!((number(&nothing, "removed_packs"), number(&nothing, "marked_packs")), (0, 0));
     assert_eq!(pack_bytes(&program), before);
+    let told = program.run(&["stats", "latest~2", "--json"]).ok().stdout;
+    let share = &json_lines(&told)[0];
+    assert!((3_000_000..3_010_000).contains(&number(share, "unique_bytes")), "{share}");
+    assert!((4_000_000..4_020_000).contains(&number(share, "stored_bytes")), "{share}");
+    let told = program.run(&["stats", "latest", "latest~1", "latest~2"]).ok().stdout;
+    assert!(told.contains("4.8 MiB of that"), "{told}");
     program.run(&["forget", "latest~2"]).ok();
     let looked = summary(&program, &["--grace", "0", "--dry-run"]);
     assert_eq!(number(&looked, "removed_packs"), 0);
