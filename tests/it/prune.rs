@@ -1,9 +1,24 @@
 //! Pruning with the real program: what is forgotten comes free after the grace period, what is needed stays, wherever it is
 //! moved, and nothing else gets in the way.
 
+use crate::house::House;
 use crate::house::noise;
 use crate::program::Program;
 use crate::program::json_lines;
+use bygone::extent::ChunkKind;
+use bygone::extent::ChunkRef;
+use bygone::extent::Locator;
+use bygone::format::chunk::Packed;
+use bygone::format::index::Index;
+use bygone::format::index::IndexedPack;
+use bygone::id::ChunkId;
+use bygone::id::ObjectId;
+use bygone::meta::Time;
+use bygone::monitor::Collect;
+use bygone::prune;
+use bygone::prune::Options;
+use bygone::prune::Unused;
+use bygone::repo;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -261,4 +276,55 @@ fn a_killed_prune_is_finished_by_the_next() {
         fs::read_dir(program.source()).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
     let there = pack_bytes(&program);
     assert!(there < needed * 12 / 10 + 200_000, "{there} bytes for {needed}");
+}
+
+/// Far more chunks than there is memory to sort them in: the index alone is made, of packs with nothing in them.
+/// `BYGONE_PRUNE=100000000` makes it as large as that; the memory of the process is printed then.
+#[test]
+fn memory_does_not_go_with_the_number_of_chunks() {
+    const PACK_CHUNKS: u64 = 1000;
+    let large = std::env::var("BYGONE_PRUNE").ok();
+    let count: u64 = large.as_deref().unwrap_or("100000").parse().unwrap();
+    let house = House::new();
+    fs::write(house.source().join("file"), noise(1, 100_000)).unwrap();
+    house.backup();
+    let id = |n: u64| ObjectId(noise(n, 16).try_into().unwrap());
+    for first in (0..count).step_by(100_000) {
+        let mut index = Index::default();
+        for number in first..count.min(first + 100_000) {
+            let pack = id(number / PACK_CHUNKS);
+            if number % PACK_CHUNKS == 0 {
+                index.packs.push(IndexedPack { pack, len: 100 });
+                house
+                    .runtime
+                    .block_on(house.repo.store().put_new(&repo::pack_name(pack), vec![0; 100].into()))
+                    .unwrap();
+            }
+            let hint = Locator { pack, offset: (number % PACK_CHUNKS) as u32 * 100, len: 100 };
+            let chunk = ChunkRef { id: ChunkId(noise(number, 32).try_into().unwrap()), len: 100, hint };
+            index.chunks.push(Packed { kind: ChunkKind::Data, chunk });
+        }
+        house.runtime.block_on(repo::store_index(&house.repo, index)).unwrap();
+    }
+    let options = Options {
+        now: Time { secs: jiff::Timestamp::now().as_second(), nanos: 0 },
+        grace_secs: 0,
+        max_unused: Unused::Percent(5.0),
+        max_repack_bytes: None,
+        dry_run: true,
+        scratch: house.folder.path().join("scratch"),
+        memory_bytes: if large.is_some() { 24 << 20 } else { 256 << 10 },
+    };
+    let began = std::time::Instant::now();
+    let monitor = Collect::default();
+    let run = prune::prune(&house.repo, house.author(), &options, &monitor, &|_| {});
+    let report = house.runtime.block_on(run).unwrap();
+    let found = report.found.unwrap();
+    assert_eq!((found.garbage_packs, report.lost_count), (count.div_ceil(PACK_CHUNKS), 0));
+    assert!((99_000..110_000).contains(&found.needed_bytes), "{found:?}");
+    if large.is_some() {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+        println!("{count} chunks: {:?}, {peak}", began.elapsed());
+    }
 }
