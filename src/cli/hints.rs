@@ -60,10 +60,7 @@ fn of_fault(error: &Fault) -> Hints {
     Some(match error {
         Fault::NoLocation => &["name it with -r LOCATION or in the variable BYGONE_REPOSITORY, \
                                 for example: bygone -r /media/disk/backup snapshots"],
-        Fault::NoPassword => {
-            &["there is no terminal to ask on: use --password-file FILE, --password-command COMMAND, \
-                                or the variables BYGONE_PASSWORD, BYGONE_PASSWORD_FILE, BYGONE_PASSWORD_COMMAND"]
-        }
+        Fault::NoPassword { hints } => hints,
         Fault::TwoPasswords { .. } => &["unset one of them"],
         Fault::PasswordsDiffer => &["nothing was made; try again"],
         Fault::NoPath { .. } => {
@@ -216,6 +213,9 @@ fn of_repo(error: &repo::Error) -> Hints {
         repo::Error::PackFaulty { .. } => {
             &["nothing damaged was stored; test this machine's memory before the next backup"]
         }
+        repo::Error::ChainCrowded { .. } => &[
+            "another process uses the local state of this machine, or a copy of it: one machine should write at a time; then try again",
+        ],
         repo::Error::State(_) => &["BYGONE_STATE_DIR may name another folder for the local state"],
         _ => return None,
     })

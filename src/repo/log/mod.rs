@@ -77,17 +77,6 @@ pub enum LogProblem {
     },
 }
 
-/// One thing the log says, and where.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Logged {
-    /// Whose chain.
-    pub writer: WriterId,
-    /// Which record.
-    pub seq: u64,
-    /// What it says.
-    pub event: Event,
-}
-
 #[derive(Debug, Clone, Default)]
 struct Chain {
     /// Number of the newest record the store lists.
@@ -233,6 +222,9 @@ impl Log {
             .map(|snapshot| self.amended.get(&snapshot.id).unwrap_or(snapshot))
             .collect();
         found.sort_by_key(|snapshot| (snapshot.time, snapshot.id));
+        // Two that copy at once say the same in two chains.
+        let mut seen = HashSet::new();
+        found.retain(|snapshot| seen.insert(snapshot.id));
         found
     }
 
