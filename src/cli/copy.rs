@@ -89,6 +89,10 @@ impl CopyArgs {
                 continue;
             }
             let summary = self.copy(global, &to, &from, original)?;
+            if summary.was_there {
+                to.read_log(global)?;
+                continue;
+            }
             copied += 1;
             tell(global, original, &summary, self.dry_run)?;
             if !self.dry_run {

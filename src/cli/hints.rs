@@ -110,6 +110,9 @@ fn of_backup(error: &backup::Error) -> Hints {
         backup::Error::Disk(backup::DiskError::Image { .. }) => {
             Some(&["without --image it is backed up as a file, whatever is in it"])
         }
+        backup::Error::Removed { .. } | backup::Error::Unsteady => {
+            Some(&["run the same backup again, best when no prune runs: what is stored already is not stored twice"])
+        }
         backup::Error::Cancelled => Some(&["run the same backup again: what was stored already is not stored twice"]),
         _ => None,
     }

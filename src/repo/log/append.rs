@@ -69,7 +69,7 @@ impl Log {
     /// Appends what `decide` makes of the log and of the chain that will say it; nothing if it makes nothing of them.
     /// It is asked again whenever the log is read again or a new chain begins: what is counted per chain is counted for the one
     /// that is appended to.
-    pub(super) async fn append_decided(
+    pub async fn append_decided(
         repo: &Repo,
         author: Author<'_>,
         time: Time,
