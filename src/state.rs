@@ -4,6 +4,7 @@
 //! that keeps two processes of one writer from appending at the same time.
 
 use crate::id::RepositoryId;
+use crate::id::SnapshotId;
 use crate::id::WriterId;
 use rusqlite::Connection;
 use rusqlite::OptionalExtension;
@@ -43,6 +44,7 @@ pub struct State {
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS writer (id BLOB NOT NULL, machine BLOB NOT NULL);
     CREATE TABLE IF NOT EXISTS unfinished (backup INTEGER PRIMARY KEY);
+    CREATE TABLE IF NOT EXISTS unacknowledged (snapshot BLOB PRIMARY KEY);
     CREATE TABLE IF NOT EXISTS head (writer BLOB PRIMARY KEY, seq INTEGER NOT NULL, hash BLOB NOT NULL);
 ";
 
@@ -122,6 +124,24 @@ impl State {
         self.db.execute(statement, []).map(drop).map_err(|e| self.fault(e))
     }
 
+    /// True if a backup of this machine was going to write this snapshot's record, and did not come to say that the snapshot is
+    /// done: some of it may be missing.
+    pub fn is_unacknowledged(&self, snapshot: SnapshotId) -> Result<bool, StateError> {
+        let query = "SELECT count(*) FROM unacknowledged WHERE snapshot = ?1";
+        let count = self.db.query_row(query, [snapshot.0], |row| row.get::<_, i64>(0));
+        count.map(|count| count > 0).map_err(|e| self.fault(e))
+    }
+
+    /// Notes that the record of a snapshot is going to be written, or that the snapshot is done.
+    pub fn set_unacknowledged(&self, snapshot: SnapshotId, unacknowledged: bool) -> Result<(), StateError> {
+        let statement = if unacknowledged {
+            "INSERT OR IGNORE INTO unacknowledged VALUES (?1)"
+        } else {
+            "DELETE FROM unacknowledged WHERE snapshot = ?1"
+        };
+        self.db.execute(statement, [snapshot.0]).map(drop).map_err(|e| self.fault(e))
+    }
+
     /// The heads this machine has seen.
     pub fn heads(&self) -> Result<Vec<Head>, StateError> {
         let read = || -> rusqlite::Result<Vec<Head>> {
@@ -172,5 +192,11 @@ mod tests {
         assert_eq!(again.writer(b"machine").unwrap(), Some(WriterId([9; 16])));
         assert_eq!(again.writer(b"other").unwrap(), None);
         assert_eq!(again.heads().unwrap(), [new]);
+        let (done, open) = (SnapshotId([5; 16]), SnapshotId([6; 16]));
+        for snapshot in [done, open, open] {
+            state.set_unacknowledged(snapshot, true).unwrap();
+        }
+        state.set_unacknowledged(done, false).unwrap();
+        assert!(again.is_unacknowledged(open).unwrap() && !again.is_unacknowledged(done).unwrap());
     }
 }

@@ -3,6 +3,7 @@
 use crate::backup::Error;
 use crate::backup::Options;
 use crate::backup::Summary;
+use crate::backup::looks::Looks;
 use crate::backup::scout::Ticket;
 use crate::backup::uploader::Uploader;
 use crate::backup::work::Draft;
@@ -210,7 +211,8 @@ impl<'a> Collector<'a> {
             let root = self.tree.clone().finish(&mut self.uploader)?;
             self.uploader.flush()?;
             let event = record::Event::Partial(Box::new(self.describe(&root)));
-            self.append(event, Vec::new())?;
+            let time: Time = self.snapshot.time;
+            self.runtime.block_on(Log::append(self.repo, self.author, time, event, Vec::new()))?;
             self.new_at_checkpoint = self.summary.figures.bytes_new;
         }
         self.checkpoint_at = Instant::now() + self.checkpoint_every;
@@ -228,14 +230,8 @@ impl<'a> Collector<'a> {
         Snapshot { root: page, level, nodes, bytes, figures, ..self.snapshot.clone() }
     }
 
-    fn append(&self, event: record::Event, root_page: Vec<u8>) -> Result<(), Error> {
-        let time: Time = self.snapshot.time;
-        self.runtime.block_on(Log::append(self.repo, self.author, time, event, root_page))?;
-        Ok(())
-    }
-
     /// Stores what is open and commits the snapshot.
-    pub(super) fn finish(mut self) -> Result<Summary, Error> {
+    pub(super) fn finish(mut self, looks: Looks<'_>) -> Result<Summary, Error> {
         let tree = std::mem::replace(&mut self.tree, NodeTreeBuilder::new(self.repo.keys().clone()));
         let root = tree.finish(&mut self.uploader)?;
         if self.dry_run {
@@ -243,9 +239,10 @@ impl<'a> Collector<'a> {
             return Ok(self.summary);
         }
         self.uploader.flush()?;
-        let snapshot = self.describe(&root);
-        self.append(record::Event::Snapshot(Box::new(snapshot.clone())), root.plain)?;
-        self.summary.snapshot = Some(snapshot);
+        let mut snapshot = self.describe(&root);
+        let is_done = looks.commit(&mut self.uploader, &mut snapshot, &root.plain)?;
+        self.summary.was_there = !is_done;
+        self.summary.snapshot = is_done.then_some(snapshot);
         Ok(self.summary)
     }
 }

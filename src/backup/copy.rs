@@ -43,6 +43,7 @@ const CHUNKS_AHEAD: usize = 1024;
 const SPAN_BYTES: u64 = 64 << 20;
 
 /// A snapshot of another repository.
+#[derive(Clone)]
 pub struct Original {
     /// The snapshot.
     pub browse: Browse,

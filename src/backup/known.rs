@@ -31,16 +31,30 @@ type Short = [u8; 16];
 /// 28 bytes a chunk, because there can be millions.
 #[derive(Debug, Clone, Copy)]
 struct Place {
+    /// Number of the pack; with [`HELD`] if the parent needs the chunk.
     pack: u32,
     offset: u32,
     len: u32,
 }
+
+const HELD: u32 = 1 << 31;
 
 #[derive(Debug, Default)]
 struct Fresh {
     packs: Vec<ObjectId>,
     numbers: HashMap<ObjectId, u32>,
     places: HashMap<Short, Place>,
+    /// Packs that the new snapshot counts on, beside what it shares with its parent.
+    relied: HashSet<ObjectId>,
+}
+
+/// Who sees to it that a chunk stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HeldBy {
+    /// The parent: as long as that is held, all it needs stays.
+    Parent,
+    /// Nobody but the snapshot that is going to be.
+    Nobody,
 }
 
 /// What is known. Shared by all threads of a backup.
@@ -126,19 +140,39 @@ impl Known {
     }
 
     /// Notes a chunk that is stored, or will be before the run ends.
-    pub(super) fn add(&self, chunk: &ChunkRef) {
+    pub(super) fn add(&self, chunk: &ChunkRef, held_by: HeldBy) {
         let mut fresh = self.fresh();
         let Locator { pack, offset, len } = chunk.hint;
         let number = match fresh.numbers.get(&pack) {
             Some(number) => *number,
             None => {
-                let number = u32::try_from(fresh.packs.len()).expect("fewer than 2^32 packs");
+                let number = u32::try_from(fresh.packs.len()).expect("fewer than 2^31 packs");
                 fresh.packs.push(pack);
                 fresh.numbers.insert(pack, number);
                 number
             }
         };
+        let is_held = held_by == HeldBy::Parent;
+        if !is_held {
+            fresh.relied.insert(pack);
+        }
+        let number = if is_held { number | HELD } else { number };
         fresh.places.insert(short(chunk.id), Place { pack: number, offset, len });
+    }
+
+    /// The packs that the new snapshot counts on so far, beside what it shares with its parent.
+    pub(super) fn relied(&self) -> HashSet<ObjectId> {
+        self.fresh().relied.clone()
+    }
+
+    /// True if the parent needs this chunk or page.
+    pub(super) fn is_held(&self, id: ChunkId) -> bool {
+        self.fresh().places.get(&short(id)).is_some_and(|place| place.pack & HELD != 0)
+    }
+
+    /// From now on it counts on these instead, and on what is yet to come.
+    pub(super) fn rely_on(&self, packs: HashSet<ObjectId>) {
+        self.fresh().relied = packs;
     }
 
     /// A reference to the chunk, if it need not be stored.
@@ -146,13 +180,17 @@ impl Known {
         {
             let fresh = self.fresh();
             if let Some(place) = fresh.places.get(&short(id)) {
-                let hint = Locator { pack: fresh.packs[place.pack as usize], offset: place.offset, len: place.len };
+                let pack = fresh.packs[(place.pack & !HELD) as usize];
+                let hint = Locator { pack, offset: place.offset, len: place.len };
                 return Ok(Some(ChunkRef { id, len, hint }));
             }
         }
         let index = self.index()?;
         let is_whole = |pack| index.pack_len(pack).is_none_or(|len| self.packs.get(&pack) == Some(&len));
         let place = index.places(id).find(|place| self.is_usable(place) && is_whole(place.pack));
+        if let Some(place) = place {
+            self.fresh().relied.insert(place.pack);
+        }
         Ok(place.map(|hint| ChunkRef { id, len, hint }))
     }
 

@@ -15,6 +15,8 @@ mod collect;
 mod copy;
 mod disk;
 mod known;
+mod looks;
+mod mend;
 mod options;
 mod parent;
 mod salvage;
@@ -49,7 +51,9 @@ use crate::source::Owners;
 use census::Census;
 use collect::Collector;
 use copy::Copying;
+use known::HeldBy;
 use known::Known;
+use looks::Looks;
 use parent::OldNodes;
 use scout::Job;
 use scout::Line;
@@ -68,6 +72,8 @@ use work::Shop;
 const DESCRIPTION_CHARS_MAX: usize = 1000;
 /// Memory for pages of the parent while it is compared.
 const PARENT_MEMORY_BYTES: usize = 32 << 20;
+/// How often a backup begins anew because a prune was faster.
+const AGAIN_MAX: usize = 3;
 
 /// Takes a snapshot. Blocks the calling thread (which must not be one of the runtime's) until it is part of the
 /// repository, or the monitor cancels it. Sources that cannot be read are told to the monitor and left out.
@@ -79,9 +85,29 @@ pub fn backup(
     monitor: &dyn Monitor,
 ) -> Result<Summary, Error> {
     let began = Instant::now();
+    for count in 0.. {
+        let again = options.again().filter(|_| count < AGAIN_MAX);
+        match (attempt((repo, author, runtime), options, monitor, began), again) {
+            (Err(error @ Error::Removed { .. }), Some(again)) => {
+                // What was stored for it is found again; only what is lost is read once more.
+                tracing::warn!(error = %crate::monitor::chain(&error), "The backup begins anew");
+                options = again;
+            }
+            (done, _) => return done,
+        }
+    }
+    Err(Error::Unsteady)
+}
+
+fn attempt(
+    (repo, author, runtime): (&Repo, Author<'_>, &Handle),
+    mut options: Options,
+    monitor: &dyn Monitor,
+    began: Instant,
+) -> Result<Summary, Error> {
     let (mut input, sources) = Input::of(&mut options, runtime)?;
     let packs = async { Ok(repo.store().list("packs").await?) };
-    let (log, packs) = runtime.block_on(async { futures::try_join!(Log::read(repo), packs) })?;
+    let (log, packs) = runtime.block_on(Log::read_and(repo, packs))?;
     let (parent, mut partial) = choose_parent(&log, &options, &sources)?;
     if let Input::Copy(copying) = &input {
         let id = copying.original.browse.snapshot().id;
@@ -99,7 +125,17 @@ pub fn backup(
         // Who asks for this believes nothing: an old page may be damaged.
         known.be_wary();
     }
-    let open_old = |snapshots: &[&Snapshot]| open_old(&chunks, &log, runtime, &known, snapshots);
+    // A parent that was never acknowledged may have lost something, and no prune is bound to hold all of it.
+    let is_done = |parent: &Snapshot| author.state.is_unacknowledged(parent.id).map(|is_open| !is_open);
+    let held = match &parent {
+        Some(parent) if is_done(parent).map_err(crate::repo::Error::from)? => Some(parent.id),
+        _ => None,
+    };
+    if parent.is_some() && held.is_none() {
+        known.be_wary();
+    }
+    let must_walk = partial.is_some() || parent.is_some() && held.is_none();
+    let open_old = |snapshots: &[&Snapshot]| open_old(&chunks, &log, (runtime, &known), snapshots, held);
     let old = match &mut input {
         // An unfinished copy is of the same snapshot: what it has is neither new nor old.
         Input::Copy(copying) => {
@@ -127,10 +163,12 @@ pub fn backup(
     let old = OldNodes::new(runtime.clone(), chunks, old)?;
     let resumed = partial.is_some();
     let mut collector = Collector::new(repo, author, runtime, uploader, monitor, draft, &options, began);
+    let is_copy = matches!(input, Input::Copy(_));
     let scout = Scout::new(&shop, old, monitor, options.time);
     let census = Census::new(parent.as_ref(), monitor, !matches!(input, Input::Walk(_)));
     let removed = run(&shop, runtime, &options, scout, (input, census), &mut collector)?;
-    let mut summary = collector.finish()?;
+    let looks = Looks::new((repo, author, runtime), &shop.known, &log, held, must_walk, is_copy);
+    let mut summary = collector.finish(looks)?;
     summary.nodes_removed = removed;
     summary.resumed = resumed;
     summary.found_losses = shop.known.has_losses();
@@ -145,15 +183,18 @@ pub fn backup(
 fn open_old(
     chunks: &Arc<Chunks>,
     log: &Log,
-    runtime: &Handle,
-    known: &Known,
+    (runtime, known): (&Handle, &Known),
     snapshots: &[&Snapshot],
+    held: Option<SnapshotId>,
 ) -> Result<Vec<Browse>, Error> {
     let mut old = Vec::new();
     for snapshot in snapshots {
+        let held_by = if held == Some(snapshot.id) { HeldBy::Parent } else { HeldBy::Nobody };
         let browse = Browse::open(chunks, log, snapshot);
         match parent::pages_of(runtime, &browse) {
-            Ok(pages) => pages.iter().filter(|page| known.is_usable(&page.hint)).for_each(|page| known.add(page)),
+            Ok(pages) => {
+                pages.iter().filter(|page| known.is_usable(&page.hint)).for_each(|page| known.add(page, held_by))
+            }
             Err(error) if error.is_transient() => return Err(error.into()),
             Err(error) => {
                 // A damaged parent costs time, not the backup.

@@ -66,6 +66,27 @@ pub struct Options {
     pub checkpoint_every: Duration,
 }
 
+impl Options {
+    /// The same once more, unless the source can be read only once.
+    pub(super) fn again(&self) -> Option<Options> {
+        if self.stdin.is_some() || !self.disks.is_empty() {
+            return None;
+        }
+        Some(Options {
+            source: self.source.clone(),
+            stdin: None,
+            disks: Vec::new(),
+            original: self.original.clone(),
+            host: self.host.clone(),
+            user: self.user.clone(),
+            tags: self.tags.clone(),
+            description: self.description.clone(),
+            program: self.program.clone(),
+            ..*self
+        })
+    }
+}
+
 /// What came of it.
 #[derive(Debug, Clone, Default)]
 pub struct Summary {
@@ -83,6 +104,8 @@ pub struct Summary {
     pub figures: Figures,
     /// The snapshot it was compared with.
     pub parent: Option<SnapshotId>,
+    /// True if somebody else has copied the same snapshot meanwhile, or has forgotten it: then there is no new one.
+    pub was_there: bool,
     /// True if an unfinished run was continued.
     pub resumed: bool,
     /// True if something that the parent leads to is lost or damaged. What the source still has of it was stored again,
@@ -118,6 +141,15 @@ pub enum Error {
     /// A disk cannot be backed up.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// What the snapshot stands on was removed by a prune while it was made, and can neither be found elsewhere nor copied.
+    #[error("{chunks} chunks that the snapshot needs were removed from the repository while it was made")]
+    Removed {
+        /// How many.
+        chunks: u64,
+    },
+    /// Whenever the snapshot was looked at, some of it was gone again.
+    #[error("the repository is being pruned again and again while the snapshot is made")]
+    Unsteady,
     /// The monitor cancelled.
     #[error("interrupted")]
     Cancelled,

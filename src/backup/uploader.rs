@@ -1,6 +1,7 @@
 //! Filling packs and storing them: one is filled while another is sealed and a few are on their way.
 
 use crate::backup::Error;
+use crate::backup::known::HeldBy;
 use crate::backup::known::Known;
 use crate::crypto::random;
 use crate::extent::ChunkKind;
@@ -73,7 +74,7 @@ impl<'a> Uploader<'a> {
         }
         let pack = if kind.is_metadata() { &mut self.meta } else { &mut self.data };
         let chunk = pack.append(kind, id, len, encoded);
-        self.known.add(&chunk);
+        self.known.add(&chunk, HeldBy::Nobody);
         Ok(chunk)
     }
 
@@ -82,13 +83,20 @@ impl<'a> Uploader<'a> {
         Ok(self.known.get(id, len)?)
     }
 
+    /// Copies a chunk or page, as it was read from another pack.
+    pub(super) fn copy(&mut self, kind: ChunkKind, chunk: &ChunkRef, plain: &[u8]) -> Result<(), Error> {
+        let mut encoded = Vec::new();
+        chunk::encode(plain, PAGE_LEVEL, &mut encoded).map_err(Error::Encode)?;
+        self.append(kind, chunk.id, chunk.len, &encoded).map(drop)
+    }
+
     /// Notes packs that an earlier run stored without naming them in an index. Pages are not taken: they may lead to
     /// packs that never came to be stored.
     pub(super) fn adopt(&mut self, pack: IndexedPack, chunks: Vec<chunk::Packed>) {
         if self.known.is_marked(pack.pack) || chunks.iter().any(|line| line.kind.is_metadata()) {
             return;
         }
-        chunks.iter().for_each(|line| self.known.add(&line.chunk));
+        chunks.iter().for_each(|line| self.known.add(&line.chunk, HeldBy::Nobody));
         self.index.packs.push(pack);
         self.index.chunks.extend(chunks);
     }

@@ -20,7 +20,6 @@ use crate::cli::out;
 use crate::cli::place;
 use crate::cli::progress::Progress;
 use crate::cli::snapshots::short;
-use crate::format::record::Event;
 use crate::format::record::Snapshot;
 use crate::id::SnapshotId;
 use crate::repo::Author;
@@ -80,11 +79,20 @@ impl CopyArgs {
             return Err(usage("both are the same repository"));
         }
         let wanted = self.wanted(&from, &filter)?;
-        let here = ids(&to.log);
-        let missing: Vec<&Snapshot> = wanted.iter().copied().filter(|s| !here.contains(&s.id)).collect();
+        let words = to.log.words();
+        let forgotten: Vec<&Snapshot> = wanted.iter().copied().filter(|s| words.is_forgotten(s.id)).collect();
+        tell_forgotten(global, &forgotten)?;
         let mut copied = 0;
-        for original in missing {
+        for original in wanted.iter().copied() {
+            // Another copy may have brought it here by now.
+            if is_here(&to.log, original.id) {
+                continue;
+            }
             let summary = self.copy(global, &to, &from, original)?;
+            if summary.was_there {
+                to.read_log(global)?;
+                continue;
+            }
             copied += 1;
             tell(global, original, &summary, self.dry_run)?;
             if !self.dry_run {
@@ -97,6 +105,7 @@ impl CopyArgs {
                 "dry_run": self.dry_run,
                 "snapshots": copied,
                 "here_already": wanted.len() - copied,
+                "forgotten_here": forgotten.iter().map(|snapshot| snapshot.id.to_string()).collect::<Vec<_>>(),
                 "store": json::totals(&to.counted.totals(), &moved()),
             });
             out::line(json::line("summary", &body))?;
@@ -143,14 +152,23 @@ impl CopyArgs {
     }
 }
 
-/// Every snapshot that a repository has, forgotten ones too: those were not wanted there.
-fn ids(log: &Log) -> HashSet<SnapshotId> {
-    let id = |event: &Event| match event {
-        Event::Snapshot(snapshot) => Some(snapshot.id),
-        Event::Forget(id) => Some(*id),
-        _ => None,
-    };
-    log.events().filter_map(|(_, _, event)| id(event)).collect()
+/// True if a repository has a snapshot, or has had it and forgot it: then it was not wanted there.
+fn is_here(log: &Log, id: SnapshotId) -> bool {
+    let words = log.words();
+    words.knows(id) || words.is_forgotten(id)
+}
+
+/// Says which snapshots are left out because they are not wanted here any more.
+fn tell_forgotten(global: &Global, forgotten: &[&Snapshot]) -> Result<()> {
+    if forgotten.is_empty() || global.json || global.quiet {
+        return Ok(());
+    }
+    let ids: Vec<String> = forgotten.iter().map(|snapshot| short(snapshot.id)).collect();
+    Ok(out::line(format_args!(
+        "Left out, because forgotten here: {}. Until this repository is pruned, 'bygone undo-forget {}' brings it back.",
+        ids.join(", "),
+        ids[0],
+    ))?)
 }
 
 fn tell(global: &Global, original: &Snapshot, summary: &Summary, dry_run: bool) -> Result<()> {

@@ -20,7 +20,7 @@ pub(super) enum Fault {
     #[error("no repository was named")]
     NoLocation,
     #[error("no password was given")]
-    NoPassword,
+    NoPassword { hints: &'static [&'static str] },
     #[error("{first} and {second} are both set, and only one can be meant")]
     TwoPasswords { first: &'static str, second: &'static str },
     #[error("the password from {from} is empty")]

@@ -136,7 +136,7 @@ fn of_layer(error: &(dyn Error + 'static)) -> Option<Exit> {
 fn of_fault(error: &Fault) -> Option<Exit> {
     match error {
         Fault::NoLocation
-        | Fault::NoPassword
+        | Fault::NoPassword { .. }
         | Fault::TwoPasswords { .. }
         | Fault::EmptyPassword { .. }
         | Fault::Usage { .. } => Some(Exit::Usage),
@@ -223,6 +223,7 @@ fn of_repo(error: &repo::Error) -> Option<Exit> {
         repo::Error::NoRepository { .. } => Some(Exit::NoRepository),
         repo::Error::WrongPassword => Some(Exit::WrongPassword),
         repo::Error::State(error) => of_state(error),
+        repo::Error::ChainCrowded { .. } => Some(Exit::Locked),
         // The causes of a shared error are not seen from outside it.
         inner => inner.source().map(Exit::of).filter(|code| *code != Exit::Failed),
     }

@@ -113,6 +113,9 @@ impl ForgetArgs {
             (false, false) => return Err(usage("either snapshots are named, or a policy says what stays; not both")),
             _ => {}
         }
+        if self.group_by.contains(&GroupBy::None) && self.group_by.len() > 1 {
+            return Err(usage("--group-by none makes one group of all: it stands alone"));
+        }
         let filter = self.filter.filter()?;
         let opened = Opened::new(global)?;
         let all = opened.log.snapshots();

@@ -62,10 +62,7 @@ fn of_fault(error: &Fault) -> Hints {
     Some(match error {
         Fault::NoLocation => &["name it with -r LOCATION or in the variable BYGONE_REPOSITORY, \
                                 for example: bygone -r /media/disk/backup snapshots"],
-        Fault::NoPassword => {
-            &["there is no terminal to ask on: use --password-file FILE, --password-command COMMAND, \
-                                or the variables BYGONE_PASSWORD, BYGONE_PASSWORD_FILE, BYGONE_PASSWORD_COMMAND"]
-        }
+        Fault::NoPassword { hints } => hints,
         Fault::TwoPasswords { .. } => &["unset one of them"],
         Fault::PasswordsDiffer => &["nothing was made; try again"],
         Fault::NoPath { .. } => {
@@ -114,6 +111,9 @@ fn of_backup(error: &backup::Error) -> Hints {
         }
         backup::Error::Disk(backup::DiskError::Image { .. }) => {
             Some(&["without --image it is backed up as a file, whatever is in it"])
+        }
+        backup::Error::Removed { .. } | backup::Error::Unsteady => {
+            Some(&["run the same backup again, best when no prune runs: what is stored already is not stored twice"])
         }
         backup::Error::Cancelled => Some(&["run the same backup again: what was stored already is not stored twice"]),
         _ => None,
@@ -231,6 +231,9 @@ fn of_repo(error: &repo::Error) -> Hints {
         repo::Error::PackFaulty { .. } => {
             &["nothing damaged was stored; test this machine's memory before the next backup"]
         }
+        repo::Error::ChainCrowded { .. } => &[
+            "another process uses the local state of this machine, or a copy of it: one machine should write at a time; then try again",
+        ],
         repo::Error::State(_) => &["BYGONE_STATE_DIR may name another folder for the local state"],
         _ => return None,
     })

@@ -42,8 +42,8 @@ const EXAMPLES: &str = "Examples:
 /// See and change the passwords of the repository
 ///
 /// A repository can have several passwords; each of them opens it. Adding, changing or removing one takes a moment,
-/// whatever the size of the repository: the key inside stays the same. Therefore: who knew a removed password and has kept
-/// a copy of the repository from before can still open that copy.
+/// whatever the size of the repository: the key inside stays the same. Therefore a removed password takes nothing back from
+/// somebody who has used it; see 'bygone key remove --help'.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct KeyArgs {
@@ -62,6 +62,11 @@ enum KeyCommand {
     )]
     Add(AddArgs),
     /// Remove a password, but never the one that is used now
+    ///
+    /// From then on it does not open the repository. It does not take anything back: who opened the repository with it may have
+    /// kept the key inside, which is the same for all passwords and never changes, and with that key and a way to the storage
+    /// can read what is stored later, too. Against somebody like that helps only a new repository ('bygone init' and
+    /// 'bygone copy'), or taking away their access to the storage.
     #[command(after_help = "Examples:\n  bygone key list\n  bygone key remove 5c20e7f1")]
     Remove {
         /// The first digits of its id, as 'bygone key list' shows it
@@ -71,7 +76,7 @@ enum KeyCommand {
     /// Put a new password in the place of the one that is used now
     ///
     /// The new one is stored and tried before the old one is removed. If that is interrupted, both open the repository; run
-    /// it again.
+    /// it again. As with 'key remove', who knew the old one may have kept the key inside.
     #[command(
         after_help = "Examples:\n  bygone key change-password\n  bygone --password-file old key change-password --new-password-file new"
     )]
@@ -130,7 +135,7 @@ impl KeyArgs {
             KeyCommand::Add(args) => args.run(&opened, global)?,
             KeyCommand::Remove { id } => remove(&opened, global, &id)?,
             KeyCommand::ChangePassword(new) => {
-                let used = used.ok_or(Fault::NoPassword)?;
+                let used = used.ok_or_else(password::none_given)?;
                 change(&opened, global, &used, &new.read(global)?)?;
             }
         }

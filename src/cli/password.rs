@@ -4,6 +4,7 @@
 use crate::cli::error::Fault;
 use crate::cli::error::Result;
 use crate::cli::global::Global;
+use crate::cli::out;
 use crate::crypto::password::Password;
 use crate::crypto::recovery;
 use crate::crypto::recovery::Typed;
@@ -22,10 +23,39 @@ use zeroize::Zeroizing;
 
 /// Environment variables; at most one may be set.
 pub(super) const VARIABLES: [&str; 3] = ["BYGONE_PASSWORD", "BYGONE_PASSWORD_FILE", "BYGONE_PASSWORD_COMMAND"];
+
+/// Where a password may come from when nobody can be asked.
+struct Ways {
+    variables: [&'static str; 3],
+    file: &'static str,
+    command: &'static str,
+    hints: &'static [&'static str],
+}
+
+const USUAL: Ways = Ways {
+    variables: VARIABLES,
+    file: "--password-file",
+    command: "--password-command",
+    hints: &["there is no terminal to ask on: use --password-file FILE, --password-command COMMAND, \
+              or the variables BYGONE_PASSWORD, BYGONE_PASSWORD_FILE, BYGONE_PASSWORD_COMMAND"],
+};
 /// The same for another repository, that something is taken from.
-const FROM_VARIABLES: [&str; 3] = ["BYGONE_FROM_PASSWORD", "BYGONE_FROM_PASSWORD_FILE", "BYGONE_FROM_PASSWORD_COMMAND"];
+const FROM: Ways = Ways {
+    variables: ["BYGONE_FROM_PASSWORD", "BYGONE_FROM_PASSWORD_FILE", "BYGONE_FROM_PASSWORD_COMMAND"],
+    file: "--from-password-file",
+    command: "--from-password-command",
+    hints: &["it is the password of the repository to take from: use --from-password-file FILE, \
+              --from-password-command COMMAND, or the variables BYGONE_FROM_PASSWORD, BYGONE_FROM_PASSWORD_FILE, \
+              BYGONE_FROM_PASSWORD_COMMAND"],
+};
 /// The same for a further password of a repository.
-const NEW_VARIABLES: [&str; 3] = ["BYGONE_NEW_PASSWORD", "BYGONE_NEW_PASSWORD_FILE", "BYGONE_NEW_PASSWORD_COMMAND"];
+const NEW: Ways = Ways {
+    variables: ["BYGONE_NEW_PASSWORD", "BYGONE_NEW_PASSWORD_FILE", "BYGONE_NEW_PASSWORD_COMMAND"],
+    file: "--new-password-file",
+    command: "--new-password-command",
+    hints: &["it is the new password: use --new-password-file FILE, --new-password-command COMMAND, \
+              or the variables BYGONE_NEW_PASSWORD, BYGONE_NEW_PASSWORD_FILE, BYGONE_NEW_PASSWORD_COMMAND"],
+};
 /// Longer ones are a mistake, such as a disk image for a file.
 const BYTES_MAX: u64 = 64 << 10;
 
@@ -76,40 +106,57 @@ enum Source {
 
 /// The password of a repository that exists.
 pub(super) fn read(global: &Global) -> Result<Given> {
-    match without_terminal(global, VARIABLES)? {
+    match without_terminal(global, &USUAL)? {
         Some(given) => Ok(given),
-        None => ask("Password of the repository: "),
+        None => ask("Password of the repository: ", &USUAL),
     }
 }
 
 /// The password of the repository that something is taken from.
 pub(super) fn read_from(global: &Global) -> Result<Given> {
-    match without_terminal(global, FROM_VARIABLES)? {
+    match without_terminal(global, &FROM)? {
         Some(given) => Ok(given),
-        None => ask("Password of the repository to take from: "),
+        None => ask("Password of the repository to take from: ", &FROM),
     }
 }
 
 /// The password of a repository that is about to be made: asked for twice.
 pub(super) fn read_new(global: &Global) -> Result<Given> {
-    if let Some(given) = without_terminal(global, VARIABLES)? {
-        return Ok(given);
-    }
-    ask_twice("Password for the new repository: ")
+    to_keep(global, "Password for the new repository: ", &USUAL)
 }
 
 /// A further password of a repository that exists: asked for twice. The options for it are in the place of the usual ones.
 pub(super) fn read_further(global: &Global) -> Result<Given> {
-    if let Some(given) = without_terminal(global, NEW_VARIABLES)? {
-        return Ok(given);
-    }
-    let hint = "the new password comes from --new-password-file FILE or --new-password-command COMMAND";
-    ask_twice("New password: ").map_err(|error| error.hint(hint))
+    to_keep(global, "New password: ", &NEW)
 }
 
-fn ask_twice(prompt: &str) -> Result<Given> {
-    let first = ask(prompt)?;
-    let again = ask("The same again: ")?;
+/// What it would be if nobody could be asked and nothing else names one.
+pub(super) fn none_given() -> Fault {
+    Fault::NoPassword { hints: USUAL.hints }
+}
+
+/// A password that will be one from now on. A recovery code with a slip in it would be taken for a password like any other, and
+/// the right code would not open anything.
+fn to_keep(global: &Global, prompt: &str, ways: &Ways) -> Result<Given> {
+    let given = match without_terminal(global, ways)? {
+        Some(given) => given,
+        None => ask_twice(prompt, ways)?,
+    };
+    if given.is_mistyped_code() {
+        let from = &given.from;
+        out::warning(
+            global.json,
+            format_args!(
+                "the new password (from {from}) looks like a recovery code of which a character is wrong or missing; it is taken as it is"
+            ),
+        );
+    }
+    Ok(given)
+}
+
+fn ask_twice(prompt: &str, ways: &Ways) -> Result<Given> {
+    let first = ask(prompt, ways)?;
+    let again = ask("The same again: ", ways)?;
     if first.password().matches(&again.password()) { Ok(first) } else { Err(Fault::PasswordsDiffer.into()) }
 }
 
@@ -119,8 +166,8 @@ pub(super) fn read_from_parent() -> Result<Given> {
     Ok(Given::receive(io::stdin().lock()).map_err(failed)?)
 }
 
-fn without_terminal(global: &Global, variables: [&'static str; 3]) -> Result<Option<Given>> {
-    let Some((source, from)) = choose(global, variables, |name| std::env::var_os(name))? else { return Ok(None) };
+fn without_terminal(global: &Global, ways: &Ways) -> Result<Option<Given>> {
+    let Some((source, from)) = choose(global, ways, |name| std::env::var_os(name))? else { return Ok(None) };
     let bytes = match source {
         Source::Text(bytes) => Ok(Zeroizing::new(bytes)),
         Source::File(path) => from_file(&path),
@@ -133,16 +180,16 @@ fn without_terminal(global: &Global, variables: [&'static str; 3]) -> Result<Opt
 /// Options win over the environment; two variables contradict each other.
 fn choose(
     global: &Global,
-    variables: [&'static str; 3],
+    ways: &Ways,
     variable: impl Fn(&str) -> Option<OsString>,
 ) -> std::result::Result<Option<(Source, String)>, Fault> {
     if let Some(path) = &global.password_file {
-        return Ok(Some((Source::File(path.clone()), format!("the file '{}'", path.display()))));
+        return Ok(Some((Source::File(path.clone()), format!("{} '{}'", ways.file, path.display()))));
     }
     if let Some(command) = &global.password_command {
-        return Ok(Some((Source::Command(command.into()), "--password-command".to_owned())));
+        return Ok(Some((Source::Command(command.into()), ways.command.to_owned())));
     }
-    let mut set = variables.into_iter().filter_map(|name| variable(name).map(|value| (name, value)));
+    let mut set = ways.variables.into_iter().filter_map(|name| variable(name).map(|value| (name, value)));
     let Some((name, value)) = set.next() else { return Ok(None) };
     if let Some((second, _)) = set.next() {
         return Err(Fault::TwoPasswords { first: name, second });
@@ -188,9 +235,9 @@ fn first_line(mut bytes: Zeroizing<Vec<u8>>) -> io::Result<Zeroizing<Vec<u8>>> {
     Ok(bytes)
 }
 
-fn ask(prompt: &str) -> Result<Given> {
+fn ask(prompt: &str, ways: &Ways) -> Result<Given> {
     if !io::stdin().is_terminal() && !io::stderr().is_terminal() {
-        return Err(Fault::NoPassword.into());
+        return Err(Fault::NoPassword { hints: ways.hints }.into());
     }
     let from = "the terminal".to_owned();
     match rpassword::prompt_password(prompt) {
@@ -210,7 +257,7 @@ mod tests {
 
     fn chosen(global: &Global, set: &[(&str, &str)]) -> std::result::Result<Option<Source>, Fault> {
         let variable = |name: &str| set.iter().find(|(n, _)| *n == name).map(|(_, value)| OsString::from(value));
-        choose(global, VARIABLES, variable).map(|found| found.map(|(source, _)| source))
+        choose(global, &USUAL, variable).map(|found| found.map(|(source, _)| source))
     }
 
     #[test]

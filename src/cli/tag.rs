@@ -12,6 +12,8 @@ use crate::cli::open::Opened;
 use crate::cli::out;
 use crate::cli::place;
 use crate::cli::snapshots::chosen;
+use crate::format::later::EVENT_BYTES_MAX;
+use crate::format::record::Event;
 use crate::format::record::Snapshot;
 use crate::format::record::TEXT_BYTES_MAX;
 use crate::repo::Log;
@@ -71,7 +73,12 @@ impl TagArgs {
         let is_other = |(before, after): &(&&Snapshot, &Snapshot)| **before != *after;
         let changed: Vec<&Snapshot> = chosen.iter().zip(&after).filter(is_other).map(|(_, after)| after).collect();
         let amend = |s: &&Snapshot| opened.log.amendment(s.id, s.tags.clone(), s.description.clone());
-        let events = changed.iter().map(amend).collect();
+        let events: Vec<Event> = changed.iter().map(amend).collect();
+        if !events.iter().all(Event::is_readable) {
+            let most = human::size(EVENT_BYTES_MAX as u64);
+            return Err(usage(format!("all tags and the description of a snapshot are together at most {most} long"))
+                .hint("nothing was changed"));
+        }
         let machine = place::machine();
         let author = opened.author(&machine);
         opened.runtime.block_on(Log::say(&opened.repo, author, human::now(), events))?;

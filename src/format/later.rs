@@ -74,6 +74,14 @@ impl Event {
         if let Event::Several(events) = self { events } else { std::slice::from_ref(self) }
     }
 
+    /// False if a text, a list or the whole is longer than any reader takes: then it must not be written.
+    pub fn is_readable(&self) -> bool {
+        let mut out = Vec::new();
+        write_event(self, &mut out);
+        let mut r = Reader::new(&out);
+        r.u8("event").and_then(|kind| read_event_of(kind, &mut r)).is_ok()
+    }
+
     /// As few events as will do, to say these in this order. They may be any but snapshots, marks and sweeps.
     pub fn together(events: Vec<Event>) -> Vec<Event> {
         let mut batches: Vec<Vec<Event>> = Vec::new();
@@ -243,6 +251,15 @@ mod tests {
             }
             assert!(decoded(&[&bytes[..], &[0]].concat()).is_err());
         }
+    }
+
+    #[test]
+    fn what_is_too_long_is_known_before_it_is_written() {
+        let long = "x".repeat(TEXT_BYTES_MAX);
+        let of = |count: usize| amend(&vec![long.as_str(); count], &long);
+        assert!(of(14).is_readable());
+        assert!(!of(15).is_readable());
+        assert!(!amend(&[], &"x".repeat(TEXT_BYTES_MAX + 1)).is_readable());
     }
 
     #[test]

@@ -1,5 +1,4 @@
-//! What a snapshot stands on, and whether it still stands: asked by a backup before and after its record, and by
-//! `undo-forget` after its.
+//! What a snapshot stands on, and whether it still stands: asked by a backup before and after its record.
 
 use crate::id::ObjectId;
 use crate::id::SnapshotId;

@@ -15,7 +15,7 @@
 //! # A backup
 //! 1. Read the log, then list packs and index. Build on free packs only.
 //! 2. Store packs, then the index objects that name them.
-//! 3. **Check before**: read the log, *then* list the packs: [`footing::footing`] with [`footing::When::Before`]. For each chunk that lost its
+//! 3. **Check before**: read the log (the one to which the record is going to be appended), *then* list the packs: [`footing::footing`] with [`footing::When::Before`]. For each chunk that lost its
 //!    pack: another free pack that an index object names; else store it again, from the source if that is
 //!    unchanged, else copied out of the old pack if it is still there; then 2. Neither: the backup fails, without a record.
 //! 4. Append the snapshot record.
@@ -23,6 +23,13 @@
 //!    a chunk is found by its id, wherever it lies. If that cannot be done: forget the snapshot, and fail.
 //!    If the snapshot itself was forgotten meanwhile and a sweep has named it: a new record with a new id, from 3 on.
 //! 6. Only now say that the snapshot is done.
+//!
+//! *When the packs need not be listed.* The listing tells which packs were removed since the last look. Whoever removes a pack has written a sweep
+//! record first that names it, and the last sweep of a chain stays in the log. So if no chain has another last sweep than at the last look
+//! ([`words::Words::sweeps_are_those_of`]), then no pack was removed that stood in the listing of that look and was free or marked by its log, or that was stored
+//! since: the listing would show them all. The first look is 1, which lists the packs after the log. A log that has records missing or unreadable must
+//! have no new record at all: the sweep could be the one that cannot be read. And if in 5 the chains end where they ended in 3, but for the
+//! backup's own record, one listing of the log has told everything. So a backup that nobody disturbs pays one request for both looks.
 //!
 //! What it shares with its parent is not looked at while no sweep has named the parent: all prunes hold a snapshot, forgotten or not,
 //! until then. An unfinished snapshot is no parent in this sense, and neither is one that its backup never acknowledged: what comes from these is

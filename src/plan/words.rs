@@ -174,6 +174,13 @@ impl Words {
         self.marks.iter().map(|(writer, named)| (*writer, named))
     }
 
+    /// True if no chain has swept anything since `before` was read: then no pack was removed since that was free or marked
+    /// then. For whoever removes a pack has named it in a sweep record, and the record came before. What was read must be
+    /// the whole log both times.
+    pub fn sweeps_are_those_of(&self, before: &Words) -> bool {
+        self.sweeps == before.sweeps
+    }
+
     /// Packs that somebody has swept: writers and readers count them as gone.
     pub fn swept(&self) -> &HashSet<ObjectId> {
         &self.swept

@@ -3,8 +3,8 @@
 //! # While X runs, Y may ...
 //! | X | another backup | mount / restore | forget, prune |
 //! |---|---|---|---|
-//! | backup | yes: packs have random names, each writer has its own chain | yes: nothing is seen before its record | see the log |
-//! | mount | yes | yes | reads what its pages name; a moved chunk is found through the index |
+//! | backup | yes: packs have random names, each writer has its own chain | yes: nothing is seen before its record | yes: it looks twice, see [`plan`](crate::plan) |
+//! | mount | yes | yes | yes: a moved chunk is found through the index; of a snapshot that was forgotten, what is pruned ends |
 //!
 //! *Write order*: packs, then the index object that names them, then the record. Whatever happens before the record
 //! is invisible. *Reading* needs no index: pages carry hints; the index is loaded when a hint is stale.
@@ -37,7 +37,6 @@ pub use index::store_index;
 pub use log::Author;
 pub use log::Log;
 pub use log::LogProblem;
-pub use log::Logged;
 pub use orphans::orphans;
 pub use orphans::read_directory;
 pub use pack::FinishedPack;
@@ -67,6 +66,7 @@ use crate::format::slot::Unlocked;
 use crate::id::ChunkId;
 use crate::id::ObjectId;
 use crate::id::RepositoryId;
+use crate::id::WriterId;
 use crate::repo::remembered::Remembering;
 use crate::store;
 use crate::store::AnyStore;
@@ -147,6 +147,16 @@ pub enum Error {
     /// There is no cache where one is needed.
     #[error("there is no cache to keep anything in")]
     NoCache,
+    /// Somebody else appends to the same chain all the time.
+    #[error(
+        "other records took the place of what was to be appended to the chain of writer {writer}, {tries} times in a row"
+    )]
+    ChainCrowded {
+        /// Whose chain.
+        writer: WriterId,
+        /// How often it was tried.
+        tries: usize,
+    },
     /// A chunk is nowhere to be found whole.
     #[error("chunk {id} is lost: it is neither where its page says nor where the index says")]
     ChunkLost {

@@ -110,6 +110,8 @@ impl Repo {
 
     async fn remove_keeping(&self, slot: ObjectId, keep: ObjectId) -> Result<()> {
         let kept = self.store.get(&slot_name(keep)).await?;
+        // The bytes may come from the cache: only the store knows whether they are there.
+        self.store.head(&slot_name(keep)).await?;
         self.store.delete(&slot_name(slot)).await?;
         if !self.slots().await?.iter().any(|left| left.id == keep) {
             self.store.put_new(&slot_name(keep), kept).await?;

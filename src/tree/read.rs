@@ -81,7 +81,7 @@ impl Loaded {
     }
 
     /// The page itself.
-    pub(super) fn page(&self) -> &NodePage {
+    pub fn page(&self) -> &NodePage {
         &self.page
     }
 

@@ -149,6 +149,23 @@ fn what_cannot_be_read_is_not_copied() {
 }
 
 #[test]
+fn what_was_forgotten_here_is_told_and_left_out() {
+    let two = Two::new();
+    two.backup();
+    two.copy(&[]);
+    two.there(&["forget", "latest"]);
+    let told = two.there(&["copy"]);
+    assert!(told.contains("Left out, because forgotten here") && told.contains("bygone undo-forget"), "{told}");
+    let (copied, summary) = two.copy(&[]);
+    assert_eq!((copied.len(), summary["forgotten_here"].as_array().unwrap().len()), (0, 1));
+    let mut wrong = two.program.command(&["copy", "--from-password-command", "echo wrong"]);
+    wrong.env("BYGONE_REPOSITORY", two.program.scratch().join("second")).env("BYGONE_PASSWORD", "the second");
+    let wrong = wrong.env("BYGONE_FROM_REPOSITORY", two.program.repository()).output().unwrap();
+    let told = String::from_utf8_lossy(&wrong.stderr);
+    assert!(told.contains("the password came from --from-password-command"), "{told}");
+}
+
+#[test]
 fn a_killed_copy_goes_on_where_it_was() {
     let two = Two::new();
     two.backup();

@@ -145,7 +145,8 @@ fn a_store_that_stops_at_any_request() {
             finished = done.is_ok();
             assert_eq!(finished, faulty.requests() < number, "{what}");
             let count = before.expect_whole(&objects, &now, &what);
-            assert_eq!(count, usize::from(finished) + usize::from(after && !finished && count > 0), "{what}");
+            // A record can stand without having been acknowledged.
+            assert!(count == 1 || count == 0 && !finished, "{what}: {count}");
             let again =
                 before.backup(objects.clone(), state.path()).unwrap_or_else(|e| panic!("{what}: {}", chain(&e)));
             assert_eq!(before.expect_whole(&objects, &now, &what), count + 1, "{what}");

@@ -15,6 +15,7 @@ use bygone::crypto::password::Password;
 use bygone::format::later::Amend;
 use bygone::format::record::Event;
 use bygone::format::record::Snapshot;
+use bygone::id::ObjectId;
 use bygone::id::SnapshotId;
 use bygone::id::WriterId;
 use bygone::meta::Time;
@@ -195,6 +196,7 @@ fn nothing_is_forgotten_by_mistake() {
         (&["forget", "--keep-last", "0"], 1, "nothing would stay"),
         (&["forget", "--keep-tag", "gold"], 1, "--allow-none-left"),
         (&["forget", "--group-by", "moon", "--keep-last", "1"], 2, "moon"),
+        (&["forget", "--group-by", "none,host", "--keep-last", "1"], 2, "stands alone"),
         (&["forget", "0123456789abcdef"], 13, "no snapshot"),
         (&["undo-forget"], 2, "SNAPSHOT"),
         (&["undo-forget", "latest"], 13, "--forgotten"),
@@ -250,6 +252,9 @@ fn tags_and_descriptions_change() {
     it.run(&["tag", "latest", "--add", ""], 2);
     it.run(&["tag", "latest", "--add", "x", "--set", "y"], 2);
     it.run(&["tag", "ffff", "--add", "x"], 13);
+    let long: Vec<String> = (10..30).map(|n| format!("{n}").repeat(32_000)).collect();
+    let long: Vec<&str> = long.iter().flat_map(|tag| ["--add", tag]).collect();
+    assert!(it.run(&[&["tag", "latest"], &long[..]].concat(), 2).stderr.contains("together at most"));
     // Policies see the tags of now.
     it.run(&["tag", "latest~3", "--add", "gold"], 0);
     it.run(&["forget", "--keep-tag", "gold", "--group-by", "none"], 0);
@@ -285,6 +290,69 @@ fn of_two_amendments_at_once_one_holds_and_the_next_wins() {
     // Checkpoints carry it along.
     fill_a_checkpoint(house);
     assert_eq!(called(&it.log()), text);
+}
+
+/// Removes a record of a chain.
+fn lose(house: &House, writer: WriterId, seq: u64) {
+    fs::remove_file(house.folder.path().join(format!("repository/log/{writer}/{seq:010}"))).unwrap();
+}
+
+#[test]
+fn each_word_is_counted_once_and_for_the_chain_that_says_it() {
+    let it = Forgetting::new(&[("2020-11-01T10:00:00Z", "tower"), ("2020-11-02T10:00:00Z", "tower")]);
+    let (house, repo) = (&it.house, &it.house.repo);
+    let other = State::open(&house.folder.path().join("other"), repo.config().repository).unwrap();
+    let other = Author { state: &other, machine: b"other" };
+    let [id, second] = [0, 1].map(|n| it.log().snapshots()[n].clone());
+    let forget = |author, ids: &[SnapshotId]| house.runtime.block_on(Log::forget(repo, author, NOW, ids)).unwrap();
+    let recall = |author, ids: &[SnapshotId]| house.runtime.block_on(Log::recall(repo, author, NOW, ids)).unwrap();
+    let forgets = |log: &Log| log.events().filter(|(_, _, event)| matches!(event, Event::Forget(_))).count();
+    forget(house.author(), &[id.id, id.id]);
+    assert_eq!(forgets(&it.log()), 1);
+    assert!(recall(other, &[id.id, id.id]).is_empty());
+    // The chain that has said it once loses a record: a new one goes on, and has said nothing yet.
+    let mine = say(house, house.author(), Event::Recall(SnapshotId([4; 16])));
+    say(house, house.author(), Event::Recall(SnapshotId([4; 16])));
+    lose(house, mine, 1);
+    forget(house.author(), &[id.id]);
+    let log = house.runtime.block_on(Log::read(repo)).unwrap();
+    assert_eq!(log.problems.len(), 1);
+    assert_eq!(log.snapshots().iter().map(|snapshot| snapshot.id).collect::<Vec<_>>(), [second.id]);
+    let fresh = house.author().state.writer(house.author().machine).unwrap().unwrap();
+    assert_ne!(fresh, mine);
+    assert_eq!(log.last_forgotten(fresh), [id.id]);
+    // What a damaged log does not tell of may be there all the same.
+    assert!(recall(house.author(), &[SnapshotId([5; 16])]).is_empty());
+    // Told of by two chains, it is one snapshot.
+    say(house, other, Event::Snapshot(Box::new(second.clone())));
+    let log = house.runtime.block_on(Log::read(repo)).unwrap();
+    assert_eq!(log.snapshots(), [&second]);
+}
+
+#[test]
+fn a_chain_that_has_become_too_long_is_followed_by_another() {
+    let it = Forgetting::new(&[("2020-11-01T10:00:00Z", "tower")]);
+    let house = &it.house;
+    // Each record repeats all since the last checkpoint.
+    let packs: Vec<ObjectId> = (0..65_000_u128).map(|n| ObjectId(n.to_le_bytes())).collect();
+    let mut writers = Vec::new();
+    for _ in 0..18 {
+        writers.push(say(house, house.author(), Event::Mark(packs.clone())));
+    }
+    writers.dedup();
+    assert_eq!(writers.len(), 2);
+    let log = it.log();
+    assert_eq!((log.snapshots().len(), log.marked_packs().len()), (1, packs.len()));
+    // What no chain could say is refused, and begins none.
+    let long = Event::Amend(Box::new(Amend {
+        snapshot: SnapshotId([3; 16]),
+        turn: 0,
+        tags: vec![],
+        description: "x".repeat(1 << 17),
+    }));
+    let refused = house.runtime.block_on(Log::append(&house.repo, house.author(), NOW, long, Vec::new()));
+    assert!(matches!(refused, Err(repo::Error::Object { .. })), "{refused:?}");
+    assert_eq!(house.author().state.writer(house.author().machine).unwrap(), Some(writers[1]));
 }
 
 #[test]

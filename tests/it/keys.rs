@@ -6,10 +6,14 @@ use crate::house::password;
 use crate::program::Ended;
 use crate::program::Program;
 use crate::program::json_lines;
+use bygone::cache;
+use bygone::cache::Cache;
 use bygone::crypto::password::Cost;
 use bygone::crypto::password::Password;
 use bygone::extent::ChunkKind;
 use bygone::repo::Error;
+use bygone::repo::Freshness;
+use bygone::repo::Memory;
 use bygone::repo::Repo;
 use bygone::store::AnyStore;
 use bygone::store::ErrorKind;
@@ -76,6 +80,12 @@ fn several_passwords_open_and_one_always_stays() {
     let nobody = program.run(&["key", "add"]).fails(2).stderr;
     assert!(nobody.contains("--new-password-file"), "{nobody}");
     program.run(&["key"]).fails(2);
+    let missing = program.run(&["key", "add", "--new-password-file", "/nowhere/x"]).fails(1).stderr;
+    assert!(missing.contains("--new-password-file '/nowhere/x'"), "{missing}");
+    // Taken as it is, but not without a word.
+    let slip = format!("echo {}", ["0"; 40].concat());
+    let warned = program.run(&["key", "add", "--new-password-command", &slip]).ok().stderr;
+    assert!(warned.contains("looks like a recovery code"), "{warned}");
     program.run(&["key", "add", "--recovery", "--new-password-file", &new]).fails(2);
 }
 
@@ -208,6 +218,22 @@ fn two_that_remove_each_other_leave_one() {
         let racing = Repo::open(Faulty::new(store.clone(), meanwhile), &password()).await.unwrap();
         racing.remove_slot(second).await.unwrap();
         assert!(opens(&store, &password()).await && !opens(&store, &new()).await);
+    });
+}
+
+#[test]
+fn a_slot_that_only_the_cache_has_is_not_what_stays() {
+    let house = House::new();
+    let repository = house.folder.path().join("repository");
+    let cache = Cache::open(&house.folder.path().join("cache"), &cache::Options::default()).unwrap();
+    let memory = Memory { cache, freshness: Freshness::Newest };
+    house.runtime.block_on(async {
+        let other = house.repo.add_password(&new(), Cost::CHEAP, 2).await.unwrap();
+        let (repo, _) = Repo::open_remembered(open_store(&repository), &memory, &password()).await.unwrap();
+        fs::remove_file(repository.join(bygone::repo::slot_name(repo.slot()))).unwrap();
+        let error = repo.remove_slot(other).await.unwrap_err();
+        assert!(matches!(&error, Error::Store(error) if error.kind == ErrorKind::NotFound), "{error:?}");
+        assert!(opens(&open_store(&repository), &new()).await);
     });
 }
 

@@ -17,6 +17,7 @@ mod disks;
 mod drive;
 mod drives;
 mod faults;
+mod footing;
 mod forge;
 mod forget;
 mod format;

@@ -1,6 +1,8 @@
-//! Appending to the chain of this machine.
+//! Appending to the chain of this machine: under the lock of its state, and only after reading the log, so that what is
+//! appended fits what the log says. Never continues a chain of which it does not know all.
 
 use crate::crypto::random;
+use crate::format::FormatError;
 use crate::format::record::Event;
 use crate::format::record::Record;
 use crate::format::record::Seen;
@@ -14,6 +16,7 @@ use crate::repo::Error;
 use crate::repo::Repo;
 use crate::repo::Result;
 use crate::repo::log::Log;
+use crate::repo::log::LogProblem;
 use crate::repo::log::record_name;
 use crate::repo::log::said::word;
 use crate::state::Head;
@@ -45,10 +48,8 @@ impl Log {
         event: Event,
         root_page: Vec<u8>,
     ) -> Result<WriterId> {
-        author.state.lock()?;
-        let result = append_locked(repo, author, time, event, root_page, None).await;
-        author.state.unlock()?;
-        Ok(result?.expect("appends whatever the chain says"))
+        let appended = Log::append_decided(repo, author, time, root_page, |_, _| Some(event.clone())).await?;
+        Ok(appended.expect("appends whatever the chain says"))
     }
 
     /// Appends an event that was decided upon after reading `decided`, if the chain of this machine still ends where it
@@ -60,51 +61,70 @@ impl Log {
         event: Event,
         decided: &Log,
     ) -> Result<Option<WriterId>> {
+        let is_unmoved = |log: &Log, writer| decided.head(writer) == log.head(writer);
+        let decide = |log: &Log, writer| is_unmoved(log, writer).then(|| event.clone());
+        Log::append_decided(repo, author, time, Vec::new(), decide).await
+    }
+
+    /// Appends what `decide` makes of the log and of the chain that will say it; nothing if it makes nothing of them.
+    /// It is asked again whenever the log is read again or a new chain begins: what is counted per chain is counted for the one
+    /// that is appended to.
+    pub async fn append_decided(
+        repo: &Repo,
+        author: Author<'_>,
+        time: Time,
+        root_page: Vec<u8>,
+        decide: impl Fn(&Log, WriterId) -> Option<Event>,
+    ) -> Result<Option<WriterId>> {
         author.state.lock()?;
-        let result = append_locked(repo, author, time, event, Vec::new(), Some(decided)).await;
+        let result = append_locked(repo, author, time, root_page, decide).await;
         author.state.unlock()?;
         result
     }
+
+    /// True if all that the chain says is known, and it can be continued. A chain whose end was cut off, that has gaps, or that
+    /// cannot be read is not: a second record of the same number would hide what happened, and what the next checkpoint
+    /// repeats might not be all that is true.
+    fn is_continued(&self, writer: WriterId, known: &[Head]) -> bool {
+        let chain = self.chains.get(&writer);
+        let is_read = chain.is_none_or(|chain| chain.head.is_some_and(|(seq, _)| seq == chain.last));
+        let is_behind = known.iter().any(|h| h.writer == writer && chain.is_none_or(|c| c.last < h.seq));
+        let of_chain = format!("log/{writer}/");
+        let is_whole = !self.problems.iter().any(|problem| match problem {
+            LogProblem::Unreadable { name, .. } => name.starts_with(&of_chain),
+            LogProblem::Missing { writer: of, .. } => *of == writer,
+            _ => false,
+        });
+        is_read && is_whole && !is_behind
+    }
 }
 
-/// `None` if the chain does not end any more where it ended in `decided`.
 async fn append_locked(
     repo: &Repo,
     author: Author<'_>,
     time: Time,
-    event: Event,
     root_page: Vec<u8>,
-    decided: Option<&Log>,
+    decide: impl Fn(&Log, WriterId) -> Option<Event>,
 ) -> Result<Option<WriterId>> {
     let mut log = Log::read(repo).await?;
     let known = author.state.heads()?;
-    let mut writer = author.state.writer(author.machine)?;
-    // A chain whose end was cut off or cannot be read is not continued: a second record of the same number would
-    // hide what happened. A new chain is.
-    if let Some(mine) = writer {
-        let chain = log.chains.get(&mine);
-        let whole = chain.is_none_or(|chain| chain.head.is_some_and(|(seq, _)| seq == chain.last));
-        let behind = known.iter().any(|h| h.writer == mine && chain.is_none_or(|c| c.last < h.seq));
-        if !whole || behind {
-            writer = None;
-        }
-    }
-    let writer = match writer {
-        Some(writer) => writer,
-        None => {
-            let fresh = WriterId(random());
-            author.state.set_writer(author.machine, fresh)?;
-            fresh
-        }
+    let mut writer = match author.state.writer(author.machine)? {
+        Some(writer) if log.is_continued(writer, &known) => writer,
+        _ => new_chain(author)?,
     };
     for _ in 0..APPEND_TRIES_MAX {
-        if decided.is_some_and(|decided| decided.head(writer) != log.head(writer)) {
-            return Ok(None);
-        }
-        let record = next_record(repo, &log, writer, time, event.clone(), root_page.clone());
+        let Some(event) = decide(&log, writer) else { return Ok(None) };
+        let record = next_record(repo, &log, writer, time, event, root_page.clone());
         let name = record_name(writer, record.seq);
-        let fault = |source| Error::Object { object: name.clone(), source };
-        let payload = record.encode().map_err(fault)?;
+        let payload = match record.encode() {
+            Ok(payload) => payload,
+            // It has become too long for what it has to repeat: a new chain has nothing to repeat, and the old one still says it.
+            Err(FormatError::Limit { .. }) if !record.history.is_empty() && fits_alone(&record) => {
+                writer = new_chain(author)?;
+                continue;
+            }
+            Err(source) => return Err(Error::Object { object: name, source }),
+        };
         let object = sealed::seal(repo.keys(), ObjectType::Record, ObjectId(random()), &payload, &[], RECORD_BYTES_MIN);
         let hash = *blake3::hash(&object).as_bytes();
         match repo.store().put_new(&name, object.into()).await {
@@ -116,7 +136,18 @@ async fn append_locked(
             Err(e) => return Err(e.into()),
         }
     }
-    Err(Error::Exists { location: format!("{}/{}", repo.store().location(), record_name(writer, 0)) })
+    Err(Error::ChainCrowded { writer, tries: APPEND_TRIES_MAX })
+}
+
+/// From now on this machine says what it has to say in another chain.
+fn new_chain(author: Author<'_>) -> Result<WriterId> {
+    let fresh = WriterId(random());
+    author.state.set_writer(author.machine, fresh)?;
+    Ok(fresh)
+}
+
+fn fits_alone(record: &Record) -> bool {
+    Record { history: Vec::new(), ..record.clone() }.encode().is_ok()
 }
 
 fn next_record(repo: &Repo, log: &Log, writer: WriterId, time: Time, event: Event, root_page: Vec<u8>) -> Record {

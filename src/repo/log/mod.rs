@@ -77,17 +77,6 @@ pub enum LogProblem {
     },
 }
 
-/// One thing the log says, and where.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Logged {
-    /// Whose chain.
-    pub writer: WriterId,
-    /// Which record.
-    pub seq: u64,
-    /// What it says.
-    pub event: Event,
-}
-
 #[derive(Debug, Clone, Default)]
 struct Chain {
     /// Number of the newest record the store lists.
@@ -157,6 +146,33 @@ impl Log {
         let mut raw = RawLog::list(repo.store()).await?;
         raw.fetch_heads(repo.store()).await;
         Log::from_raw(repo, raw).await
+    }
+
+    /// Reads the log, and meanwhile does something that begins only when the log has been listed: whoever lists packs
+    /// *after* the log sees no pack of which the log could not know that it goes.
+    pub async fn read_and<T>(repo: &Repo, then: impl Future<Output = Result<T>>) -> Result<(Log, T)> {
+        let mut raw = RawLog::list(repo.store()).await?;
+        let read = async {
+            raw.fetch_heads(repo.store()).await;
+            Log::from_raw(repo, raw).await
+        };
+        futures::try_join!(read, then)
+    }
+
+    /// The number of the newest record of each chain.
+    pub fn ends(&self) -> BTreeMap<WriterId, u64> {
+        self.chains.iter().map(|(writer, chain)| (*writer, chain.last)).collect()
+    }
+
+    /// Reads the log unless its chains still end there: then one request tells so.
+    pub async fn read_if_moved(repo: &Repo, ends: &BTreeMap<WriterId, u64>) -> Result<Option<Log>> {
+        let mut raw = RawLog::list(repo.store()).await?;
+        let listed = raw.numbers.iter().filter_map(|(writer, seqs)| Some((*writer, *seqs.last()?)));
+        if listed.eq(ends.iter().map(|(writer, seq)| (*writer, *seq))) {
+            return Ok(None);
+        }
+        raw.fetch_heads(repo.store()).await;
+        Log::from_raw(repo, raw).await.map(Some)
     }
 
     /// Makes sense of what was fetched before the key was known.
@@ -233,6 +249,9 @@ impl Log {
             .map(|snapshot| self.amended.get(&snapshot.id).unwrap_or(snapshot))
             .collect();
         found.sort_by_key(|snapshot| (snapshot.time, snapshot.id));
+        // Two that copy at once say the same in two chains.
+        let mut seen = HashSet::new();
+        found.retain(|snapshot| seen.insert(snapshot.id));
         found
     }
 

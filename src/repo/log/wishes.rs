@@ -14,16 +14,25 @@ use crate::repo::Author;
 use crate::repo::Log;
 use crate::repo::Repo;
 use crate::repo::Result;
+use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::collections::HashSet;
+
+/// Snapshots that one record speaks of: about half of what stands together in one.
+const IDS_AT_ONCE: usize = 8192;
+
+/// Each id once, in the order given: people name the same snapshot twice.
+fn unique(snapshots: &[SnapshotId]) -> Vec<SnapshotId> {
+    let mut seen = BTreeSet::new();
+    snapshots.iter().copied().filter(|id| seen.insert(*id)).collect()
+}
 
 impl Log {
     /// Says that these snapshots are no longer wanted. Nothing is removed.
     pub async fn forget(repo: &Repo, author: Author<'_>, time: Time, snapshots: &[SnapshotId]) -> Result<()> {
-        let (words, me) = Log::heard(repo, author).await?;
-        let times = |id: &SnapshotId| words.forgets_missing(me, *id) as usize;
-        let events = snapshots.iter().flat_map(|id| vec![Event::Forget(*id); times(id)]);
-        Log::say(repo, author, time, events.collect()).await
+        let missing = |words: &Words, me, id| (Event::Forget(id), words.forgets_missing(me, id));
+        Log::say_what_is_missing(repo, author, time, &unique(snapshots), missing).await
     }
 
     /// Says that these snapshots are wanted after all. Gives those for which that came too late: a prune has taken them,
@@ -34,25 +43,46 @@ impl Log {
         time: Time,
         snapshots: &[SnapshotId],
     ) -> Result<Vec<SnapshotId>> {
-        let (words, me) = Log::heard(repo, author).await?;
-        let times = |id: &SnapshotId| words.recalls_missing(me, *id) as usize;
-        let events = snapshots.iter().flat_map(|id| vec![Event::Recall(*id); times(id)]);
-        Log::say(repo, author, time, events.collect()).await?;
+        let snapshots = unique(snapshots);
+        let missing = |words: &Words, me, id| (Event::Recall(id), words.recalls_missing(me, id));
+        Log::say_what_is_missing(repo, author, time, &snapshots, missing).await?;
         // A prune writes what it takes and then looks for recalls; whoever recalls does it the other way round.
-        let words = Log::read(repo).await?.words();
-        let is_late = |id: &SnapshotId| words.is_taken(*id) || !words.knows(*id);
-        let late: Vec<SnapshotId> = snapshots.iter().copied().filter(is_late).collect();
+        let log = Log::read(repo).await?;
+        let words = log.words();
+        // What a damaged log does not tell of may be there all the same.
+        let is_late = |id: &SnapshotId| words.is_taken(*id) || log.problems.is_empty() && !words.knows(*id);
+        let late: Vec<SnapshotId> = snapshots.into_iter().filter(is_late).collect();
         if !late.is_empty() {
             Log::forget(repo, author, time, &late).await?;
         }
         Ok(late)
     }
 
-    /// What the log says, and which chain will go on saying it.
-    async fn heard(repo: &Repo, author: Author<'_>) -> Result<(Words, WriterId)> {
-        let me = author.state.writer(author.machine)?;
-        // A chain that does not exist has said nothing.
-        Ok((Log::read(repo).await?.words(), me.unwrap_or(WriterId([0; 16]))))
+    /// Appends each word as often as it has to be said. `missing` tells the word for a snapshot, and how often.
+    async fn say_what_is_missing(
+        repo: &Repo,
+        author: Author<'_>,
+        time: Time,
+        snapshots: &[SnapshotId],
+        missing: impl Fn(&Words, WriterId, SnapshotId) -> (Event, u32),
+    ) -> Result<()> {
+        for ids in snapshots.chunks(IDS_AT_ONCE) {
+            // One record will do, unless people on several machines have changed their minds again and again.
+            let is_more = Cell::new(true);
+            while is_more.get() {
+                let decide = |log: &Log, me| {
+                    let words = log.words();
+                    let wanted = ids.iter().map(|id| missing(&words, me, *id));
+                    let events = wanted.flat_map(|(event, times)| vec![event; times as usize]).collect();
+                    let mut records = Event::together(events).into_iter();
+                    let first = records.next();
+                    is_more.set(records.next().is_some());
+                    first
+                };
+                Log::append_decided(repo, author, time, Vec::new(), decide).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Appends events that may stand together, in as few records as will do.
@@ -93,7 +123,7 @@ impl Log {
         let recallable: HashSet<SnapshotId> = self.recallable().iter().map(|snapshot| snapshot.id).collect();
         let forgotten = |event: &Event| -> Vec<SnapshotId> {
             let ids = event.parts().iter().filter_map(|e| if let Event::Forget(id) = e { Some(*id) } else { None });
-            ids.filter(|id| recallable.contains(id)).collect()
+            unique(&ids.filter(|id| recallable.contains(id)).collect::<Vec<_>>())
         };
         let events = self.chains.get(&writer).into_iter().flat_map(|chain| chain.events.values().rev());
         events.map(forgotten).find(|ids| !ids.is_empty()).unwrap_or_default()

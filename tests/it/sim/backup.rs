@@ -45,6 +45,8 @@ pub(super) struct Backup {
     to_index: Vec<ObjectId>,
     source_is_there: bool,
     checked: u64,
+    /// The log that the last look at the packs followed.
+    last_look: Option<Words>,
     is_committed: bool,
 }
 
@@ -119,6 +121,7 @@ impl Backup {
 
     fn plan(&mut self, w: &mut World) {
         let packs = w.list_packs();
+        self.last_look = Some(self.words.clone());
         let places = self.good_places(w, &packs, When::Before);
         let shared = self.parent.map_or(0, |parent| w.snapshots[&parent].chunks);
         for chunk in bits(self.chunks) {
@@ -157,11 +160,21 @@ impl Backup {
             self.at = At::Log;
             return;
         }
-        let packs = self.listed.take().unwrap_or_else(|| w.list_packs());
         let when = if self.is_committed { When::After } else { When::Before };
+        let parent = self.parent.filter(|_| w.rules.checks_parent);
+        let is_calm = self.last_look.as_ref().is_some_and(|before| self.words.sweeps_are_those_of(before));
+        if is_calm && w.rules.log_before_packs {
+            let packs = self.places.values().copied();
+            if footing(&self.words, self.id(), parent, packs, |_| true, when) == Footing::Firm {
+                w.count("looks without a listing");
+                self.stands(w);
+                return;
+            }
+        }
+        let packs = self.listed.take().unwrap_or_else(|| w.list_packs());
+        self.last_look = Some(self.words.clone());
         let is_young = |pack: &ObjectId| self.mine.get(pack).is_some_and(|put| put + w.rules.stale > w.now);
         let is_there = |pack: ObjectId| !w.rules.checks_packs || packs.contains(&pack) || is_young(&pack);
-        let parent = self.parent.filter(|_| w.rules.checks_parent);
         let loose: u32 = match footing(&self.words, self.id(), parent, self.places.values().copied(), is_there, when) {
             Footing::Firm => 0,
             Footing::Loose(packs) => {
@@ -182,12 +195,7 @@ impl Backup {
             }
         };
         if loose == 0 {
-            if self.is_committed {
-                w.acknowledge(self.id(), self.checked, "backups acknowledged");
-                *self = Backup::new(self.chain);
-            } else {
-                self.at = At::Commit;
-            }
+            self.stands(w);
             return;
         }
         w.count(if self.is_committed { "repairs after the record" } else { "repairs before the record" });
@@ -206,6 +214,16 @@ impl Backup {
                     return;
                 }
             }
+        }
+    }
+
+    /// All that the snapshot needs is there.
+    fn stands(&mut self, w: &mut World) {
+        if self.is_committed {
+            w.acknowledge(self.id(), self.checked, "backups acknowledged");
+            *self = Backup::new(self.chain);
+        } else {
+            self.at = At::Commit;
         }
     }
 
