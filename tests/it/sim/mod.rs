@@ -25,8 +25,8 @@ use world::bits;
 const STEPS: u64 = 500;
 
 enum Actor {
-    Backup(Backup),
-    Prune(Prune),
+    Backup(Box<Backup>),
+    Prune(Box<Prune>),
     Person(Person),
     Reader(Reader),
 }
@@ -54,10 +54,10 @@ impl Actor {
 /// Who takes part: some share a machine and so a chain.
 fn fresh(number: usize, shares: bool) -> Actor {
     match number {
-        0 => Actor::Backup(Backup::new(0)),
-        1 => Actor::Backup(Backup::new(1)),
-        2 => Actor::Prune(Prune::new(2)),
-        3 => Actor::Prune(Prune::new(if shares { 2 } else { 0 })),
+        0 => Actor::Backup(Box::new(Backup::new(0))),
+        1 => Actor::Backup(Box::new(Backup::new(1))),
+        2 => Actor::Prune(Box::new(Prune::new(2))),
+        3 => Actor::Prune(Box::new(Prune::new(if shares { 2 } else { 0 }))),
         4 => Actor::Person(Person::new(3)),
         5 => Actor::Person(Person::new(1)),
         _ => Actor::Reader(Reader::new(3)),
