@@ -109,7 +109,12 @@ impl CheckArgs {
             _ => Data::None,
         };
         let is_chance = !matches!(data, Data::None | Data::All | Data::Subset(Subset::Part { .. }, _));
-        let options = Options { snapshots: self.chosen(&opened)?, data, chunks: opened.chunks_options() };
+        let options = Options {
+            snapshots: self.chosen(&opened)?,
+            packs: Vec::new(),
+            data,
+            chunks: opened.chunks_options(),
+        };
         let progress = Progress::counting(global, &opened.runtime, "Checking", ("object", "objects"));
         let done = opened.runtime.block_on(check::check(&opened.repo, &opened.log, &options, &progress));
         progress.finish();
