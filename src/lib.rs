@@ -41,6 +41,7 @@ pub mod monitor;
 pub mod path;
 pub mod pin;
 pub mod plan;
+pub mod repair;
 pub mod repo;
 pub mod restore;
 pub mod source;
