@@ -38,8 +38,7 @@ impl Run<'_> {
             };
             seen.insert(first.to_owned());
             // It may be new, or just being removed: then the copy goes first.
-            if !self.firsts.contains_key(first)
-                && (store.head(first).await.is_ok() || store.head(&name).await.is_err())
+            if !self.firsts.contains_key(first) && (store.head(first).await.is_ok() || store.head(&name).await.is_err())
             {
                 continue;
             }
@@ -95,7 +94,8 @@ impl Run<'_> {
             mendable += usize::from(matches!(self.repo.rebuild_pack(*pack).await?, Rebuilt::Whole(_)));
         }
         if mendable > 0 {
-            let message = format!("{mendable} of the damaged packs can be rebuilt from parity: 'bygone repair --read-data'");
+            let message =
+                format!("{mendable} of the damaged packs can be rebuilt from parity: 'bygone repair --read-data'");
             self.notes.push(Note { what: "mendable", message });
         }
         Ok(())

@@ -26,6 +26,7 @@ mod trees;
 
 pub use mark::mark;
 pub use object::object;
+pub use object::record_of;
 pub use pack::PackFault;
 pub use pack::PackFound;
 pub use pack::examine;
@@ -33,7 +34,6 @@ pub use problem::Affected;
 pub use problem::Kind;
 pub use problem::Note;
 pub use problem::Problem;
-pub use object::record_of;
 pub use scrub::scrub;
 pub use subset::Subset;
 pub use subset::SubsetError;

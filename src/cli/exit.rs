@@ -10,6 +10,7 @@ use crate::check;
 use crate::cli::error::Fault;
 use crate::cli::out::OutError;
 use crate::pin;
+use crate::repair;
 use crate::repo;
 use crate::restore;
 use crate::source;
@@ -115,6 +116,7 @@ fn of_layer(error: &(dyn Error + 'static)) -> Option<Exit> {
         .or_else(|| error.downcast_ref().and_then(of_backup))
         .or_else(|| error.downcast_ref().and_then(of_restore))
         .or_else(|| error.downcast_ref().and_then(of_check))
+        .or_else(|| error.downcast_ref().and_then(of_repair))
         .or_else(|| error.downcast_ref().and_then(of_inside))
         .or_else(|| error.downcast_ref().and_then(of_disk))
         .or_else(|| error.downcast_ref().and_then(of_disk_target))
@@ -176,6 +178,14 @@ fn of_check(error: &check::Error) -> Option<Exit> {
     match error {
         check::Error::Repo(error) => of_repo(error),
         check::Error::Cancelled => Some(Exit::Interrupted),
+    }
+}
+
+fn of_repair(error: &repair::Error) -> Option<Exit> {
+    match error {
+        repair::Error::Repo(error) => of_repo(error),
+        repair::Error::Cancelled => Some(Exit::Interrupted),
+        _ => None,
     }
 }
 

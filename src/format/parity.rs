@@ -378,9 +378,14 @@ mod tests {
         }
         assert!(check(Some(REPOSITORY), ObjectId([8; 16]), &whole).is_err());
         assert!(check(Some(RepositoryId([8; 16])), PACK, &whole).is_err());
-        for (len, shard, count, spare) in
-            [(1 << 40, 4096, 1, 1), (100, 0, 1, 1), (100, 65, 2, 1), (100, 64, 1, 1), (100, 64, 2, 0), (1 << 29, 64, 1 << 23, 1)]
-        {
+        for (len, shard, count, spare) in [
+            (1 << 40, 4096, 1, 1),
+            (100, 0, 1, 1),
+            (100, 65, 2, 1),
+            (100, 64, 1, 1),
+            (100, 64, 2, 0),
+            (1 << 29, 64, 1 << 23, 1),
+        ] {
             assert!(Layout::checked(len, shard, count, spare).is_err(), "{len} {shard} {count} {spare}");
         }
     }

@@ -93,8 +93,7 @@ async fn pair(job: &mut Job<'_>, store: &AnyStore, name: &str, first: Found, sec
             }
             put_right(store, &copy, matches!(second, Found::Damaged), bytes).await?;
             // A slot may have been removed meanwhile: then the copy goes, too.
-            if name.starts_with("keys/")
-                && store.head(name).await.is_err_and(|error| error.kind == ErrorKind::NotFound)
+            if name.starts_with("keys/") && store.head(name).await.is_err_and(|error| error.kind == ErrorKind::NotFound)
             {
                 store.delete(&copy).await?;
             }

@@ -39,6 +39,7 @@ pub async fn mend(
     for pack in damaged {
         job.go_on()?;
         let why = match job.repo.rebuild_pack(*pack).await? {
+            Rebuilt::Sound => continue,
             Rebuilt::NoParity => "it has no parity".to_owned(),
             Rebuilt::Failed(error) => crate::monitor::chain(&error),
             Rebuilt::Whole(bytes) if is_whole(job.repo, *pack, &bytes)? => {

@@ -34,6 +34,8 @@ pub fn parity_of(name: &str) -> Option<ObjectId> {
 pub enum Rebuilt {
     /// The bytes that were stored once; nothing is written yet.
     Whole(Bytes),
+    /// It is what it should be, as far as its checksum tells.
+    Sound,
     /// It has no parity.
     NoParity,
     /// Its parity does not help.
@@ -76,8 +78,10 @@ impl Repo {
         };
         let left = self.what_is_left(pack).await?;
         let repository = self.config.repository;
+        let there = left.clone();
         let work = tokio::task::spawn_blocking(move || parity::rebuild(repository, pack, &left, &parity));
         Ok(match work.await.map_err(|_| Error::TaskLost)? {
+            Ok(object) if object == there => Rebuilt::Sound,
             Ok(object) => Rebuilt::Whole(object.into()),
             Err(error) => Rebuilt::Failed(error),
         })

@@ -30,9 +30,11 @@ pub(super) async fn read_config(store: &AnyStore, first: store::Result<Bytes>) -
         // No repository, or one that has lost it.
         Err(Error::NoRepository { location }) => {
             let second = store.get(&copy_name(CONFIG_NAME)).await;
-            return second.ok().and_then(|bytes| Config::decode(&bytes).ok()).map(|config| (config, true)).ok_or(
-                Error::NoRepository { location },
-            );
+            return second
+                .ok()
+                .and_then(|bytes| Config::decode(&bytes).ok())
+                .map(|config| (config, true))
+                .ok_or(Error::NoRepository { location });
         }
         Err(fault) => fault,
     };
@@ -57,7 +59,12 @@ struct Tried {
 }
 
 /// Tries the password on every slot; on second copies only if nothing else opens.
-pub(super) async fn unlock(store: &AnyStore, found: FoundConfig, slots: Vec<Stored>, password: &Password) -> Result<Repo> {
+pub(super) async fn unlock(
+    store: &AnyStore,
+    found: FoundConfig,
+    slots: Vec<Stored>,
+    password: &Password,
+) -> Result<Repo> {
     let (config, is_copy) = found;
     let ids: Vec<ObjectId> = slots.iter().filter_map(|stored| slot_of(&stored.name)).collect();
     let first = try_slots(store, config, &ids, slot_name, password).await;
@@ -114,7 +121,12 @@ async fn try_slots(
 }
 
 /// Derives and opens away from the async threads: Argon2 takes a while.
-pub(super) async fn try_slot(bytes: store::Result<Bytes>, id: ObjectId, config: Config, password: &Password) -> Result<Unlocked> {
+pub(super) async fn try_slot(
+    bytes: store::Result<Bytes>,
+    id: ObjectId,
+    config: Config,
+    password: &Password,
+) -> Result<Unlocked> {
     let bytes = bytes?;
     let password = password.clone();
     let unlocked = tokio::task::spawn_blocking(move || slot::unlock(&bytes, id, &config, &password)).await;

@@ -36,6 +36,7 @@ mod network;
 mod offline;
 mod previews;
 mod program;
+mod repair;
 mod s3;
 mod servers;
 mod shared;

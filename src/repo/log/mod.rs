@@ -12,9 +12,9 @@ use crate::format::sealed::ObjectType;
 use crate::id::ObjectId;
 use crate::id::SnapshotId;
 use crate::id::WriterId;
+use crate::repo::COPIES_FOLDER;
 use crate::repo::Error;
 use crate::repo::Repo;
-use crate::repo::COPIES_FOLDER;
 use crate::repo::Result;
 use crate::repo::copies;
 use crate::repo::copy_name;
@@ -138,7 +138,8 @@ pub(crate) struct RawLog {
 fn numbers(listed: &[Stored]) -> BTreeMap<WriterId, BTreeSet<u64>> {
     let mut numbers: BTreeMap<WriterId, BTreeSet<u64>> = BTreeMap::new();
     for stored in listed {
-        let name = stored.name.strip_prefix(COPIES_FOLDER).and_then(|rest| rest.strip_prefix('/')).unwrap_or(&stored.name);
+        let name =
+            stored.name.strip_prefix(COPIES_FOLDER).and_then(|rest| rest.strip_prefix('/')).unwrap_or(&stored.name);
         let mut parts = name.split('/').skip(1);
         let writer = parts.next().and_then(|w| w.parse().ok());
         let seq = parts.next().and_then(|s| s.parse::<u64>().ok());
