@@ -15,6 +15,7 @@
 //! | repo | [`repo`] | open, find a chunk, fill a pack, the log |
 //! | browse | [`browse`] | a snapshot as a tree |
 //! | deeds | [`backup`] [`restore`] [`check`] [`history`] [`pin`] [`drive`] | what people ask for |
+//! | repair | [`repair`] | puts right what a check finds |
 //! | faces | [`cli`] | how they ask |
 //!
 //! Deeds are functions: `backup(&repo, &options, monitor)`. The library never prints, and never reads the
@@ -42,6 +43,7 @@ pub mod path;
 pub mod pin;
 pub mod plan;
 pub mod prune;
+pub mod repair;
 pub mod repo;
 pub mod restore;
 pub mod source;

@@ -12,6 +12,7 @@
 //! a snapshot needs is there when it is looked for.
 
 mod affected;
+mod copies;
 mod inventory;
 mod mark;
 mod object;
@@ -25,6 +26,7 @@ mod trees;
 
 pub use mark::mark;
 pub use object::object;
+pub use object::record_of;
 pub use pack::PackFault;
 pub use pack::PackFound;
 pub use pack::examine;
@@ -97,6 +99,8 @@ pub enum Data {
 pub struct Options {
     /// Only these snapshots; all if empty.
     pub snapshots: Vec<SnapshotId>,
+    /// Of the packs that are read as a whole, only these; all if empty.
+    pub packs: Vec<ObjectId>,
     /// How much of the packs is read.
     pub data: Data,
     /// Bounds of the memory for what is fetched.
@@ -166,6 +170,8 @@ struct Run<'a> {
     notes: Vec<Note>,
     /// True if every snapshot is looked at.
     is_whole: bool,
+    /// Hashes of config, slots and records that are whole, by name; and names of those that are there and not.
+    firsts: HashMap<String, Option<[u8; 32]>>,
     /// Root pages that came with records.
     spare_roots: HashMap<ChunkId, SnapshotId>,
 }
@@ -188,10 +194,12 @@ pub async fn check(repo: &Repo, log: &Log, options: &Options, monitor: &dyn Moni
         damaged_packs: Vec::new(),
         notes: Vec::new(),
         is_whole,
+        firsts: HashMap::new(),
         spare_roots: HashMap::new(),
     };
     run.clear_objects().await?;
     run.records().await?;
+    run.copies().await?;
     let sample = if let Data::Sample(count, seed) = options.data { Some((count, seed)) } else { None };
     let sampled = run.take_inventory(sample).await?;
     run.trees(&snapshots).await?;
@@ -199,8 +207,10 @@ pub async fn check(repo: &Repo, log: &Log, options: &Options, monitor: &dyn Moni
         Data::None => {}
         Data::Sample(..) => run.read_chunks(sampled).await?,
         Data::All | Data::Subset(..) => {
-            let packs = run.chosen(&options.data);
+            let mut packs = run.chosen(&options.data);
+            packs.retain(|(pack, _)| options.packs.is_empty() || options.packs.contains(pack));
             run.read_packs(packs).await?;
+            run.note_repairable().await?;
         }
     }
     if run.findings.has_losses() {
@@ -235,10 +245,15 @@ impl Run<'_> {
         for name in names {
             self.go_on()?;
             match self.repo.store().get(&name).await {
-                Err(error) => self.unreadable(&name, error)?,
+                Err(error) => {
+                    self.unreadable(&name, error)?;
+                    self.firsts.insert(name, None);
+                }
                 Ok(bytes) => {
                     self.done(1, bytes.len() as u64);
-                    if let Err(source) = object::clear(self.repo, &name, &bytes) {
+                    let checked = object::clear(self.repo, &name, &bytes);
+                    self.firsts.insert(name.clone(), checked.is_ok().then(|| *blake3::hash(&bytes).as_bytes()));
+                    if let Err(source) = checked {
                         self.findings.add(&name, Kind::Damaged, &name, source.to_string());
                     }
                 }

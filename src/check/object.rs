@@ -15,6 +15,7 @@ use crate::id::ObjectId;
 use crate::id::RepositoryId;
 use crate::id::WriterId;
 use crate::repo::CONFIG_NAME;
+use crate::repo::COPIES_FOLDER;
 use crate::repo::Repo;
 use crate::repo::index_name;
 use crate::repo::pack_of;
@@ -49,8 +50,15 @@ impl Named {
     }
 }
 
+/// The first of which an object is the second copy by its name: its name, and what it is.
+pub(super) fn first_of(name: &str) -> Option<(&str, Named)> {
+    let first = name.strip_prefix(COPIES_FOLDER)?.strip_prefix('/')?;
+    let named = Named::of(first);
+    matches!(named, Named::Config | Named::Slot(_) | Named::Record(..)).then_some((first, named))
+}
+
 /// The place in the log that a name speaks of.
-pub(super) fn record_of(name: &str) -> Option<(WriterId, u64)> {
+pub fn record_of(name: &str) -> Option<(WriterId, u64)> {
     const DIGITS: usize = 10;
     let (writer, seq) = name.strip_prefix("log/")?.split_once('/')?;
     let is_number = seq.len() == DIGITS && seq.bytes().all(|byte| byte.is_ascii_digit());

@@ -119,7 +119,9 @@ impl Run<'_> {
         while let Some((seq, bytes)) = reads.next().await {
             self.go_on()?;
             self.figures.records += 1;
-            let Some((record, hash)) = self.read_record(writer, seq, bytes)? else { continue };
+            let read = self.read_record(writer, seq, bytes)?;
+            self.firsts.insert(name_of(writer, seq), read.as_ref().map(|(_, hash)| *hash));
+            let Some((record, hash)) = read else { continue };
             self.compare_past(writer, &record, links);
             newest = record.seen.iter().map(|seen| ((writer, seq), *seen)).collect();
             links.insert((writer, seq), Link { hash, event: hash_of(&record.event) });

@@ -10,9 +10,11 @@ use crate::check::Report;
 use crate::check::Result;
 use crate::check::object;
 use crate::check::object::Named;
+use crate::check::object::first_of;
 use crate::check::problem::Findings;
 use crate::format::FormatError;
 use crate::format::config::Config;
+use crate::format::parity;
 use crate::format::sealed::CHECKSUM_BYTES;
 use crate::format::sealed::HEADER_BYTES;
 use crate::format::sealed::Header;
@@ -24,6 +26,7 @@ use crate::monitor::Monitor;
 use crate::monitor::chain;
 use crate::repo;
 use crate::repo::CONFIG_NAME;
+use crate::repo::parity_of;
 use crate::store;
 use crate::store::AnyStore;
 use crate::store::ErrorKind;
@@ -46,7 +49,10 @@ pub async fn scrub(store: &AnyStore, monitor: &dyn Monitor) -> Result<Report> {
     let all = store.list("").await?;
     let mut findings = Findings::default();
     let mut figures = Figures { bytes: all.iter().map(|stored| stored.len).sum(), ..Figures::default() };
-    let is_ours = |stored: &&Stored| Named::of(&stored.name) != Named::Strange;
+    let is_ours = |stored: &&Stored| {
+        let name = &stored.name;
+        Named::of(name) != Named::Strange || first_of(name).is_some() || parity_of(name).is_some()
+    };
     let strange = all.len() - all.iter().filter(is_ours).count();
     let repository = match &config {
         None if strange == all.len() => {
@@ -114,7 +120,10 @@ type Checked = std::result::Result<(), FormatError>;
 /// Reads one object, piece by piece.
 async fn read(store: &AnyStore, stored: &Stored, repository: Option<RepositoryId>) -> store::Result<Checked> {
     let (name, len) = (&stored.name, stored.len);
-    let named = Named::of(name);
+    if let Some(pack) = parity_of(name) {
+        return Ok(parity::check(repository, pack, &store.get(name).await?));
+    }
+    let named = first_of(name).map_or_else(|| Named::of(name), |(_, named)| named);
     match named {
         Named::Config => return Ok(Config::decode(&store.get(name).await?).map(drop)),
         Named::Slot(id) => return Ok(object::slot(&store.get(name).await?, id, repository)),

@@ -20,6 +20,7 @@ use crate::cli::human;
 use crate::cli::json;
 use crate::cli::open::Opened;
 use crate::cli::out;
+use crate::cli::parity::ParityArgs;
 use crate::cli::place;
 use crate::cli::progress::Progress;
 use crate::cli::snapshots::short;
@@ -130,6 +131,9 @@ pub(super) struct BackupArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
 
+    #[command(flatten)]
+    parity: ParityArgs,
+
     /// How often an unfinished snapshot is written down, so that an interrupted run can go on
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = human::parse_duration)]
     checkpoint_every: Duration,
@@ -142,11 +146,12 @@ impl BackupArgs {
         // From now on Ctrl-C is a wish: what is made below disks will be removed.
         let progress = Progress::start(global, &opened.runtime, "Backing up");
         let disks = disks::chosen(&self.paths, &self.disks, global.json)?;
+        let repo = self.parity.repo(&opened);
         let options = self.options(&opened, global, disks.disks)?;
         let dry_run = options.dry_run;
         let machine = place::machine();
         let author = Author { state: &opened.state, machine: &machine };
-        let done = backup::backup(&opened.repo, author, opened.runtime.handle(), options, &progress);
+        let done = backup::backup(&repo, author, opened.runtime.handle(), options, &progress);
         let problems = progress.finish();
         drop(disks.captures);
         let summary = done?;

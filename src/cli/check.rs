@@ -109,7 +109,8 @@ impl CheckArgs {
             _ => Data::None,
         };
         let is_chance = !matches!(data, Data::None | Data::All | Data::Subset(Subset::Part { .. }, _));
-        let options = Options { snapshots: self.chosen(&opened)?, data, chunks: opened.chunks_options() };
+        let options =
+            Options { snapshots: self.chosen(&opened)?, packs: Vec::new(), data, chunks: opened.chunks_options() };
         let progress = Progress::counting(global, &opened.runtime, "Checking", ("object", "objects"));
         let done = opened.runtime.block_on(check::check(&opened.repo, &opened.log, &options, &progress));
         progress.finish();
@@ -165,15 +166,16 @@ fn scrub(global: &Global) -> Result<Exit> {
 }
 
 /// A report, and how it is told.
-struct Told<'a> {
-    global: &'a Global,
-    report: &'a Report,
+pub(super) struct Told<'a> {
+    pub(super) global: &'a Global,
+    pub(super) report: &'a Report,
     /// What decided where chance did.
-    seed: Option<u64>,
+    pub(super) seed: Option<u64>,
 }
 
 impl Told<'_> {
-    fn all(&self) -> Result<()> {
+    /// Problems, notes and a summary.
+    pub(super) fn all(&self) -> Result<()> {
         for problem in &self.report.problems {
             match self.global.json {
                 true => out::line(json::line("problem", &problem_json(problem)))?,
@@ -268,6 +270,7 @@ impl Told<'_> {
                  what its source still has.",
             )?;
         }
+        out::line("  - 'bygone repair' puts right what it can: see 'bygone repair --help'.")?;
         out::line("  - 'bygone backup --force' stores again what is gone, as long as the source has it.")?;
         Ok(out::line("  - If the disk did this, do not trust it with the only copy.")?)
     }

@@ -17,6 +17,7 @@ use crate::cli::human;
 use crate::cli::json;
 use crate::cli::open::Opened;
 use crate::cli::out;
+use crate::cli::parity::ParityArgs;
 use crate::cli::place;
 use crate::cli::progress::Progress;
 use crate::cli::snapshots::short;
@@ -61,6 +62,9 @@ pub(super) struct CopyArgs {
     /// How hard to compress, from 1 (fast) to 22 (small)
     #[arg(long, value_name = "LEVEL", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=22))]
     level: i32,
+
+    #[command(flatten)]
+    parity: ParityArgs,
 
     /// How often an unfinished copy is written down, so that an interrupted run can go on
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = human::parse_duration)]
@@ -146,7 +150,7 @@ impl CopyArgs {
         };
         let original = Original { browse: from.browse(original), base: base.map(|base| from.browse(base)) };
         let progress = Progress::start(global, &to.runtime, "Copying");
-        let done = backup::copy(&to.repo, author, to.runtime.handle(), original, options, &progress);
+        let done = backup::copy(&self.parity.repo(to), author, to.runtime.handle(), original, options, &progress);
         progress.finish();
         Ok(done?)
     }

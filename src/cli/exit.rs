@@ -11,6 +11,7 @@ use crate::cli::error::Fault;
 use crate::cli::out::OutError;
 use crate::pin;
 use crate::prune;
+use crate::repair;
 use crate::repo;
 use crate::restore;
 use crate::source;
@@ -117,6 +118,7 @@ fn of_layer(error: &(dyn Error + 'static)) -> Option<Exit> {
         .or_else(|| error.downcast_ref().and_then(of_restore))
         .or_else(|| error.downcast_ref().and_then(of_check))
         .or_else(|| error.downcast_ref().and_then(of_prune))
+        .or_else(|| error.downcast_ref().and_then(of_repair))
         .or_else(|| error.downcast_ref().and_then(of_inside))
         .or_else(|| error.downcast_ref().and_then(of_disk))
         .or_else(|| error.downcast_ref().and_then(of_disk_target))
@@ -186,6 +188,14 @@ fn of_prune(error: &prune::Error) -> Option<Exit> {
         prune::Error::Repo(error) => of_repo(error),
         prune::Error::Cancelled => Some(Exit::Interrupted),
         prune::Error::Unreadable { .. } | prune::Error::NotRescued { .. } => Some(Exit::Damaged),
+        _ => None,
+    }
+}
+
+fn of_repair(error: &repair::Error) -> Option<Exit> {
+    match error {
+        repair::Error::Repo(error) => of_repo(error),
+        repair::Error::Cancelled => Some(Exit::Interrupted),
         _ => None,
     }
 }

@@ -8,6 +8,7 @@ use crate::cli::error::Fault;
 use crate::cli::exit::layers;
 use crate::image::Use;
 use crate::prune;
+use crate::repair;
 use crate::repo;
 use crate::repo::CONFIG_NAME;
 use crate::restore;
@@ -32,6 +33,7 @@ fn of_layer(error: &(dyn Error + 'static)) -> Hints {
         .or_else(|| error.downcast_ref().and_then(of_restore))
         .or_else(|| error.downcast_ref().and_then(of_check))
         .or_else(|| error.downcast_ref().and_then(of_prune))
+        .or_else(|| error.downcast_ref().and_then(of_repair))
         .or_else(|| error.downcast_ref().and_then(of_disk))
         .or_else(|| error.downcast_ref().and_then(of_disk_target))
         .or_else(|| error.downcast_ref().and_then(of_repo))
@@ -130,6 +132,10 @@ fn of_restore(error: &restore::Error) -> Hints {
         }
         _ => None,
     }
+}
+
+fn of_repair(error: &repair::Error) -> Hints {
+    if let repair::Error::Repo(error) = error { of_repo(error) } else { None }
 }
 
 fn of_check(error: &check::Error) -> Hints {

@@ -5,7 +5,7 @@
 //! | file | is |
 //! |---|---|
 //! | `restore_disk` `qcow2` | whole disks brought back |
-//! | `global` `filter` `keep` `select` | options and arguments shared by commands |
+//! | `global` `filter` `keep` `select` `parity` | options and arguments shared by commands |
 //! | `disks` `inside` | disks as sources, and paths that go on inside of them |
 //! | `open` `password` `place` `from` | from options to an open repository |
 //! | `exit` `error` `hints` | how a command ends, and what is said about it |
@@ -52,6 +52,7 @@ mod mount;
 mod moves;
 mod open;
 mod out;
+mod parity;
 mod password;
 mod pin;
 mod place;
@@ -59,6 +60,7 @@ mod point;
 mod progress;
 mod prune;
 mod qcow2;
+mod repair;
 mod restore;
 mod restore_disk;
 mod select;
@@ -99,6 +101,7 @@ use crate::cli::mount::MountArgs;
 use crate::cli::pin::PinArgs;
 use crate::cli::pin::UnpinArgs;
 use crate::cli::prune::PruneArgs;
+use crate::cli::repair::RepairArgs;
 use crate::cli::restore::RestoreArgs;
 use crate::cli::snapshots::SnapshotsArgs;
 use crate::cli::stats::StatsArgs;
@@ -163,6 +166,7 @@ enum Command {
     Tag(TagArgs),
     Key(KeyArgs),
     Check(CheckArgs),
+    Repair(RepairArgs),
     Cache(CacheArgs),
     Pin(PinArgs),
     Unpin(UnpinArgs),
@@ -223,6 +227,7 @@ fn run(cli: Cli) -> Result<Exit> {
         Command::Tag(args) => args.run(global),
         Command::Key(args) => args.run(global),
         Command::Check(args) => args.run(global),
+        Command::Repair(args) => args.run(global),
         Command::Cache(args) => args.run(global),
         Command::Pin(args) => args.run(global),
         Command::Unpin(args) => args.run(global),

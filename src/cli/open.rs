@@ -109,8 +109,26 @@ impl Opened {
         if memory.is_none_or(|memory| matches!(memory.freshness, Freshness::Newest | Freshness::Ask)) {
             opened.check_heads(global);
         }
+        for name in opened.repo.copied() {
+            let text = "cannot be read; its second copy can: 'bygone repair' puts it back";
+            out::warning(global.json, format_args!("'{name}' {text}"));
+        }
+        opened.find_what_is_gone(global)?;
         tell_problems(global, &opened.log.problems);
         Ok(opened)
+    }
+
+    /// Records that are gone may have second copies. That they are gone is told all the same.
+    fn find_what_is_gone(&mut self, global: &Global) -> Result<()> {
+        if !self.log.has_gaps() || global.offline {
+            return Ok(());
+        }
+        let mut whole = self.runtime.block_on(Log::read_with_copies(&self.repo))?;
+        let told: Vec<String> = self.log.problems.iter().map(ToString::to_string).collect();
+        whole.problems.retain(|problem| !told.contains(&problem.to_string()));
+        whole.problems.splice(..0, self.log.problems.drain(..));
+        self.log = whole;
+        Ok(())
     }
 
     /// Who appends to the log: this user of this machine.
@@ -122,6 +140,7 @@ impl Opened {
     pub(super) fn read_log(&mut self, global: &Global) -> Result<()> {
         self.log = self.runtime.block_on(Log::read(&self.repo))?;
         self.check_heads(global);
+        self.find_what_is_gone(global)?;
         tell_problems(global, &self.log.problems);
         Ok(())
     }

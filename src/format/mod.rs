@@ -12,6 +12,7 @@ pub mod index;
 pub mod later;
 pub mod node;
 pub mod page;
+pub mod parity;
 pub mod record;
 pub mod sealed;
 pub mod slot;

@@ -13,6 +13,7 @@
 //! it is opened with the keys, and asked for anew if it does not open.
 
 mod chunks;
+mod copies;
 mod fetch;
 mod index;
 mod log;
@@ -20,16 +21,20 @@ mod lru;
 mod orphans;
 mod pack;
 mod packer;
+mod parity;
 mod remembered;
 mod segments;
 mod slots;
 mod span;
 mod streams;
+mod unlock;
 
 pub use chunks::Chunks;
 pub use chunks::ChunksOptions;
 pub use chunks::KeptHere;
 pub use chunks::View;
+pub use copies::COPIES_FOLDER;
+pub use copies::copy_name;
 pub use index::KnownChunks;
 pub use index::index_object;
 pub use index::index_objects;
@@ -37,11 +42,16 @@ pub use index::store_index;
 pub use log::Author;
 pub use log::Log;
 pub use log::LogProblem;
+pub use orphans::directories;
 pub use orphans::orphans;
 pub use orphans::read_directory;
 pub use pack::FinishedPack;
 pub use pack::PackWriter;
 pub use packer::Packer;
+pub use parity::Rebuilt;
+pub use parity::parity_name;
+pub use parity::parity_of;
+pub(crate) use parity::put_right;
 pub use remembered::Freshness;
 pub use remembered::Memory;
 pub use slots::Changed;
@@ -58,20 +68,21 @@ use crate::crypto::password::Password;
 use crate::crypto::random;
 use crate::format::FormatError;
 use crate::format::config::Config;
+use crate::format::parity::PerMille;
 use crate::format::sealed::CHECKSUM_BYTES;
 use crate::format::sealed::HEADER_BYTES;
 use crate::format::sealed::ObjectType;
 use crate::format::slot;
-use crate::format::slot::Unlocked;
 use crate::id::ChunkId;
 use crate::id::ObjectId;
 use crate::id::RepositoryId;
 use crate::id::WriterId;
 use crate::repo::remembered::Remembering;
+use crate::repo::unlock::read_config;
+use crate::repo::unlock::unlock;
 use crate::store;
 use crate::store::AnyStore;
 use crate::store::ErrorKind;
-use crate::store::Stored;
 use bytes::Bytes;
 use log::RawLog;
 use std::sync::Arc;
@@ -236,6 +247,9 @@ pub struct Repo {
     keys: Keys,
     slot: ObjectId,
     cache: Option<Arc<Cache>>,
+    parity: Option<PerMille>,
+    /// What it was opened with only thanks to a second copy.
+    copied: Vec<String>,
 }
 
 /// What `init` fixes.
@@ -271,10 +285,15 @@ impl Repo {
     }
 
     async fn init_with(store: AnyStore, password: &Password, options: &InitOptions, master: MasterKey) -> Result<Repo> {
-        match store.head(CONFIG_NAME).await {
-            Ok(_) => return Err(Error::Exists { location: store.location() }),
-            Err(e) if e.kind == ErrorKind::NotFound => {}
-            Err(e) => return Err(e.into()),
+        // A repository that has lost its config is one all the same.
+        let (first, second) = (store.head(CONFIG_NAME), copy_name(CONFIG_NAME));
+        let (first, second) = futures::join!(first, store.head(&second));
+        for found in [first, second] {
+            match found {
+                Ok(_) => return Err(Error::Exists { location: store.location() }),
+                Err(e) if e.kind == ErrorKind::NotFound => {}
+                Err(e) => return Err(e.into()),
+            }
         }
         let config = Config {
             repository: RepositoryId(random()),
@@ -285,25 +304,34 @@ impl Repo {
         let slot = ObjectId(random());
         let object = slot::encode(&config, slot, &master, password, options.cost, options.now_secs);
         let object = object.map_err(|source| Error::Object { object: slot_name(slot), source })?;
-        store.put_new(&slot_name(slot), object.into()).await?;
-        match store.put_new(CONFIG_NAME, config.encode().into()).await {
-            Err(e) if e.kind == ErrorKind::AlreadyExists => Err(Error::Exists { location: store.location() }),
-            Err(e) => Err(e.into()),
-            Ok(()) => Ok(Repo { store, config, keys: Keys::new(config.repository, master), slot, cache: None }),
+        let object = Bytes::from(object);
+        store.put_new(&slot_name(slot), object.clone()).await?;
+        let clear = Bytes::from(config.encode());
+        match store.put_new(CONFIG_NAME, clear.clone()).await {
+            Err(e) if e.kind == ErrorKind::AlreadyExists => {
+                return Err(Error::Exists { location: store.location() });
+            }
+            done => done?,
         }
+        let name = slot_name(slot);
+        futures::join!(copies::put(&store, CONFIG_NAME, clear), copies::put(&store, &name, object));
+        Ok(Repo::new(store, config, Keys::new(config.repository, master), slot))
+    }
+
+    fn new(store: AnyStore, config: Config, keys: Keys, slot: ObjectId) -> Repo {
+        Repo { store, config, keys, slot, cache: None, parity: None, copied: Vec::new() }
     }
 
     /// Opens a repository: config and slot names in one round trip, the slots in a second.
     pub async fn open(store: AnyStore, password: &Password) -> Result<Repo> {
         let (config, slots) = futures::join!(store.get(CONFIG_NAME), store.list("keys"));
-        let config = read_config(&store, config)?;
-        unlock(&store, config, slots?, password).await
+        unlock(&store, read_config(&store, config).await?, slots?, password).await
     }
 
     /// Opens a repository and reads its log, both in the same two round trips.
     pub async fn open_with_log(store: AnyStore, password: &Password) -> Result<(Repo, Log)> {
         let (config, slots, raw) = futures::join!(store.get(CONFIG_NAME), store.list("keys"), RawLog::list(&store));
-        let config = read_config(&store, config)?;
+        let config = read_config(&store, config).await?;
         let mut raw = raw?;
         let (repo, ()) = futures::join!(unlock(&store, config, slots?, password), raw.fetch_heads(&store));
         let repo = repo?;
@@ -331,15 +359,28 @@ impl Repo {
     /// so they never do, and the cache keeps them: the next backup compares with them, the next drive shows them.
     pub async fn store_pack(&self, pack: ObjectId, object_type: ObjectType, object: Bytes) -> Result<()> {
         let name = pack_name(pack);
-        if object_type == ObjectType::DataPack {
-            return Ok(self.store.put_bulk(&name, object).await?);
+        let is_data = object_type == ObjectType::DataPack;
+        let put = async {
+            match is_data {
+                true => self.store.put_bulk(&name, object.clone()).await?,
+                false => self.store.put_new(&name, object.clone()).await?,
+            }
+            Ok(())
+        };
+        let ((), parity) = futures::try_join!(put, self.parity_for(pack, object.clone()))?;
+        if let Some(parity) = parity {
+            self.store_parity(pack, parity).await;
         }
-        self.store.put_new(&name, object.clone()).await?;
-        if let Some(cache) = &self.cache {
+        if let (false, Some(cache)) = (is_data, &self.cache) {
             cache.keep_object(&self.store.location(), &name, object.slice(..HEADER_BYTES));
             cache.keep(pack, Class::Metadata, 0, object.slice(HEADER_BYTES..object.len() - CHECKSUM_BYTES));
         }
         Ok(())
+    }
+
+    /// Names of config and password slot, if only their second copies could be read.
+    pub fn copied(&self) -> &[String] {
+        &self.copied
     }
 
     /// Where its objects are.
@@ -366,45 +407,4 @@ impl Repo {
     pub fn chunker(&self) -> Chunker {
         Chunker::new(self.keys.gear(), self.config.sizes)
     }
-}
-
-fn read_config(store: &AnyStore, config: store::Result<Bytes>) -> Result<Config> {
-    match config {
-        Err(e) if e.kind == ErrorKind::NotFound => Err(Error::NoRepository { location: store.location() }),
-        Err(e) => Err(e.into()),
-        Ok(bytes) => Config::decode(&bytes).map_err(|source| Error::Object { object: CONFIG_NAME.to_owned(), source }),
-    }
-}
-
-/// Tries the password on every slot.
-async fn unlock(store: &AnyStore, config: Config, slots: Vec<Stored>, password: &Password) -> Result<Repo> {
-    let ids = slots.into_iter().filter_map(|s| s.name.strip_prefix("keys/").and_then(|id| id.parse().ok()));
-    let ids: Vec<ObjectId> = ids.collect();
-    let reads = futures::future::join_all(ids.iter().map(|id| async { store.get(&slot_name(*id)).await }));
-    let mut fault = None;
-    let mut tried = false;
-    for (id, bytes) in ids.iter().zip(reads.await) {
-        match try_slot(bytes, *id, config, password).await {
-            Ok(Unlocked::Key(master, _)) => {
-                let keys = Keys::new(config.repository, master);
-                return Ok(Repo { store: store.clone(), config, keys, slot: *id, cache: None });
-            }
-            Ok(Unlocked::WrongPassword) => tried = true,
-            Err(error) => fault = Some(error),
-        }
-    }
-    match fault {
-        Some(error) if tried => Err(Error::SlotUnreadable { source: Box::new(error) }),
-        Some(error) => Err(error),
-        None if tried => Err(Error::WrongPassword),
-        None => Err(Error::NoSlot { location: store.location() }),
-    }
-}
-
-/// Derives and opens away from the async threads: Argon2 takes a while.
-async fn try_slot(bytes: store::Result<Bytes>, id: ObjectId, config: Config, password: &Password) -> Result<Unlocked> {
-    let bytes = bytes?;
-    let password = password.clone();
-    let unlocked = tokio::task::spawn_blocking(move || slot::unlock(&bytes, id, &config, &password)).await;
-    unlocked.map_err(|_| Error::TaskLost)?.map_err(|source| Error::Object { object: slot_name(id), source })
 }

@@ -18,6 +18,7 @@ use crate::repo::Repo;
 use crate::repo::Result;
 use crate::repo::pack_name;
 use crate::repo::pack_of;
+use futures::Stream;
 use futures::StreamExt;
 
 /// Directories read at once.
@@ -31,8 +32,7 @@ pub async fn orphans(repo: &Repo) -> Result<Vec<(IndexedPack, Vec<Packed>)>> {
         let pack = pack_of(&stored.name)?;
         (!indexed.contains(&pack)).then_some(IndexedPack { pack, len: stored.len })
     });
-    let reads = unknown.map(|pack| async move { (pack, read_directory(repo, pack).await) }).collect::<Vec<_>>();
-    let mut reads = futures::stream::iter(reads).buffered(READS_AT_ONCE);
+    let mut reads = directories(repo, unknown.collect());
     let mut found = Vec::new();
     while let Some((pack, directory)) = reads.next().await {
         match directory {
@@ -44,6 +44,19 @@ pub async fn orphans(repo: &Repo) -> Result<Vec<(IndexedPack, Vec<Packed>)>> {
         }
     }
     Ok(found)
+}
+
+/// What each of these packs says is in it, one after the other as they are asked for.
+pub fn directories(
+    repo: &Repo,
+    packs: Vec<IndexedPack>,
+) -> impl Stream<Item = (IndexedPack, Result<Vec<Packed>>)> + Unpin + Send + use<> {
+    let repo = repo.clone();
+    let reads = packs.into_iter().map(move |pack| {
+        let repo = repo.clone();
+        async move { (pack, read_directory(&repo, pack).await) }
+    });
+    futures::stream::iter(reads).buffered(READS_AT_ONCE).boxed()
 }
 
 /// The directory of one pack, without its payload.

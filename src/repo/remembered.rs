@@ -158,6 +158,12 @@ impl Store for Remembering {
         self.inner.put_bulk(name, bytes).await
     }
 
+    async fn replace(&self, name: &str, bytes: Bytes) -> Result<()> {
+        self.online("write", name)?;
+        self.cache.forget_object(&self.place, name);
+        self.inner.replace(name, bytes).await
+    }
+
     async fn list(&self, prefix: &str) -> Result<Vec<Stored>> {
         if self.believed.contains(&prefix)
             && let Some(listing) = self.cache.listing(&self.place, prefix)

@@ -13,9 +13,12 @@ use crate::id::ObjectId;
 use crate::repo::Error;
 use crate::repo::Repo;
 use crate::repo::Result;
+use crate::repo::copies;
+use crate::repo::copy_name;
 use crate::repo::slot_name;
-use crate::repo::try_slot;
+use crate::repo::unlock::try_slot;
 use crate::store::ErrorKind;
+use bytes::Bytes;
 
 /// A password slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +62,9 @@ impl Repo {
         let slot = ObjectId(random());
         let object = slot::encode(&self.config, slot, self.keys.master(), password, cost, now_secs)
             .map_err(|source| Error::Object { object: slot_name(slot), source })?;
-        self.store.put_new(&slot_name(slot), object.into()).await?;
+        let (name, object) = (slot_name(slot), Bytes::from(object));
+        self.store.put_new(&name, object.clone()).await?;
+        copies::put(&self.store, &name, object).await;
         Ok(slot)
     }
 
@@ -112,7 +117,12 @@ impl Repo {
         let kept = self.store.get(&slot_name(keep)).await?;
         // The bytes may come from the cache: only the store knows whether they are there.
         self.store.head(&slot_name(keep)).await?;
-        self.store.delete(&slot_name(slot)).await?;
+        // A removed password never comes back: its second copy goes first, so that whoever finds a copy and then no slot
+        // finds neither; and once more, for who made one meanwhile.
+        let (first, second) = (slot_name(slot), copy_name(&slot_name(slot)));
+        self.store.delete(&second).await?;
+        self.store.delete(&first).await?;
+        self.store.delete(&second).await?;
         if !self.slots().await?.iter().any(|left| left.id == keep) {
             self.store.put_new(&slot_name(keep), kept).await?;
         }

@@ -24,7 +24,7 @@ use std::time::Instant;
 pub enum Verb {
     /// `get` and `get_range`.
     Get,
-    /// `put_new`.
+    /// `put_new`, `put_bulk` and `replace`.
     Put,
     /// `list`.
     List,
@@ -278,6 +278,11 @@ impl Store for Counted {
     async fn put_bulk(&self, name: &str, bytes: Bytes) -> Result<()> {
         let len = bytes.len() as u64;
         self.count((Verb::Put, name, None), |()| len, self.inner.put_bulk(name, bytes)).await
+    }
+
+    async fn replace(&self, name: &str, bytes: Bytes) -> Result<()> {
+        let len = bytes.len() as u64;
+        self.count((Verb::Put, name, None), |()| len, self.inner.replace(name, bytes)).await
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Stored>> {

@@ -211,6 +211,16 @@ impl Store for Faulty {
         }
     }
 
+    async fn replace(&self, name: &str, bytes: Bytes) -> Result<()> {
+        let fault = self.fault(Verb::Put, name, None);
+        self.fails(fault, Verb::Put, name)?;
+        self.inner.replace(name, bytes).await?;
+        match fault {
+            Fault::After(kind) => Err(self.error(kind, Verb::Put, name)),
+            _ => Ok(()),
+        }
+    }
+
     async fn list(&self, prefix: &str) -> Result<Vec<Stored>> {
         let fault = self.fault(Verb::List, prefix, None);
         self.fails(fault, Verb::List, prefix)?;

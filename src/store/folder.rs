@@ -104,7 +104,11 @@ impl Store for Folder {
     }
 
     async fn put_new(&self, name: &str, bytes: Bytes) -> Result<()> {
-        self.run("write", name, move |disk, name| disk.put_new(name, &bytes)).await
+        self.run("write", name, move |disk, name| disk.put(name, &bytes, place)).await
+    }
+
+    async fn replace(&self, name: &str, bytes: Bytes) -> Result<()> {
+        self.run("write", name, move |disk, name| disk.put(name, &bytes, |staged, path| fs::rename(staged, path))).await
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Stored>> {
@@ -198,7 +202,12 @@ impl Disk {
         Ok(stored(name.to_owned(), &metadata))
     }
 
-    fn put_new(&self, name: &str, bytes: &[u8]) -> std::result::Result<(), Failure> {
+    fn put(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        place: impl Fn(&Path, &Path) -> io::Result<()>,
+    ) -> std::result::Result<(), Failure> {
         self.is_there()?;
         let path = self.root.join(name);
         let folder = path.parent().expect("a name below the root has a parent").to_owned();

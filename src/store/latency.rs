@@ -63,6 +63,11 @@ impl Store for Latency {
         self.inner.put_bulk(name, bytes).await
     }
 
+    async fn replace(&self, name: &str, bytes: Bytes) -> Result<()> {
+        self.travel().await;
+        self.inner.replace(name, bytes).await
+    }
+
     async fn list(&self, prefix: &str) -> Result<Vec<Stored>> {
         self.travel().await;
         self.inner.list(prefix).await

@@ -141,6 +141,11 @@ impl Store for Limited {
         self.inner.put_bulk(name, bytes).await
     }
 
+    async fn replace(&self, name: &str, bytes: Bytes) -> Result<()> {
+        let _turn = self.turn().await;
+        self.inner.replace(name, bytes).await
+    }
+
     async fn list(&self, prefix: &str) -> Result<Vec<Stored>> {
         let _turn = self.turn().await;
         self.inner.list(prefix).await

@@ -224,6 +224,13 @@ pub trait Store: Debug + Send + Sync {
         self.put_new(name, bytes).await
     }
 
+    /// Puts these bytes in the place of a damaged object, at one stroke where the store can: until then the old ones are
+    /// there. The bytes are those that were written first: nobody who has read them before sees another object.
+    async fn replace(&self, name: &str, bytes: Bytes) -> Result<()> {
+        self.delete(name).await?;
+        self.put_new(name, bytes).await
+    }
+
     /// Every object below `prefix` (whole components: `log` is not `logs/1`; empty = all), sorted by name.
     async fn list(&self, prefix: &str) -> Result<Vec<Stored>>;
 

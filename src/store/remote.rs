@@ -189,6 +189,12 @@ impl Store for Remote {
         self.put_as(name, bytes, self.class.as_deref()).await
     }
 
+    async fn replace(&self, name: &str, bytes: Bytes) -> Result<()> {
+        let path = self.path(name, "write")?;
+        let put = self.inner.put_opts(&path, PutPayload::from(bytes), PutMode::Overwrite.into()).await;
+        put.map(drop).map_err(|error| Failure::from(error).at("write", name, &self.location))
+    }
+
     async fn list(&self, prefix: &str) -> Result<Vec<Stored>> {
         let path = self.path(prefix, "list")?;
         self.listed(&path).await.map_err(|failure| failure.at("list", prefix, &self.location))

@@ -106,6 +106,10 @@ impl Store for Retrying {
         self.patiently(|| self.inner.put_bulk(name, bytes.clone())).await
     }
 
+    async fn replace(&self, name: &str, bytes: Bytes) -> Result<()> {
+        self.patiently(|| self.inner.replace(name, bytes.clone())).await
+    }
+
     async fn list(&self, prefix: &str) -> Result<Vec<Stored>> {
         self.patiently(|| self.inner.list(prefix)).await
     }

@@ -38,6 +38,7 @@ mod offline;
 mod previews;
 mod program;
 mod prune;
+mod repair;
 mod s3;
 mod servers;
 mod shared;

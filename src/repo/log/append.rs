@@ -15,6 +15,7 @@ use crate::plan::chain::still_true;
 use crate::repo::Error;
 use crate::repo::Repo;
 use crate::repo::Result;
+use crate::repo::copies;
 use crate::repo::log::Log;
 use crate::repo::log::LogProblem;
 use crate::repo::log::record_name;
@@ -22,6 +23,7 @@ use crate::repo::log::said::word;
 use crate::state::Head;
 use crate::state::State;
 use crate::store::ErrorKind;
+use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::collections::HashSet;
 
@@ -126,10 +128,11 @@ async fn append_locked(
             Err(source) => return Err(Error::Object { object: name, source }),
         };
         let object = sealed::seal(repo.keys(), ObjectType::Record, ObjectId(random()), &payload, &[], RECORD_BYTES_MIN);
-        let hash = *blake3::hash(&object).as_bytes();
-        match repo.store().put_new(&name, object.into()).await {
+        let (hash, object) = (*blake3::hash(&object).as_bytes(), Bytes::from(object));
+        match repo.store().put_new(&name, object.clone()).await {
             Ok(()) => {
                 author.state.remember(Head { writer, seq: record.seq, hash })?;
+                copies::put(repo.store(), &name, object).await;
                 return Ok(Some(writer));
             }
             Err(e) if e.kind == ErrorKind::AlreadyExists => log = Log::read(repo).await?,

@@ -12,13 +12,17 @@ use crate::format::sealed::ObjectType;
 use crate::id::ObjectId;
 use crate::id::SnapshotId;
 use crate::id::WriterId;
+use crate::repo::COPIES_FOLDER;
 use crate::repo::Error;
 use crate::repo::Repo;
 use crate::repo::Result;
+use crate::repo::copies;
+use crate::repo::copy_name;
 use crate::state::Head;
 use crate::state::State;
 use crate::store;
 use crate::store::AnyStore;
+use crate::store::Stored;
 use bytes::Bytes;
 use futures::future::join_all;
 use std::collections::BTreeMap;
@@ -44,6 +48,15 @@ pub enum LogProblem {
         /// Its name.
         name: String,
         /// Why.
+        #[source]
+        source: Error,
+    },
+    /// A record is gone or damaged, and its second copy takes its place.
+    #[error("record '{name}' cannot be read; its second copy can: 'bygone repair' puts it back")]
+    Copied {
+        /// Its name.
+        name: String,
+        /// What is wrong with the first.
         #[source]
         source: Error,
     },
@@ -110,22 +123,29 @@ pub(crate) struct RawLog {
     records: Sealed,
 }
 
+/// The numbers of the records of all chains in a listing.
+fn numbers(listed: &[Stored]) -> BTreeMap<WriterId, BTreeSet<u64>> {
+    let mut numbers: BTreeMap<WriterId, BTreeSet<u64>> = BTreeMap::new();
+    for stored in listed {
+        let name =
+            stored.name.strip_prefix(COPIES_FOLDER).and_then(|rest| rest.strip_prefix('/')).unwrap_or(&stored.name);
+        let mut parts = name.split('/').skip(1);
+        let writer = parts.next().and_then(|w| w.parse().ok());
+        let seq = parts.next().and_then(|s| s.parse::<u64>().ok());
+        if let (Some(writer), Some(seq)) = (writer, seq)
+            && record_name(writer, seq) == name
+            && seq <= SEQ_MAX
+        {
+            numbers.entry(writer).or_default().insert(seq);
+        }
+    }
+    numbers
+}
+
 impl RawLog {
     /// Lists the records of all chains.
     pub(crate) async fn list(store: &AnyStore) -> Result<RawLog> {
-        let mut numbers: BTreeMap<WriterId, BTreeSet<u64>> = BTreeMap::new();
-        for stored in store.list("log").await? {
-            let mut parts = stored.name.split('/').skip(1);
-            let writer = parts.next().and_then(|w| w.parse().ok());
-            let seq = parts.next().and_then(|s| s.parse::<u64>().ok());
-            if let (Some(writer), Some(seq)) = (writer, seq)
-                && record_name(writer, seq) == stored.name
-                && seq <= SEQ_MAX
-            {
-                numbers.entry(writer).or_default().insert(seq);
-            }
-        }
-        Ok(RawLog { numbers, records: HashMap::new() })
+        Ok(RawLog { numbers: numbers(&store.list("log").await?), records: Sealed::new() })
     }
 
     /// Fetches the newest record of each chain and its checkpoint, all at once.
@@ -173,6 +193,23 @@ impl Log {
         }
         raw.fetch_heads(repo.store()).await;
         Log::from_raw(repo, raw).await.map(Some)
+    }
+
+    /// Reads the log with the records of which only second copies are left: for who knows that some are gone. What is gone
+    /// stays a problem.
+    pub async fn read_with_copies(repo: &Repo) -> Result<Log> {
+        let mut raw = RawLog::list(repo.store()).await?;
+        for (writer, seqs) in numbers(&repo.store().list(&copy_name("log")).await?) {
+            raw.numbers.entry(writer).or_default().extend(seqs);
+        }
+        raw.fetch_heads(repo.store()).await;
+        Log::from_raw(repo, raw).await
+    }
+
+    /// True if records that this machine or other records know of are not there.
+    pub fn has_gaps(&self) -> bool {
+        let is_gap = |p: &LogProblem| matches!(p, LogProblem::RolledBack { .. } | LogProblem::Missing { .. });
+        self.problems.iter().any(is_gap)
     }
 
     /// Makes sense of what was fetched before the key was known.
@@ -332,10 +369,9 @@ impl ChainRead {
             let checkpoint = Record::checkpoint_of(seq);
             let fetched = self.fetched.clone();
             let second = async {
-                match checkpoint.filter(|c| seqs.contains(c)) {
-                    Some(c) => Some(read_record(repo, &fetched, writer, c).await),
-                    None => None,
-                }
+                // That one is missing was told; its second copy may be there.
+                let read = read_record(repo, &fetched, writer, checkpoint?).await;
+                (read.is_ok() || seqs.contains(&checkpoint?)).then_some(read)
             };
             let (first, second) = futures::join!(read_record(repo, &fetched, writer, seq), second);
             let whole = self.take(writer, seq, first);
@@ -350,9 +386,12 @@ impl ChainRead {
     }
 
     /// Takes in what a record says; false if it cannot be read.
-    fn take(&mut self, writer: WriterId, seq: u64, result: Result<(Record, [u8; 32])>) -> bool {
+    fn take(&mut self, writer: WriterId, seq: u64, result: Result<Read>) -> bool {
         match result {
-            Ok((record, hash)) => {
+            Ok(Read { record, hash, instead_of }) => {
+                if let Some(source) = instead_of {
+                    self.problems.push(LogProblem::Copied { name: record_name(writer, seq), source });
+                }
                 if self.chain.head.is_none_or(|(head, _)| head < seq) {
                     self.chain.head = Some((seq, hash));
                 }
@@ -379,15 +418,35 @@ impl ChainRead {
     }
 }
 
-async fn read_record(repo: &Repo, fetched: &Mutex<Sealed>, writer: WriterId, seq: u64) -> Result<(Record, [u8; 32])> {
+/// A record, and its hash.
+struct Read {
+    record: Record,
+    hash: [u8; 32],
+    /// What is wrong with the first, if this is the second copy.
+    instead_of: Option<Error>,
+}
+
+async fn read_record(repo: &Repo, fetched: &Mutex<Sealed>, writer: WriterId, seq: u64) -> Result<Read> {
     let name = record_name(writer, seq);
     let here = fetched.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
-    let bytes = match here {
-        Some(bytes) => bytes?,
-        None => repo.store().get(&name).await?,
+    let first = match here {
+        Some(bytes) => bytes,
+        None => repo.store().get(&name).await,
     };
-    let record = sealed::open(repo.keys(), ObjectType::Record, None, &bytes)
+    let fault = match first.map_err(Error::from).and_then(|bytes| open_record(repo, writer, seq, &bytes)) {
+        Err(fault) => fault,
+        whole => return whole,
+    };
+    let second = copies::get(repo.store(), &name, &fault).await;
+    match second.map(|bytes| open_record(repo, writer, seq, &bytes)) {
+        Some(Ok(read)) => Ok(Read { instead_of: Some(fault), ..read }),
+        _ => Err(fault),
+    }
+}
+
+fn open_record(repo: &Repo, writer: WriterId, seq: u64, bytes: &[u8]) -> Result<Read> {
+    let record = sealed::open(repo.keys(), ObjectType::Record, None, bytes)
         .and_then(|opened| Record::decode(opened.payload(), repo.config().repository, writer, seq))
-        .map_err(|source| Error::Object { object: name, source })?;
-    Ok((record, *blake3::hash(&bytes).as_bytes()))
+        .map_err(|source| Error::Object { object: record_name(writer, seq), source })?;
+    Ok(Read { record, hash: *blake3::hash(bytes).as_bytes(), instead_of: None })
 }

@@ -1,0 +1,103 @@
+//! Second copies of config, password slots and records: whole, and the same as the first; and packs that parity can mend.
+
+use crate::check::Kind;
+use crate::check::Note;
+use crate::check::Result;
+use crate::check::Run;
+use crate::check::object;
+use crate::check::object::Named;
+use crate::check::object::first_of;
+use crate::repo::COPIES_FOLDER;
+use crate::repo::Rebuilt;
+use crate::store;
+use bytes::Bytes;
+use futures::StreamExt;
+use std::collections::HashSet;
+
+/// Copies read at once.
+const READS_AT_ONCE: usize = 16;
+/// Damaged packs for which parity is tried, at most.
+const TRIED_MAX: usize = 100;
+
+impl Run<'_> {
+    /// Reads every second copy, after all the firsts. That one is missing is a note: repositories had none once.
+    pub(super) async fn copies(&mut self) -> Result<()> {
+        let store = self.repo.store().clone();
+        let mut seen = HashSet::new();
+        let listed = store.list(COPIES_FOLDER).await?;
+        let reads = listed.into_iter().map(|stored| {
+            let store = store.clone();
+            async move { (store.get(&stored.name).await, stored.name) }
+        });
+        let mut reads = futures::stream::iter(reads).buffered(READS_AT_ONCE);
+        while let Some((bytes, name)) = reads.next().await {
+            self.go_on()?;
+            let Some((first, named)) = first_of(&name) else {
+                self.inventory.strange += 1;
+                continue;
+            };
+            seen.insert(first.to_owned());
+            // It may be new, or just being removed: then the copy goes first.
+            if !self.firsts.contains_key(first) && (store.head(first).await.is_ok() || store.head(&name).await.is_err())
+            {
+                continue;
+            }
+            self.copy(&name, first, named, bytes)?;
+        }
+        let without = self.firsts.iter().filter(|(name, hash)| hash.is_some() && !seen.contains(*name)).count();
+        if without > 0 {
+            let message = format!(
+                "{without} objects without which nobody can open the repository (config, password slots, log) have no \
+                 second copy; 'bygone repair' makes them"
+            );
+            self.notes.push(Note { what: "no_copies", message });
+        }
+        Ok(())
+    }
+
+    fn copy(&mut self, name: &str, first: &str, named: Named, bytes: store::Result<Bytes>) -> Result<()> {
+        let bytes = match bytes {
+            Ok(bytes) => bytes,
+            // A slot that is being removed loses its copy first.
+            Err(error) => return self.unreadable(name, error),
+        };
+        self.done(1, bytes.len() as u64);
+        let checked = match named {
+            Named::Record(writer, seq) => object::record(self.repo, writer, seq, &bytes).map(drop),
+            _ => object::clear(self.repo, first, &bytes),
+        };
+        if let Err(source) = checked {
+            self.findings.add(name, Kind::Damaged, name, source.to_string());
+            return Ok(());
+        }
+        match self.firsts.get(first) {
+            Some(Some(hash)) if *hash == *blake3::hash(&bytes).as_bytes() => {}
+            Some(Some(_)) => {
+                let message = format!("is not what '{first}' is: one of them was replaced");
+                self.findings.add(name, Kind::Contradiction, name, message);
+            }
+            // Told already; the copy is whole.
+            Some(None) => {}
+            None => {
+                let message = "is missing, but its second copy is there: 'bygone repair' puts it back".to_owned();
+                self.findings.add(first, Kind::Missing, first, message);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tries, without writing anything, which of the damaged packs their parity can mend.
+    pub(super) async fn note_repairable(&mut self) -> Result<()> {
+        let mut mendable = 0;
+        for pack in self.damaged_packs.iter().take(TRIED_MAX) {
+            self.go_on()?;
+            mendable += usize::from(matches!(self.repo.rebuild_pack(*pack).await?, Rebuilt::Whole(_)));
+        }
+        if mendable > 0 {
+            let message =
+                format!("{mendable} of the damaged packs can be rebuilt from parity: 'bygone repair --read-data'");
+            self.notes.push(Note { what: "mendable", message });
+        }
+        Ok(())
+    }
+}
