@@ -13,7 +13,7 @@ pub(super) enum Amount {
 }
 
 /// Commands that store packs have this.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct ParityArgs {
     /// Store so much more (percent of what is stored), out of which damaged parts can be computed anew; 2 in folders and off in
     /// clouds unless given

@@ -8,6 +8,7 @@ use crate::cli::human;
 use crate::cli::json;
 use crate::cli::open::Opened;
 use crate::cli::out;
+use crate::cli::parity::ParityArgs;
 use crate::cli::place;
 use crate::cli::progress::Progress;
 use crate::meta::Time;
@@ -69,6 +70,9 @@ pub(super) struct PruneRules {
     /// Copy at most so many bytes out of badly used packs; the rest waits for another time
     #[arg(long, value_name = "SIZE", value_parser = human::parse_size)]
     max_repack_size: Option<u64>,
+
+    #[command(flatten)]
+    parity: ParityArgs,
 }
 
 fn grace(text: &str) -> std::result::Result<Age, ParseAgeError> {
@@ -105,6 +109,7 @@ impl Default for PruneRules {
             grace: grace(GRACE).expect(expect),
             max_unused: unused(MAX_UNUSED).expect(expect),
             max_repack_size: None,
+            parity: ParityArgs::default(),
         }
     }
 }
@@ -125,7 +130,8 @@ impl PruneRules {
         let machine = place::machine();
         let progress = Progress::counting(global, &opened.runtime, "Pruning", ("object", "objects"));
         let tell = |step| tell(global, dry_run, step);
-        let pruned = prune::prune(&opened.repo, opened.author(&machine), &options, &progress, &tell);
+        let repo = self.parity.repo(opened);
+        let pruned = prune::prune(&repo, opened.author(&machine), &options, &progress, &tell);
         let done = opened.runtime.block_on(pruned);
         progress.finish();
         let report = done?;

@@ -20,8 +20,6 @@ const LINES_MAX: usize = 200_000;
 const SMALL_LINES: usize = LINES_MAX / 4;
 /// So many small ones may stay.
 const SMALL_MAX: usize = 12;
-/// Directories of packs read at once.
-const READS_AT_ONCE: usize = 8;
 
 /// What was done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -98,8 +96,7 @@ fn worn(lines: &Lines, listed: &Listed) -> Vec<ObjectId> {
 
 /// What packs say themselves. Those that cannot be read are left alone: nothing leads to them.
 pub(super) async fn directories(repo: &Repo, packs: &[IndexedPack]) -> Result<Index> {
-    let reads = packs.iter().map(|pack| async move { (*pack, repo::read_directory(repo, *pack).await) });
-    let mut reads = futures::stream::iter(reads.collect::<Vec<_>>()).buffered(READS_AT_ONCE);
+    let mut reads = repo::directories(repo, packs.to_vec());
     let mut said = Index::default();
     while let Some((pack, directory)) = reads.next().await {
         match directory {

@@ -41,6 +41,7 @@ use crate::repo::Log;
 use crate::repo::Repo;
 use crate::repo::pack_name;
 use crate::repo::pack_of;
+use crate::repo::parity_of;
 use crate::store::ErrorKind;
 use futures::StreamExt;
 use std::collections::BTreeSet;
@@ -288,6 +289,21 @@ impl<'a> Run<'a> {
         drop(deletes);
         self.report.removed_packs += packs;
         self.report.removed_bytes += removed;
+        self.remove_parity(&going).await
+    }
+
+    /// Parity goes with its pack.
+    async fn remove_parity(&self, gone: &[ObjectId]) -> Result<()> {
+        let store = self.repo.store();
+        let listed = store.list("parity").await.map_err(crate::repo::Error::from)?;
+        let gone: HashSet<&ObjectId> = gone.iter().collect();
+        let names = listed.into_iter().map(|stored| stored.name);
+        let names = names.filter(|name| parity_of(name).is_some_and(|pack| gone.contains(&pack)));
+        let deletes = names.map(|name| async move { store.delete(&name).await });
+        let mut deletes = futures::stream::iter(deletes.collect::<Vec<_>>()).buffer_unordered(DELETES_AT_ONCE);
+        while let Some(deleted) = deletes.next().await {
+            deleted.map_err(crate::repo::Error::from)?;
+        }
         Ok(())
     }
 

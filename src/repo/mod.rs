@@ -44,7 +44,6 @@ pub use log::Log;
 pub use log::LogProblem;
 pub use orphans::directories;
 pub use orphans::orphans;
-pub use orphans::read_directory;
 pub use pack::FinishedPack;
 pub use pack::PackWriter;
 pub use packer::Packer;

@@ -60,7 +60,7 @@ pub fn directories(
 }
 
 /// The directory of one pack, without its payload.
-pub async fn read_directory(repo: &Repo, pack: IndexedPack) -> Result<Vec<Packed>> {
+async fn read_directory(repo: &Repo, pack: IndexedPack) -> Result<Vec<Packed>> {
     let name = pack_name(pack.pack);
     let fault = |source| Error::Object { object: name.clone(), source };
     let clear = repo.store().get_range(&name, 0..HEADER_BYTES as u64).await?;
