@@ -101,3 +101,8 @@ print("50000 rows as written, integrity_check ok")
 PYTHON
 )"
 bygone umount -q "$scratch/drive"
+
+BYGONE_TEST_ENTRIES=50000 BYGONE_TEST_INTERLEAVINGS=50 \
+    cargo test --locked --test it -- --nocapture a_tree_of_every_kind many_at_once >"$scratch/out" 2>&1 || { tail -n 50 "$scratch/out"; exit 1; }
+say "a tree of every kind there and back" "$(grep -o '^[0-9]* entries' "$scratch/out")"
+say "processes at once, some of them killed" "$(grep -o '^[0-9]* interleavings.*' "$scratch/out" | cut -d: -f2 | xargs)"

@@ -277,6 +277,10 @@ fn of_store(error: &store::Error) -> Hints {
         _ if error.is_untrusted() => &[
             "if the server has a certificate of its own authority, name a file with that authority: -o ca_file=FILE (PEM)",
         ],
+        ErrorKind::Denied if error.verb == "delete" => &[
+            "these credentials may not delete, or something keeps the object from being removed (append-only storage, object lock); \
+             run the command again with credentials that may delete",
+        ],
         ErrorKind::Denied => &["check the credentials, and who may read and write there"],
         _ => return None,
     })

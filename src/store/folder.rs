@@ -334,16 +334,16 @@ fn ignore_exists(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) }
 }
 
-/// Makes a folder and those above it, each synced into its parent.
+/// Makes a folder and those above it, each synced into its parent; the last one even if it was there: whoever made it
+/// may not have come so far.
 fn make_folders(path: &Path) -> io::Result<()> {
     let missing: Vec<&Path> = path.ancestors().take_while(|folder| !folder.exists()).collect();
+    let sync_parent = |folder: &Path| folder.parent().map_or(Ok(()), sync_folder);
     for folder in missing.into_iter().rev() {
         fs::create_dir(folder).or_else(ignore_exists)?;
-        if let Some(parent) = folder.parent() {
-            sync_folder(parent)?;
-        }
+        sync_parent(folder)?;
     }
-    Ok(())
+    sync_parent(path)
 }
 
 /// Moves a staged file to its name without replacing another file.

@@ -1,6 +1,7 @@
 //! The damage matrix: every object × every way to break it × what can still be read, and what the next backup does.
 
 use crate::house::House;
+use crate::house::copy_folder;
 use crate::house::noise;
 use crate::house::password;
 use crate::program::Program;
@@ -398,14 +399,6 @@ struct Next {
 impl Next {
     fn newest(&self) -> BTreeMap<Vec<u8>, blake3::Hash> {
         self.said.snapshots[&self.id].nodes.clone()
-    }
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
     }
 }
 

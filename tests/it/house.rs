@@ -125,6 +125,27 @@ pub(crate) async fn open_latest(repo: &Repo) -> Browse {
     Browse::open(&chunks, &log, snapshots.last().unwrap())
 }
 
+/// A repository whose password costs hardly anything.
+pub(crate) fn init_cheaply(folder: &Path) {
+    let options = InitOptions { sizes: Sizes::DEFAULT, cost: Cost::CHEAP, create_only: true, now_secs: 1 };
+    let runtime = Runtime::new().unwrap();
+    runtime.block_on(Repo::init(open_store(folder), &password(), &options)).unwrap();
+}
+
+/// Copies files and folders; nothing else is there.
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).into_iter().flatten() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
 /// Bytes that do not compress, the same for the same seed.
 pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut out = vec![0; len];

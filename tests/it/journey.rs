@@ -431,6 +431,11 @@ impl<'a> Drive<'a> {
         Drive { program, at, told: told[0].clone() }
     }
 
+    /// A drive that was mounted in another way, with what `mount --json` told.
+    pub(crate) fn adopt(program: &'a Program, at: &Path, told: Value) -> Drive<'a> {
+        Drive { program, at: at.to_owned(), told }
+    }
+
     fn process(&self) -> PathBuf {
         PathBuf::from(format!("/proc/{}", self.told["pid"]))
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::print_stdout)]
 
 mod ahead;
+mod append_only;
 mod backup;
 mod bucket;
 mod cache;
@@ -12,10 +13,13 @@ mod clouds;
 mod cold;
 mod contract;
 mod copy;
+#[cfg(target_arch = "x86_64")]
+mod crash;
 mod damage;
 mod disks;
 mod drive;
 mod drives;
+mod everything;
 mod faults;
 mod footing;
 mod forge;
@@ -28,6 +32,8 @@ mod history;
 mod hostile;
 mod house;
 mod images_restore;
+#[cfg(target_arch = "x86_64")]
+mod interleave;
 mod journey;
 mod keys;
 mod kill;
@@ -35,17 +41,26 @@ mod link;
 mod listing;
 mod network;
 mod offline;
+#[cfg(target_arch = "x86_64")]
+mod powercut;
 mod previews;
 mod program;
 mod prune;
 mod repair;
+mod rollback;
 mod s3;
+#[cfg(target_arch = "x86_64")]
+mod scene;
 mod servers;
 mod shared;
 mod sim;
 mod sources;
 mod store;
 mod synth;
+#[cfg(target_arch = "x86_64")]
+mod tracer;
+#[cfg(target_arch = "x86_64")]
+mod trouble;
 mod truth;
 mod warm;
 mod weather;

@@ -80,16 +80,21 @@ impl Program {
 
     /// Runs it to its end.
     pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
-        let output = self.command(arguments).output().unwrap();
+        Ended::of(&mut self.command(arguments))
+    }
+}
+
+impl Ended {
+    /// Runs a command to its end.
+    pub(crate) fn of(command: &mut Command) -> Ended {
+        let output = command.output().unwrap();
         Ended {
             code: output.status.code().expect("it ends by itself"),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
     }
-}
 
-impl Ended {
     /// It must have succeeded.
     #[track_caller]
     pub(crate) fn ok(self) -> Ended {

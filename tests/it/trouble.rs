@@ -1,0 +1,159 @@
+//! A full disk and a disk that fails, at every call of a backup and of a restore: the program says what and where, ends
+//! with the code it documents, and leaves a repository that is valid and a target that the next restore completes.
+//!
+//! A full disk stays full: from the chosen call on, everything that takes space fails with `ENOSPC`, and what frees
+//! space does not. A failing disk fails once, with `EIO`, at any call.
+
+use crate::scene::Scene;
+use crate::tracer::Act;
+use crate::tracer::Call;
+use crate::tracer::Traced;
+use crate::tracer::Watch;
+use crate::tracer::What;
+use nix::libc::EIO;
+use nix::libc::ENOSPC;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Instant;
+
+/// Points at which something failed, at least, in backups and restores.
+const POINTS_MIN: usize = 300;
+
+/// Fails calls below a folder, from this number on, counted from 1.
+struct Bad<'a> {
+    below: &'a Path,
+    number: usize,
+    error: i32,
+    calls: usize,
+    hit: Option<Call>,
+}
+
+impl Bad<'_> {
+    fn new(below: &Path, number: usize, error: i32) -> Bad<'_> {
+        Bad { below, number, error, calls: 0, hit: None }
+    }
+}
+
+impl Watch for Bad<'_> {
+    fn before(&mut self, call: &Call) -> Act {
+        let counts = if self.error == ENOSPC { call.what.takes_space() } else { call.what != What::Unlink };
+        if !counts || !call.path.starts_with(self.below) {
+            return Act::Go;
+        }
+        self.calls += 1;
+        if self.calls < self.number || (self.error == EIO && self.calls > self.number) {
+            return Act::Go;
+        }
+        self.hit.get_or_insert_with(|| call.clone());
+        Act::Fail(self.error)
+    }
+}
+
+/// What was seen: how often a run ended so.
+type Seen = Mutex<BTreeMap<(i32, What, i32), usize>>;
+
+/// It ended by itself, and if not well, then with words.
+fn expect_words(traced: &Traced, places: &[String], error: i32, what: &str) -> i32 {
+    let code = traced.code.unwrap_or_else(|| panic!("{what}: it was killed"));
+    let told = &traced.stderr;
+    assert!(!told.contains("panicked") && !told.contains("internal"), "{what}: {told}");
+    if code == 0 {
+        return code;
+    }
+    assert!(places.iter().any(|place| told.contains(place)), "{what}: code {code}, and not a word of where: {told}");
+    // The database of the local state has words of its own, and fewer of them.
+    let why = if error == ENOSPC { ["no space left", "disk is full"] } else { ["input/output error"; 2] };
+    let said = told.to_lowercase();
+    let is_told = why.into_iter().chain(["disk i/o error"]).any(|why| said.contains(why));
+    assert!(is_told, "{what}: code {code}, and not a word of why: {told}");
+    code
+}
+
+fn backups(scene: &Scene, error: i32, folder: &str, seen: &Seen) {
+    let source = scene.program.source();
+    let arguments = ["backup", "-q", "--checkpoint-every", "0s", source.to_str().unwrap()];
+    scene.count_up(|number| {
+        let place = scene.place();
+        let below = place.folder().join(folder);
+        let mut bad = Bad::new(&below, number, error);
+        let traced = place.trace(&arguments, &mut bad);
+        let Some(call) = bad.hit else {
+            assert_eq!((traced.code, traced.stderr.as_str()), (Some(0), ""));
+            return false;
+        };
+        let what = format!("backup, error {error} at call {number}, {:?} {}", call.what, call.path.display());
+        let code = expect_words(&traced, &[place.folder().display().to_string()], error, &what);
+        let allowed: &[i32] = match (folder, error) {
+            ("repository", ENOSPC) => &[15],
+            ("repository", _) => &[1],
+            // Without the state a backup can do, or not begin.
+            (_, ENOSPC) => &[0, 1, 15],
+            _ => &[0, 1],
+        };
+        assert!(allowed.contains(&code), "{what}: code {code}: {}", traced.stderr);
+        place.expect_clean(&what);
+        let fresh = place.expect_sound(&[], &what);
+        assert!(code != 0 || fresh.len() == 1, "{what}: it says it was done");
+        let staged = std::fs::read_dir(place.repository().join(".staging")).into_iter().flatten().count();
+        assert_eq!(staged, 0, "{what}: what failed is cleared away");
+        place.expect_next_backup(&[], fresh.len(), &what);
+        *seen.lock().unwrap().entry((error, call.what, code)).or_default() += 1;
+        true
+    });
+}
+
+fn restores(scene: &Scene, error: i32, seen: &Seen) {
+    let source = scene.program.source();
+    let base = scene.place();
+    base.run(&["backup", "-q", source.to_str().unwrap()]).ok();
+    let at = format!("latest:{}", source.display());
+    // Files are called by their names below the target.
+    let mut names: Vec<_> = scene.now.keys().map(|path| String::from_utf8_lossy(path).into_owned()).collect();
+    let top = source.to_str().unwrap().trim_start_matches('/').to_owned() + "/";
+    names.iter_mut().for_each(|name| *name = format!("'{}'", name.trim_start_matches(&top)));
+    scene.count_up(|number| {
+        let target = tempfile::tempdir().unwrap();
+        let to = target.path().canonicalize().unwrap().join("back");
+        let arguments = ["restore", "-q", &at, "--to", to.to_str().unwrap()];
+        let mut bad = Bad::new(&to, number, error);
+        let command = base.command(&arguments);
+        let traced = crate::tracer::run(&command, &[to.parent().unwrap()], &mut bad);
+        let Some(call) = bad.hit else {
+            assert_eq!((traced.code, traced.stderr.as_str()), (Some(0), ""));
+            return false;
+        };
+        let places = [&[to.display().to_string()], &names[..]].concat();
+        let what = format!("restore, error {error} at call {number}, {:?} {}", call.what, call.path.display());
+        let code = expect_words(&traced, &places, error, &what);
+        let allowed: &[i32] = if error == ENOSPC { &[15] } else { &[1, 3] };
+        assert!(allowed.contains(&code), "{what}: code {code}: {}", traced.stderr);
+        // Again, on a disk that is well: nothing of the first attempt is in the way, or left behind.
+        let again = base.run(&arguments);
+        assert_eq!((again.code, again.stderr.as_str()), (0, ""), "{what}");
+        crate::drive::expect_equal(&source, &to);
+        *seen.lock().unwrap().entry((error, call.what, code)).or_default() += 1;
+        true
+    });
+}
+
+#[test]
+fn a_full_or_failing_disk_at_every_call() {
+    let began = Instant::now();
+    let scene = Scene::new(2);
+    let mut points = 0;
+    for error in [ENOSPC, EIO] {
+        for folder in ["repository", "state", "restore"] {
+            let seen = Seen::default();
+            match folder {
+                "restore" => restores(&scene, error, &seen),
+                _ => backups(&scene, error, folder, &seen),
+            }
+            let seen = seen.into_inner().unwrap();
+            println!("{folder}: {seen:?}");
+            points += seen.values().sum::<usize>();
+        }
+    }
+    println!("{points} points in {:?}", began.elapsed());
+    assert!(points >= POINTS_MIN, "only {points} points");
+}
