@@ -108,7 +108,7 @@ class Repository:
         check_sum(config)
         chunker, conditional, _, self.id, low, avg, high, _, _, _ = fields(config, "BB4s16sIII4sq8s", 2, 7, 9)
         need("form of config", len(config) == 96 and chunker == 1 and conditional <= 1)
-        need("chunk sizes", 64 <= low < avg < high <= CHUNK_MAX and avg & avg - 1 == 0)
+        need("chunk sizes", 64 <= low < avg < high <= CHUNK_MAX)
         self.master = self.unlock(config, password)
         self.chunk_key = blake3(self.master, derive_key_context="bygone 2026 v1 chunk id").digest()
 

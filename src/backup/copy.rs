@@ -88,6 +88,7 @@ pub fn copy(
         stdin: None,
         disks: Vec::new(),
         original: Some(original),
+        log: None,
         host: snapshot.host,
         user: snapshot.user,
         tags: snapshot.tags,

@@ -71,7 +71,16 @@ pub(super) struct Known {
     fresh: Mutex<Fresh>,
     index: OnceLock<KnownChunks>,
     /// Under way, if it was begun before somebody asked.
-    loading: Mutex<Option<JoinHandle<Result<KnownChunks>>>>,
+    loading: Mutex<Option<Loading>>,
+}
+
+/// The index, under way.
+pub(super) type Loading = JoinHandle<Result<KnownChunks>>;
+
+/// Begins to load the index.
+pub(super) fn begin_to_load(repo: &Repo, runtime: &Handle) -> Loading {
+    let repo = repo.clone();
+    runtime.spawn(async move { KnownChunks::load(&repo).await })
 }
 
 fn short(id: ChunkId) -> Short {
@@ -83,19 +92,18 @@ fn short(id: ChunkId) -> Short {
 impl Known {
     /// Nothing known yet but which packs are listed. Chunks in `marked` packs count as unknown: those packs are going to
     /// be removed.
-    pub(super) fn new(repo: Repo, runtime: Handle, listed: &[Stored], marked: HashSet<ObjectId>) -> Known {
+    pub(super) fn new(
+        repo: Repo,
+        runtime: Handle,
+        listed: &[Stored],
+        marked: HashSet<ObjectId>,
+        loading: Option<Loading>,
+    ) -> Known {
         let packs = listed.iter().filter_map(|stored| Some((repo::pack_of(&stored.name)?, stored.len)));
         let (going, packs): (HashMap<_, _>, _) = packs.partition(|(pack, _)| marked.contains(pack));
         let (some_go, is_wary, has_losses) = (!going.is_empty(), AtomicBool::new(false), AtomicBool::new(false));
-        let (fresh, index, loading) = (Mutex::default(), OnceLock::new(), Mutex::default());
+        let (fresh, index, loading) = (Mutex::default(), OnceLock::new(), Mutex::new(loading));
         Known { repo, runtime, marked, packs, some_go, is_wary, has_losses, fresh, index, loading }
-    }
-
-    /// Begins to load the index: it is sure to be asked for.
-    pub(super) fn load_index(&self) {
-        let repo = self.repo.clone();
-        let loading = self.runtime.spawn(async move { KnownChunks::load(&repo).await });
-        *self.loading.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(loading);
     }
 
     fn fresh(&self) -> MutexGuard<'_, Fresh> {

@@ -106,8 +106,15 @@ fn attempt(
     began: Instant,
 ) -> Result<Summary, Error> {
     let (mut input, sources) = Input::of(&mut options, runtime)?;
-    let packs = async { Ok(repo.store().list("packs").await?) };
-    let (log, packs) = runtime.block_on(Log::read_and(repo, packs))?;
+    let log = match options.log.take() {
+        Some(log) => log,
+        None => runtime.block_on(Log::read(repo))?,
+    };
+    // After the log was read: so the log knows of each pack that is listed whether it goes.
+    let listing = {
+        let repo = repo.clone();
+        runtime.spawn(async move { repo.store().list("packs").await })
+    };
     let (parent, mut partial) = choose_parent(&log, &options, &sources)?;
     if let Input::Copy(copying) = &input {
         let id = copying.original.browse.snapshot().id;
@@ -117,10 +124,11 @@ fn attempt(
         let _inside = runtime.enter();
         Chunks::new(repo, &ChunksOptions { memory_bytes: PARENT_MEMORY_BYTES })
     };
-    let known = Known::new(repo.clone(), runtime.clone(), &packs, log.marked_packs());
-    if parent.is_none() && partial.is_none() {
-        known.load_index();
-    }
+    // Without anything to compare with, it is sure to be asked for.
+    let loading = (parent.is_none() && partial.is_none()).then(|| known::begin_to_load(repo, runtime));
+    let packs =
+        runtime.block_on(listing).map_err(|_| crate::repo::Error::TaskLost)?.map_err(crate::repo::Error::from)?;
+    let known = Known::new(repo.clone(), runtime.clone(), &packs, log.marked_packs(), loading);
     if options.parent == Parent::None {
         // Who asks for this believes nothing: an old page may be damaged.
         known.be_wary();

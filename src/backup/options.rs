@@ -8,6 +8,7 @@ use crate::format::record::Snapshot;
 use crate::id::SnapshotId;
 use crate::meta::Time;
 use crate::repo;
+use crate::repo::Log;
 use crate::source;
 use std::io::Read;
 use std::time::Duration;
@@ -42,6 +43,8 @@ pub struct Options {
     pub disks: Vec<Disk>,
     /// A snapshot of another repository instead of files: the new one takes its id.
     pub original: Option<Original>,
+    /// The log as it was read a moment ago; `None`: it is read.
+    pub log: Option<Log>,
     /// Host to record.
     pub host: String,
     /// User to record.
@@ -77,6 +80,7 @@ impl Options {
             stdin: None,
             disks: Vec::new(),
             original: self.original.clone(),
+            log: None,
             host: self.host.clone(),
             user: self.user.clone(),
             tags: self.tags.clone(),

@@ -56,7 +56,7 @@ impl<'a> Uploader<'a> {
             runtime: runtime.clone(),
             known,
             dry_run,
-            data: PackWriter::new(false),
+            data: PackWriter::growing(),
             meta: PackWriter::new(true),
             permits: Arc::new(Semaphore::new(PACKS_AT_ONCE)),
             uploads: JoinSet::new(),

@@ -142,12 +142,13 @@ pub(super) struct BackupArgs {
 impl BackupArgs {
     pub(super) fn run(self, global: &Global) -> Result<Exit> {
         self.check()?;
-        let opened = Opened::new(global)?;
+        let mut opened = Opened::new(global)?;
         // From now on Ctrl-C is a wish: what is made below disks will be removed.
         let progress = Progress::start(global, &opened.runtime, "Backing up");
         let disks = disks::chosen(&self.paths, &self.disks, global.json)?;
         let repo = self.parity.repo(&opened);
-        let options = self.options(&opened, global, disks.disks)?;
+        let mut options = self.options(&opened, global, disks.disks)?;
+        options.log = Some(std::mem::take(&mut opened.log));
         let dry_run = options.dry_run;
         let machine = place::machine();
         let author = Author { state: &opened.state, machine: &machine };
@@ -233,6 +234,7 @@ impl BackupArgs {
             stdin,
             disks,
             original: None,
+            log: None,
             host: self.host.unwrap_or_else(place::host),
             user: place::user(),
             tags,

@@ -101,7 +101,7 @@ impl InitArgs {
         let Some(avg) = self.chunk_size else { return Ok(Sizes::DEFAULT) };
         let sizes = u32::try_from(avg).ok().map(|avg| Sizes { min: avg / 4, avg, max: avg.saturating_mul(4) });
         sizes
-            .filter(Sizes::is_valid)
+            .filter(|sizes| sizes.is_valid() && sizes.avg.is_power_of_two())
             .ok_or_else(|| usage("--chunk-size must be a power of two between 256 bytes and 4 MiB"))
     }
 }

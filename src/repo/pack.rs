@@ -24,6 +24,8 @@ use crate::repo::Result;
 
 /// Plaintext of a data pack, padding included: a fixed point of Padmé, so full packs are all equally long.
 const DATA_PACK_BYTES: usize = 32 << 20;
+/// Plaintext of the first data pack of a run that stores much; a fixed point too.
+const FIRST_PACK_BYTES: usize = 8 << 20;
 /// Plaintext of a metadata pack.
 const META_PACK_BYTES: usize = 8 << 20;
 /// What a line of the directory takes.
@@ -36,6 +38,8 @@ const FRAME_BYTES: usize = 32;
 pub struct PackWriter {
     object_type: ObjectType,
     pack: ObjectId,
+    /// Plaintext it takes, padding included.
+    capacity: usize,
     payload: Vec<u8>,
     directory: Vec<Packed>,
 }
@@ -55,18 +59,27 @@ pub struct FinishedPack {
 impl PackWriter {
     /// An empty pack for chunks of files, or for pages.
     pub fn new(is_metadata: bool) -> PackWriter {
-        let object_type = if is_metadata { ObjectType::MetaPack } else { ObjectType::DataPack };
-        PackWriter { object_type, pack: ObjectId(random()), payload: Vec::new(), directory: Vec::new() }
+        if is_metadata {
+            PackWriter::of(ObjectType::MetaPack, META_PACK_BYTES)
+        } else {
+            PackWriter::of(ObjectType::DataPack, DATA_PACK_BYTES)
+        }
     }
 
-    fn capacity(&self) -> usize {
-        if self.object_type == ObjectType::MetaPack { META_PACK_BYTES } else { DATA_PACK_BYTES }
+    /// An empty pack for chunks of files, smaller than usual; each that follows it is twice as long, up to the usual
+    /// length. The line is in use sooner, and packs that are on their way together do not all end at once.
+    pub fn growing() -> PackWriter {
+        PackWriter::of(ObjectType::DataPack, FIRST_PACK_BYTES)
+    }
+
+    fn of(object_type: ObjectType, capacity: usize) -> PackWriter {
+        PackWriter { object_type, pack: ObjectId(random()), capacity, payload: Vec::new(), directory: Vec::new() }
     }
 
     /// True if this chunk would make the pack too long. An empty pack takes any chunk.
     pub fn is_full_for(&self, encoded_len: usize) -> bool {
         let lines = (self.directory.len() + 1) * LINE_BYTES;
-        !self.directory.is_empty() && self.payload.len() + encoded_len + lines + FRAME_BYTES > self.capacity()
+        !self.directory.is_empty() && self.payload.len() + encoded_len + lines + FRAME_BYTES > self.capacity
     }
 
     /// True if nothing is in it.
@@ -87,7 +100,8 @@ impl PackWriter {
 
     /// Takes the filled pack out and leaves an empty one with a new id.
     pub fn take(&mut self) -> FinishedPack {
-        let fresh = PackWriter::new(self.object_type == ObjectType::MetaPack);
+        let usual = PackWriter::new(self.object_type == ObjectType::MetaPack);
+        let fresh = PackWriter { capacity: usual.capacity.min(self.capacity * 2), ..usual };
         let full = std::mem::replace(self, fresh);
         FinishedPack {
             pack: full.pack,
@@ -210,6 +224,24 @@ mod tests {
         assert!(pack.is_empty() && finished.directory.len() > 30);
         let object = finished.seal(&keys).unwrap();
         assert!(object.len() <= META_PACK_BYTES + META_PACK_BYTES / 100);
+    }
+
+    #[test]
+    fn packs_grow_to_the_usual_length() {
+        let keys = Keys::new(RepositoryId([7; 16]), MasterKey::generate());
+        let mut plain = vec![0; 1 << 20];
+        blake3::Hasher::new().finalize_xof().fill(&mut plain);
+        let mut encoded = Vec::new();
+        chunk::encode(&plain, 1, &mut encoded).unwrap();
+        let id = keys.chunk_id(ChunkKind::Data, &plain);
+        let mut pack = PackWriter::growing();
+        for len in [FIRST_PACK_BYTES, 2 * FIRST_PACK_BYTES, DATA_PACK_BYTES, DATA_PACK_BYTES] {
+            while !pack.is_full_for(encoded.len()) {
+                pack.append(ChunkKind::Data, id, 1 << 20, &encoded);
+            }
+            let object = pack.take().seal(&keys).unwrap();
+            assert!((len - (2 << 20)..len + len / 1000).contains(&object.len()), "{} of {len}", object.len());
+        }
     }
 
     #[test]

@@ -431,6 +431,7 @@ fn before_options(source: &Path) -> Options {
         source: bygone::source::Options { roots: vec![source.to_owned()], threads: 1, ..Default::default() },
         stdin: None,
         original: None,
+        log: None,
         disks: Vec::new(),
         host: "host".to_owned(),
         user: "ada".to_owned(),

@@ -82,6 +82,7 @@ impl House {
             source: source::Options { roots: vec![self.source()], threads: 2, ..source::Options::default() },
             stdin: None,
             original: None,
+            log: None,
             disks: Vec::new(),
             host: "host".to_owned(),
             user: "ada".to_owned(),

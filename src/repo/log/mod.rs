@@ -168,17 +168,6 @@ impl Log {
         Log::from_raw(repo, raw).await
     }
 
-    /// Reads the log, and meanwhile does something that begins only when the log has been listed: whoever lists packs
-    /// *after* the log sees no pack of which the log could not know that it goes.
-    pub async fn read_and<T>(repo: &Repo, then: impl Future<Output = Result<T>>) -> Result<(Log, T)> {
-        let mut raw = RawLog::list(repo.store()).await?;
-        let read = async {
-            raw.fetch_heads(repo.store()).await;
-            Log::from_raw(repo, raw).await
-        };
-        futures::try_join!(read, then)
-    }
-
     /// The number of the newest record of each chain.
     pub fn ends(&self) -> BTreeMap<WriterId, u64> {
         self.chains.iter().map(|(writer, chain)| (*writer, chain.last)).collect()
