@@ -129,19 +129,7 @@ fn attempt(
     let packs =
         runtime.block_on(listing).map_err(|_| crate::repo::Error::TaskLost)?.map_err(crate::repo::Error::from)?;
     let known = Known::new(repo.clone(), runtime.clone(), &packs, log.marked_packs(), loading);
-    if options.parent == Parent::None {
-        // Who asks for this believes nothing: an old page may be damaged.
-        known.be_wary();
-    }
-    // A parent that was never acknowledged may have lost something, and no prune is bound to hold all of it.
-    let is_done = |parent: &Snapshot| author.state.is_unacknowledged(parent.id).map(|is_open| !is_open);
-    let held = match &parent {
-        Some(parent) if is_done(parent).map_err(crate::repo::Error::from)? => Some(parent.id),
-        _ => None,
-    };
-    if parent.is_some() && held.is_none() {
-        known.be_wary();
-    }
+    let held = held_parent(author, &options, &known, (parent.as_ref(), partial.as_ref()))?;
     let must_walk = partial.is_some() || parent.is_some() && held.is_none();
     let open_old = |snapshots: &[&Snapshot]| open_old(&chunks, &log, (runtime, &known), snapshots, held);
     let old = match &mut input {
@@ -185,6 +173,29 @@ fn attempt(
         salvage::mark_finished(author)?;
     }
     Ok(summary)
+}
+
+/// The parent, if all prunes are bound to hold all of it. Begins what is sure to be needed, and notes how far old pages are believed.
+fn held_parent(
+    author: Author<'_>,
+    options: &Options,
+    known: &Known,
+    (parent, partial): (Option<&Snapshot>, Option<&Snapshot>),
+) -> Result<Option<SnapshotId>, Error> {
+    if parent.is_none() && partial.is_none() {
+        known.load_index();
+    }
+    if options.parent == Parent::None {
+        // Who asks for this believes nothing: an old page may be damaged.
+        known.be_wary();
+    }
+    let Some(parent) = parent else { return Ok(None) };
+    if author.state.is_unacknowledged(parent.id).map_err(crate::repo::Error::from)? {
+        // It may have lost something before anybody was told of it.
+        known.be_wary();
+        return Ok(None);
+    }
+    Ok(Some(parent.id))
 }
 
 /// Opens the snapshots to compare with and notes their pages as known.
