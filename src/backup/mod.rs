@@ -129,7 +129,7 @@ fn attempt(
     let packs =
         runtime.block_on(listing).map_err(|_| crate::repo::Error::TaskLost)?.map_err(crate::repo::Error::from)?;
     let known = Known::new(repo.clone(), runtime.clone(), &packs, log.marked_packs(), loading);
-    let held = held_parent(author, &options, &known, (parent.as_ref(), partial.as_ref()))?;
+    let held = held_parent(author, &options, &known, parent.as_ref())?;
     let must_walk = partial.is_some() || parent.is_some() && held.is_none();
     let open_old = |snapshots: &[&Snapshot]| open_old(&chunks, &log, (runtime, &known), snapshots, held);
     let old = match &mut input {
@@ -175,16 +175,13 @@ fn attempt(
     Ok(summary)
 }
 
-/// The parent, if all prunes are bound to hold all of it. Begins what is sure to be needed, and notes how far old pages are believed.
+/// The parent, if all prunes are bound to hold all of it. Notes how far old pages are believed.
 fn held_parent(
     author: Author<'_>,
     options: &Options,
     known: &Known,
-    (parent, partial): (Option<&Snapshot>, Option<&Snapshot>),
+    parent: Option<&Snapshot>,
 ) -> Result<Option<SnapshotId>, Error> {
-    if parent.is_none() && partial.is_none() {
-        known.load_index();
-    }
     if options.parent == Parent::None {
         // Who asks for this believes nothing: an old page may be damaged.
         known.be_wary();
