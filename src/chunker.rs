@@ -123,7 +123,7 @@ mod tests {
     fn chunks_of_the_usual_sizes_are_as_long_as_said() {
         let found = cuts(&chunker_of(Sizes::DEFAULT), &noise(96 << 20, b"data"));
         let (sum, squares) = found.iter().fold((0, 0), |(sum, squares), len| (sum + len, squares + len * len));
-        let (mean, met_at_random) = (sum / found.len() >> 10, squares / sum >> 10);
+        let (mean, met_at_random) = ((sum / found.len()) >> 10, (squares / sum) >> 10);
         assert!((200..220).contains(&mean), "{mean} KiB");
         assert!((206..226).contains(&met_at_random), "{met_at_random} KiB");
     }

@@ -60,7 +60,7 @@ enum Appended {
     /// The snapshot stood there already, or was forgotten.
     There,
     /// Not appended: by this log, or without a look at the packs, it does not stand firm.
-    Shaky(Box<Words>, Ends),
+    Shaky(Box<(Words, Ends)>),
 }
 
 /// What the look after the record says.
@@ -96,8 +96,8 @@ impl<'a> Looks<'a> {
         for _ in 0..LOOKS_MAX {
             state.set_unacknowledged(snapshot.id, true).map_err(repo::Error::from)?;
             let is_done = match self.append(snapshot, root_page)? {
-                Appended::Shaky(words, ends) => {
-                    self.steady(uploader, snapshot, (*words, ends), When::Before)?;
+                Appended::Shaky(log) => {
+                    self.steady(uploader, snapshot, *log, When::Before)?;
                     continue;
                 }
                 Appended::There => Some(false),
@@ -132,7 +132,7 @@ impl<'a> Looks<'a> {
             let is_firm = self.is_listed(log, &words)
                 && self.footing(&words, snapshot.id, |_| true, When::Before) == Footing::Firm;
             if !is_firm {
-                *said = Appended::Shaky(Box::new(words), log.ends());
+                *said = Appended::Shaky(Box::new((words, log.ends())));
                 return None;
             }
             let mut ends = log.ends();

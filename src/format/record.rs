@@ -398,7 +398,7 @@ mod tests {
             Event::Recall(SnapshotId([3; 16])),
             Event::Mark(vec![ObjectId([1; 16]), ObjectId([2; 16])]),
             Event::Sweep(vec![]),
-            Event::Several(vec![Event::Forget(SnapshotId([3; 16])), Event::Later { kind: 10, body: vec![0, 1] }]),
+            Event::Several(vec![Event::Forget(SnapshotId([3; 16])), Event::Later { kind: 200, body: vec![0, 1] }]),
         ];
         for event in events {
             let record = Record {

@@ -122,6 +122,7 @@ pub(crate) struct Traced {
 }
 
 /// Runs a command to its end, or until it is killed. `below`: the folders of interest, without links in their names.
+#[allow(clippy::zombie_processes)] // the tracer waits for it
 pub(crate) fn run(command: &Command, below: &[&Path], watch: &mut dyn Watch) -> Traced {
     let (out, err) = (tempfile::NamedTempFile::new().unwrap(), tempfile::NamedTempFile::new().unwrap());
     // It waits until somebody watches it.
@@ -229,7 +230,7 @@ impl Tracer<'_> {
     fn left(&mut self, thread: Pid, mut call: Call, act: Option<Act>) {
         let Ok(mut registers) = ptrace::getregs(thread) else { return };
         match act {
-            Some(Act::Tear) => return self.kill(),
+            Some(Act::Tear) => self.kill(),
             Some(Act::Fail(error)) => {
                 registers.rax = i64::from(-error).cast_unsigned();
                 ptrace::setregs(thread, registers).unwrap();

@@ -46,7 +46,7 @@ pub(super) struct Backup {
     source_is_there: bool,
     checked: u64,
     /// The log that the last look at the packs followed.
-    last_look: Option<Words>,
+    last_look: Option<Box<Words>>,
     is_committed: bool,
 }
 
@@ -121,7 +121,7 @@ impl Backup {
 
     fn plan(&mut self, w: &mut World) {
         let packs = w.list_packs();
-        self.last_look = Some(self.words.clone());
+        self.last_look = Some(Box::new(self.words.clone()));
         let places = self.good_places(w, &packs, When::Before);
         let shared = self.parent.map_or(0, |parent| w.snapshots[&parent].chunks);
         for chunk in bits(self.chunks) {
@@ -173,7 +173,6 @@ impl Backup {
             }
         }
         let packs = self.listed.take().unwrap_or_else(|| w.list_packs());
-        self.last_look = Some(self.words.clone());
         let is_young = |pack: &ObjectId| self.mine.get(pack).is_some_and(|put| put + w.rules.stale > w.now);
         let is_there = |pack: ObjectId| !w.rules.checks_packs || packs.contains(&pack) || is_young(&pack);
         let loose: u32 = match footing(&self.words, self.id(), parent, self.places.values().copied(), is_there, when) {
@@ -195,6 +194,8 @@ impl Backup {
                 self.chunks
             }
         };
+        // Not if it is gone: then nobody has compared the listing with anything.
+        self.last_look = Some(Box::new(self.words.clone()));
         if loose == 0 {
             self.stands(w);
             return;
