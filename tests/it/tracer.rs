@@ -140,6 +140,8 @@ pub(crate) fn run(command: &Command, below: &[&Path], watch: &mut dyn Watch) -> 
     ptrace::seize(leader, options).unwrap();
     child.stdin.take().unwrap().write_all(b"go\n").unwrap();
     let code = Tracer { leader, below, watch, threads: HashMap::new(), ended: 0, is_dead: false }.run();
+    // The tracer has waited for it already.
+    let _no_child_any_more = child.wait();
     Traced { code, stdout: fs::read_to_string(out.path()).unwrap(), stderr: fs::read_to_string(err.path()).unwrap() }
 }
 
