@@ -32,6 +32,7 @@ const COMMANDS: [&str; 23] = [
     "man",
     "copy",
     "check",
+    "repair",
 ];
 
 /// The whole help, as `tests/it/help.txt` has it. `UPDATE_HELP=1 cargo test help_is` writes it anew.
