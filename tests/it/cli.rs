@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 use std::time::Instant;
 
-const COMMANDS: [&str; 23] = [
+const COMMANDS: [&str; 24] = [
     "init",
     "backup",
     "snapshots",
