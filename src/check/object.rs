@@ -6,6 +6,7 @@ use crate::format::FormatError;
 use crate::format::MAGIC;
 use crate::format::config::Config;
 use crate::format::index::Index;
+use crate::format::parity;
 use crate::format::record::Record;
 use crate::format::sealed;
 use crate::format::sealed::ObjectType;
@@ -19,6 +20,7 @@ use crate::repo::COPIES_FOLDER;
 use crate::repo::Repo;
 use crate::repo::index_name;
 use crate::repo::pack_of;
+use crate::repo::parity_of;
 use crate::repo::slot_name;
 use bytes::Bytes;
 
@@ -68,6 +70,12 @@ pub fn record_of(name: &str) -> Option<(WriterId, u64)> {
 /// Checks one object by its name and all of its bytes, with the keys. Each fault is a line for people. An object of a
 /// name that is not Bygone's has none.
 pub fn object(repo: &Repo, name: &str, bytes: &Bytes) -> Vec<String> {
+    // A second copy is what its first is.
+    let name = first_of(name).map_or(name, |(first, _)| first);
+    if let Some(pack) = parity_of(name) {
+        let checked = parity::check(Some(repo.config().repository), pack, bytes);
+        return checked.err().iter().map(ToString::to_string).collect();
+    }
     let checked = match Named::of(name) {
         Named::Config | Named::Slot(_) => clear(repo, name, bytes),
         Named::Index(id) => index(repo, id, bytes),

@@ -124,7 +124,8 @@ impl Repo {
         self.store.delete(&first).await?;
         self.store.delete(&second).await?;
         if !self.slots().await?.iter().any(|left| left.id == keep) {
-            self.store.put_new(&slot_name(keep), kept).await?;
+            self.store.put_new(&slot_name(keep), kept.clone()).await?;
+            copies::put(&self.store, &slot_name(keep), kept).await;
         }
         Ok(())
     }

@@ -425,7 +425,8 @@ fn the_program_tells_what_is_damaged_and_what_to_do() {
     let told = json_lines(&program.run(&["--json", "--no-progress", "check", "--read-data"]).fails(4).stdout);
     assert_eq!((&told[0]["type"], &told[0]["object"]), (&"problem".into(), &name.into()));
     assert!(told[0]["files"][0]["path"].as_str().unwrap().ends_with("/sub/big"), "{}", told[0]);
-    assert_eq!((&told[1]["type"], &told[1]["problems"]), (&"summary".into(), &1.into()));
+    assert_eq!((&told[1]["type"], &told[1]["what"]), (&"note".into(), &"mendable".into()));
+    assert_eq!((&told[2]["type"], &told[2]["problems"]), (&"summary".into(), &1.into()));
     program.run(&["check", "--read-data", "--mark"]).fails(4);
     program.run(&["backup", source.to_str().unwrap()]).ok();
     program.run(&["check", "--read-data"]).ok();

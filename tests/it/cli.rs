@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 use std::time::Instant;
 
-const COMMANDS: [&str; 23] = [
+const COMMANDS: [&str; 24] = [
     "init",
     "backup",
     "snapshots",
@@ -32,6 +32,7 @@ const COMMANDS: [&str; 23] = [
     "man",
     "copy",
     "check",
+    "repair",
 ];
 
 /// The whole help, as `tests/it/help.txt` has it. `UPDATE_HELP=1 cargo test help_is` writes it anew.

@@ -117,6 +117,10 @@ async fn nothing_is_replaced(store: &AnyStore) {
     store.put_new("log/w/1", content(50, 4)).await.unwrap();
     assert_eq!(kind(store.put_new("log/w/1", content(50, 5)).await), Some(ErrorKind::AlreadyExists));
     assert_eq!(kind(store.put_new("log/w/1", content(49, 4)).await), Some(ErrorKind::AlreadyExists));
+    // What is damaged can be put right all the same.
+    store.replace("log/w/1", content(60, 7)).await.unwrap();
+    assert_eq!(store.get("log/w/1").await.unwrap(), content(60, 7));
+    store.replace("log/w/1", content(50, 4)).await.unwrap();
     // The answer to the first attempt may have been lost: the same bytes again are no conflict.
     store.put_new("log/w/1", content(50, 4)).await.unwrap();
     assert_eq!(store.get("log/w/1").await.unwrap(), content(50, 4));

@@ -93,6 +93,11 @@ fn fill(root: &Path) {
 }
 
 impl Healthy {
+    /// From now on it is a repository of the time before there were second copies.
+    fn forget_copies(&self) {
+        self.objects.names("copies/").iter().for_each(|name| self.objects.set(name, None));
+    }
+
     fn new() -> Healthy {
         let objects = Arc::new(Objects::default());
         let house = House::with_store(tempfile::tempdir().unwrap(), objects.clone());
@@ -309,6 +314,7 @@ fn what_is_damaged_is_told_and_the_rest_is_read() {
 #[test]
 fn a_damaged_config_or_slot_is_named() {
     let healthy = Healthy::new();
+    healthy.forget_copies();
     let stranger = Arc::new(Objects::default());
     House::with_store(tempfile::tempdir().unwrap(), stranger.clone());
     let mut tried = 0;
@@ -344,6 +350,7 @@ fn one_of_two_slots_is_enough() {
     let second = bygone::crypto::password::Password::new(b"second".to_vec());
     let first = healthy.objects.names("keys/")[0].clone();
     healthy.house.runtime.block_on(healthy.house.repo.add_password(&second, Cost::CHEAP, 2)).unwrap();
+    healthy.forget_copies();
     let damaged = healthy.objects.copy();
     damaged.set(&first, Some(Bytes::from_static(b"nonsense")));
     let open = |password| healthy.house.runtime.block_on(Repo::open(damaged.clone(), &password));

@@ -92,6 +92,9 @@ fn a_reader_written_from_the_document_sees_the_source() {
     bytes[200] ^= 1;
     fs::remove_file(&newest).unwrap();
     fs::write(&newest, &bytes).unwrap();
+    let log = house.runtime.block_on(Log::read(&house.repo)).unwrap();
+    assert!(matches!(log.problems[..], [LogProblem::Copied { .. }]), "{:?}", log.problems);
+    fs::remove_dir_all(repository.join("copies")).unwrap();
     assert!(read().unwrap_err().contains("checksum"));
     let log = house.runtime.block_on(Log::read(&house.repo)).unwrap();
     assert!(matches!(log.problems[..], [LogProblem::Unreadable { .. }]), "{:?}", log.problems);
