@@ -29,8 +29,7 @@
 //! ([`words::Words::sweeps_are_those_of`]), then no pack was removed that stood in the listing of that look and was free or marked by its log, or that was stored
 //! since: the listing would show them all. The first look is 1, which lists the packs after the log. A log that has records missing or unreadable must
 //! have no new record at all: the sweep could be the one that cannot be read. And if in 5 the chains end where they ended in 3, but for the
-//! backup's own record, one listing of the log has told everything. (Where listings may be old this does not hold: the first one may have shown what
-//! was gone already.) So a backup that nobody disturbs pays one request for both looks.
+//! backup's own record, one listing of the log has told everything. So a backup that nobody disturbs pays one request for both looks.
 //!
 //! What it shares with its parent is not looked at while no sweep has named the parent: all prunes hold a snapshot, forgotten or not,
 //! until then. An unfinished snapshot is no parent in this sense, and neither is one that its backup never acknowledged: what comes from these is

@@ -79,7 +79,7 @@ fn all_but_deleting_works_without_the_right_to_delete() {
     let slots = json_lines(&run(&["key", "list", "--json"]).ok().stdout);
     let other = slots.iter().find(|slot| slot["used_now"] == false).unwrap();
     let told = run(&["key", "remove", other["id"].as_str().unwrap()]).fails(1).stderr;
-    for words in ["cannot delete 'keys/", "access denied", "may not delete"] {
+    for words in ["cannot delete 'copies/keys/", "access denied", "may not delete"] {
         assert!(told.contains(words), "{words}: {told}");
     }
     assert_eq!(refused.lock().unwrap().len(), 1, "{refused:?}");

@@ -304,7 +304,9 @@ fn completions_for_every_shell() {
         assert!(COMMANDS.iter().all(|command| script.contains(command)), "{shell}");
     }
     let script = program.run(&["completions", "bash"]).ok().stdout;
-    let checked = Command::new("bash").args(["-n", "-c", &script]).output().unwrap();
+    let file = program.scratch().join("completions");
+    fs::write(&file, script).unwrap();
+    let checked = Command::new("bash").arg("-n").arg(&file).output().unwrap();
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
 }
 

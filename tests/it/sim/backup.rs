@@ -163,8 +163,7 @@ impl Backup {
         let when = if self.is_committed { When::After } else { When::Before };
         let parent = self.parent.filter(|_| w.rules.checks_parent);
         let is_calm = self.last_look.as_ref().is_some_and(|before| self.words.sweeps_are_those_of(before));
-        // Where listings may be old, the last one may have shown what was gone already.
-        if is_calm && w.rules.log_before_packs && w.rules.stale == 0 {
+        if is_calm && w.rules.skips_listings && w.rules.log_before_packs {
             let packs = self.places.values().copied();
             if footing(&self.words, self.id(), parent, packs, |_| true, when) == Footing::Firm {
                 w.count("looks without a listing");

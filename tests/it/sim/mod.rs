@@ -196,7 +196,7 @@ fn every_rule_is_needed() {
         ("nothing is rescued", short, |r| r.rescues = false),
         ("what is rescued is not indexed", short, |r| r.indexes_rescued = false),
         ("no wait on a store with old listings", weak, |r| r.waits = 0),
-        ("half the wait on a store with old listings", weak, |r| r.waits = 1),
+        ("half the wait on a store with old listings", Rules { skips_listings: false, ..weak }, |r| r.waits = 1),
         ("appending without looking", Rules { shared_percent: 100, ..short }, |r| r.appends_compare = false),
         ("old sweeps are left alone", strong, |r| r.takes_over = false),
         ("old index objects go first", strong, |r| r.index_new_first = false),

@@ -19,6 +19,9 @@ pub(super) struct Rules {
     pub(super) checks_packs: bool,
     /// It does so after it has read the log.
     pub(super) log_before_packs: bool,
+    /// It leaves out a listing when nobody has swept anything since the last one. No rule: it may list always, and sees old
+    /// listings more often then.
+    pub(super) skips_listings: bool,
     /// A backup looks whether its own snapshot is still there.
     pub(super) checks_itself: bool,
     /// A backup looks whether its parent is still wanted.
@@ -72,6 +75,7 @@ impl Rules {
         checks_after: true,
         checks_packs: true,
         log_before_packs: true,
+        skips_listings: true,
         checks_itself: true,
         checks_parent: true,
         sweeps_first: true,
