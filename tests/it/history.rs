@@ -388,12 +388,19 @@ fn what_did_not_change_is_not_read_again() {
     house.runtime.block_on(catalogue.update(&fresh(), &log, &snapshots)).unwrap();
     let added = told("one more snapshot");
     assert!(added < 40, "{added} requests for one snapshot");
+    // Through a store of its own: what was fetched ahead before may still be on its way.
+    let silent = Counted::with_log(house.repo.store().clone());
+    let opened = house.runtime.block_on(Repo::open(silent.clone(), &crate::house::password())).unwrap();
+    let (asked, chunks) =
+        (silent.log().len(), house.runtime.block_on(async { Chunks::new(&opened, &ChunksOptions::default()) }));
+    told("in between");
     let mut catalogue = Catalogue::open(&folder, repo.keys()).unwrap();
-    house.runtime.block_on(catalogue.update(&fresh(), &log, &snapshots)).unwrap();
+    house.runtime.block_on(catalogue.update(&chunks, &log, &snapshots)).unwrap();
     assert_eq!(search(&catalogue, &snapshots, "file 007").len() as u64, files.div_ceil(100));
-    assert_eq!(told("find one name"), 0);
+    told("find one name");
     assert_eq!(search(&catalogue, &snapshots, "").len() as u64, files + files.div_ceil(100));
-    assert_eq!(told("find everything"), 0);
+    told("find everything");
+    assert_eq!(silent.log().len(), asked);
     let bytes: u64 = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
     println!("{size}: catalogue: {bytes} bytes");
     let path = format!("{:07}/file 007", files / 100 - 1);
