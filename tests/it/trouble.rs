@@ -108,7 +108,7 @@ fn restores(scene: &Scene, error: i32, seen: &Seen) {
     let base = scene.place();
     base.run(&["backup", "-q", source.to_str().unwrap()]).ok();
     let at = format!("latest:{}", source.display());
-    // Files are called by their names below the target.
+    // Files are called by their names below the target, or in the snapshot.
     let mut names: Vec<_> = scene.now.keys().map(|path| String::from_utf8_lossy(path).into_owned()).collect();
     let top = source.to_str().unwrap().trim_start_matches('/').to_owned() + "/";
     names.iter_mut().for_each(|name| *name = format!("'{}'", name.trim_start_matches(&top)));
@@ -123,7 +123,7 @@ fn restores(scene: &Scene, error: i32, seen: &Seen) {
             assert_eq!((traced.code, traced.stderr.as_str()), (Some(0), ""));
             return false;
         };
-        let places = [&[to.display().to_string()], &names[..]].concat();
+        let places = [&[to.display().to_string(), top.clone()], &names[..]].concat();
         let what = format!("restore, error {error} at call {number}, {:?} {}", call.what, call.path.display());
         let code = expect_words(&traced, &places, error, &what);
         let allowed: &[i32] = if error == ENOSPC { &[15] } else { &[1, 3] };
