@@ -1,0 +1,2 @@
+SUITES=[]
+def run(*_): return []
