@@ -44,7 +44,8 @@ def compared_rows(measures, results, peers, bounds):
             ours = middle.get("bygone")
             if not ours or not other:
                 return ""
-            return f"{ours / other if is_rate else other / ours:.2f}"
+            times = ours / other if is_rate else other / ours
+            return f"{times:.{0 if times >= 100 else 1 if times >= 10 else 2 if times >= 0.1 else 4}f}"
 
         cells = [common.shown(values, unit) if values else "-" for values in found.values()]
         if peers:

@@ -25,11 +25,13 @@ ROOM_BYTES = 6 << 30
 BUSY_LOAD = 0.5
 
 
-def parser(name, description, quick):
-    """The options that all have."""
+def parser(name, description, quick=None):
+    """The options that all have; `quick` tells what less they do then."""
     found = argparse.ArgumentParser(prog=f"scripts/bench/{name}", description=description)
-    found.add_argument("--quick", action="store_true", help=quick)
-    found.add_argument("--binary", type=lambda path: Path(path).resolve(), default=TARGET / "release" / "bygone", help="the program to measure")
+    if quick:
+        found.add_argument("--quick", action="store_true", help=quick)
+    program = TARGET / "release" / "bygone"
+    found.add_argument("--binary", type=lambda path: Path(path).resolve(), default=program, help="the program to measure")
     return found
 
 
@@ -138,13 +140,16 @@ class Report:
 
 def shown(values, unit):
     """The median of a measure, and between what it was."""
+    if unit == "s" and statistics.median(values) < 0.1:
+        return shown([value * 1000 for value in values], "ms")
+    whole = unit in ("", "/s")
 
     def digits(value):
-        return f"{value:.{0 if value >= 100 or unit in ('/s', '') else 1 if value >= 10 else 2 if value >= 1 else 3}f}"
+        return f"{value:.{0 if value >= 100 or whole else 1 if value >= 10 else 2 if value >= 1 else 3}f}"
 
-    text = f"{digits(statistics.median(values))} {unit}".rstrip() if unit != "/s" else f"{digits(statistics.median(values))}/s"
+    space = " " if unit and unit != "/s" else ""
     spread = f" ({digits(min(values))}..{digits(max(values))})" if len(values) > 1 and max(values) != min(values) else ""
-    return text + spread
+    return f"{digits(statistics.median(values))}{space}{unit}{spread}"
 
 
 def table(title, heads, rows):

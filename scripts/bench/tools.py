@@ -5,11 +5,13 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 PATIENCE_SECS = 600
+COST = Path(__file__).resolve().parent / "cost.py"
 
 
 @dataclass
@@ -28,19 +30,14 @@ class Cost:
 
 
 def run(command, env, cwd=None):
-    """Runs a command to its end; output only if it fails.
-
-    The peak of memory is that of the largest process; what this process held when it forked counts as a floor, some 20 MiB."""
-    with open(os.path.join(env["TMPDIR"], "output"), "w+b") as output:
-        began = time.perf_counter()
-        child = subprocess.Popen(command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-        _, status, usage = os.wait4(child.pid, 0)
-        seconds = time.perf_counter() - began
-        child.returncode = os.waitstatus_to_exitcode(status)
-        if child.returncode != 0:
-            output.seek(0)
-            raise RuntimeError(f"{command} ended with {child.returncode}: {output.read()[-2000:].decode(errors='replace')}")
-    return Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    """Runs a command to its end; output only if it fails. The peak of memory is that of its largest process."""
+    output = Path(env["TMPDIR"]) / "output"
+    words = [sys.executable, "-I", "-S", COST, output, *command]
+    told = subprocess.run(words, env=env, cwd=cwd, check=True, capture_output=True, text=True).stdout
+    seconds, cpu, rss_mib, code = told.split()
+    if code != "0":
+        raise RuntimeError(f"{command} ended with {code}: {output.read_text(errors='replace')[-2000:]}")
+    return Cost(float(seconds), float(cpu), float(rss_mib))
 
 
 class Tool:
@@ -265,7 +262,7 @@ class Mounted:
 TOOLS = {tool.name: tool for tool in (Bygone, Restic, Borg, Rustic)}
 
 
-def programs(binary, more):
+def programs(binary, more=""):
     """Where each program is; those that are not there are left out. `more` is a folder that is looked into first."""
     path = f"{more}{os.pathsep}{os.environ['PATH']}"
     found = {name: shutil.which(name, path=path) for name in TOOLS}

@@ -80,7 +80,7 @@ def make_mix(folder, size):
     image = folder / "disk.img"
     with tempfile.TemporaryDirectory(dir=folder.parent) as inside:
         fill_from_usr(Path(inside), mib * PIECE * 6 // 10)
-        subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", inside, image, f"{mib}M"], check=True)
+        subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", inside, image, f"{mib}M"], check=True, stdout=subprocess.DEVNULL)
     subprocess.run(["qemu-img", "convert", "-O", "qcow2", image, folder / "disk.qcow2"], check=True)
 
 
