@@ -47,13 +47,17 @@ def end(main):
         sys.exit(1)
 
 
-def room(wanted=ROOM_BYTES):
-    """A folder for scratch: in memory if so much of it is free."""
+def has_room(folder, wanted):
+    """Whether so much fits into a folder; into one in memory with something to spare."""
     available = next(int(line.split()[1]) for line in open("/proc/meminfo") if line.startswith("MemAvailable")) << 10
+    is_memory = Path("/dev/shm") in [folder, *folder.parents]
+    return shutil.disk_usage(folder).free > wanted and (not is_memory or available > wanted + (2 << 30))
+
+
+def room(wanted=ROOM_BYTES):
+    """A folder for scratch: in memory if so much fits there."""
     shm = Path("/dev/shm")
-    if shm.is_dir() and shutil.disk_usage(shm).free > wanted and available > wanted + (2 << 30):
-        return shm
-    return Path("/var/tmp")
+    return shm if shm.is_dir() and has_room(shm, wanted) else Path("/var/tmp")
 
 
 @contextmanager

@@ -84,7 +84,7 @@ def run(arguments, scratch, report):
         return
     results = {}
     for files in FILES[arguments.size]:
-        if common.room(files * ROOM_BYTES_EACH) != scratch.parent:
+        if not common.has_room(scratch, files * ROOM_BYTES_EACH):
             print(f"scale: no room for {files} files", file=sys.stderr)
             break
         source = scratch / "data" / "many"
