@@ -10,7 +10,6 @@ import secrets
 import shutil
 import subprocess
 import time
-from pathlib import Path
 
 import common
 import s3

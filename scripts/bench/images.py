@@ -6,7 +6,6 @@ is printed unless what each program stored or showed was the same as the source.
 import hashlib
 import os
 import random
-import shutil
 import stat
 import statistics
 import subprocess
