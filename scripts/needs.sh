@@ -86,6 +86,11 @@ need_bench() {
     need_mount
     need python3 python3
     need restic restic
+    need borg borgbackup
+    # Without it, borg cannot mount.
+    /usr/bin/python3 -c 'import pyfuse3' 2>/dev/null || packages+=(python3-pyfuse3)
+    need mke2fs e2fsprogs
+    need qemu-img qemu-utils
     need xz xz-utils
     [ -e /usr/src/linux-source-6.1.tar.xz ] || packages+=(linux-source-6.1)
 }

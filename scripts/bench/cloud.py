@@ -3,35 +3,23 @@
 Bygone's caches lie on a disk, everything else in memory. Every number is of a new mount; 'cold' is with an empty cache.
 What is read is compared with the source."""
 
-import argparse
 import filecmp
 import os
 import random
 import shutil
 import statistics
 import subprocess
-import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
 
+import common
 import s3
 import tools
 import trees
-
-ROOT = Path(__file__).resolve().parent.parent.parent
-TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-MIB = 1 << 20
-
-
-def make_many(folder, files, size):
-    """Folders of 100 files of `size` bytes that differ."""
-    for i in range(files // 100):
-        inner = folder / f"{i // 100:03d}" / f"{i:05d}"
-        inner.mkdir(parents=True)
-        for j in range(100):
-            (inner / f"file-{j:02d}").write_bytes(f"{i:08d}{j:02d}".encode() * (size // 10))
+from common import MIB
+from common import table
+from common import timed
 
 
 def make_small(folder, files):
@@ -42,21 +30,6 @@ def make_small(folder, files):
         inner.mkdir(parents=True)
         for j in range(100):
             (inner / f"file-{j:02d}").write_bytes(dice.randbytes(dice.randint(0, 8192)))
-
-
-def make_large(folder, size, seed):
-    """One file of noise, another for another seed."""
-    folder.mkdir(parents=True)
-    dice = random.Random(seed)
-    with open(folder / "file", "wb") as out:
-        for _ in range(size // MIB):
-            out.write(dice.randbytes(MIB))
-
-
-def timed(work):
-    began = time.perf_counter()
-    result = work()
-    return time.perf_counter() - began, result
 
 
 def read_through(path):
@@ -115,11 +88,11 @@ class Place:
             shutil.rmtree(self.disk / name, ignore_errors=True)
 
 
-class Drive:
-    """A source mounted over the link; `root` shows it. Counts are of this mount alone."""
+class Drive(tools.Mounted):
+    """A source mounted over the link. Counts are of this mount alone."""
 
     def __init__(self, place, tool, source, extra=()):
-        self.place, self.tool = place, tool
+        self.place = place
         at = str(place.point)
         words, inside = {
             "bygone": (["mount", "--foreground", f"latest:{source}", at, *extra], ""),
@@ -129,56 +102,17 @@ class Drive:
         if tool == "bygone":
             # Filters belong to whole mounts; the newest snapshot of this source is meant.
             words[2:2] = ["--path", str(source)]
-        self.command = [place.programs[tool], *words]
-        self.root = at + inside
+        super().__init__([place.programs[tool], *words], place.env(tool, place.link.endpoint), at, at + inside)
 
     def __enter__(self):
         self.before = self.place.link.counts()
-        self.log = open(self.place.scratch / "drive.log", "w+b")
-        env = self.place.env(self.tool, self.place.link.endpoint)
-        began = time.perf_counter()
-        self.child = subprocess.Popen(self.command, env=env, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
-        while not self.is_listed():
-            if self.child.poll() is not None or time.perf_counter() - began > tools.PATIENCE_SECS:
-                self.log.seek(0)
-                said = self.log.read()[-2000:].decode(errors="replace")
-                self.__exit__()
-                raise RuntimeError(f"{self.command} did not mount: {said}")
-            time.sleep(0.002)
-        self.first_ls = time.perf_counter() - began
+        super().__enter__()
         self.opened = self.since_mount()
         return self
-
-    def is_listed(self):
-        try:
-            return os.path.ismount(self.place.point) and bool(os.listdir(self.root))
-        except OSError:
-            return False
 
     def since_mount(self):
         now = self.place.link.counts()
         return {key: now[key] - self.before[key] for key in now}
-
-    def rss_mib(self):
-        for line in Path(f"/proc/{self.child.pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-        return 0.0
-
-    def cpu(self):
-        """Processor seconds of the drive so far."""
-        words = Path(f"/proc/{self.child.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
-
-    def __exit__(self, *_):
-        deadline = time.perf_counter() + 10
-        while os.path.ismount(self.place.point) and time.perf_counter() < deadline:
-            if subprocess.run(["fusermount3", "-u", self.place.point], stderr=subprocess.DEVNULL).returncode != 0:
-                time.sleep(0.1)
-        s3.end(self.child)
-        if os.path.ismount(self.place.point):
-            subprocess.run(["fusermount3", "-uz", self.place.point], check=False)
-        self.log.close()
 
 
 def drop_page_cache():
@@ -186,18 +120,10 @@ def drop_page_cache():
     Path("/proc/sys/vm/drop_caches").write_text("3")
 
 
-def table(title, heads, rows):
-    print(f"\n{title}\n")
-    print("| " + " | ".join(heads) + " |")
-    print("|---|" + "---:|" * (len(heads) - 1))
-    for row in rows:
-        print("| " + " | ".join(row) + " |", flush=True)
-
-
 def suite_open(place, quick):
     files = 100_000 if quick else 1_000_000
     source = place.scratch / "many"
-    make_many(source, files, 10)
+    trees.make_many(source, files, lambda number: b"%010d" % number)
     place.store("bygone", source)
     trees.remove(source)
     # What the password alone takes: a local repository of the same cost, with nothing in it.
@@ -222,7 +148,7 @@ def suite_open(place, quick):
 def suite_large(place, quick):
     size = 256 * MIB if quick else 1024 * MIB
     source = place.scratch / "large"
-    make_large(source, size, 13)
+    trees.make_noise(source / "file", size, 13)
     rows = []
     for tool in ("bygone", "restic", "rclone"):
         place.store(tool, source)
@@ -277,7 +203,7 @@ def suite_small(place, quick):
 def suite_find(place, quick):
     files = 20_000 if quick else 100_000
     source = place.scratch / "names"
-    make_many(source, files, 40)
+    trees.make_many(source, files, lambda number: b"%010d" % number * 4)
     entries = trees.count(source)
     rows = []
     for tool in ("bygone", "restic"):
@@ -297,7 +223,7 @@ def suite_find(place, quick):
 def suite_random(place, quick):
     size = 512 * MIB if quick else 4096 * MIB
     source = place.scratch / "image"
-    make_large(source, size, 17)
+    trees.make_noise(source / "file", size, 17)
     place.store("bygone", source)
     place.forget_caches()
     dice = random.Random(17)
@@ -334,7 +260,7 @@ def suite_upload(place, quick):
     rows = []
     for tool, seed in [("bygone", 19), ("restic", 23)]:
         folder = source / tool
-        make_large(folder, size, seed)
+        trees.make_noise(folder / "file", size, seed)
         cost = place.run(tool, "--quiet", "backup", folder, far=True)
         rows.append([tool, f"{cost.seconds:.2f} s", f"{size / cost.seconds / place.rate:.2f}", f"{cost.cpu:.1f} s", f"{cost.rss_mib:.0f} MiB"])
     trees.remove(source)
@@ -374,7 +300,7 @@ def suite_outage(place, quick):
 
     for name, orders in ways.items():
         source = place.scratch / "outage" / orders[0]
-        make_large(source, size, len(rows) + 31)
+        trees.make_noise(source / "file", size, len(rows) + 31)
         backup, _ = interrupted(lambda: place.run("bygone", "--quiet", "backup", source, far=True), orders)
         place.forget_caches()
         with Drive(place, "bygone", source) as drive:
@@ -391,36 +317,25 @@ SUITES = {"open": suite_open, "find": suite_find, "small": suite_small, "large":
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="scripts/bench/cloud", description="Measures drives on a distant bucket.")
-    parser.add_argument("--quick", action="store_true", help="less data: to see that it works")
-    parser.add_argument("--binary", default=TARGET / "release" / "bygone", help="the program to measure")
+    parser = common.parser("cloud", "Measures drives on a distant bucket.", "less data: to see that it works")
     parser.add_argument("--only", action="append", choices=SUITES, help="only this suite (repeatable)")
     parser.add_argument("--rtt", type=float, default=50, help="milliseconds there and back (50)")
     parser.add_argument("--mbit", type=float, default=1000, help="each way (1000)")
     arguments = parser.parse_args()
-    if os.getloadavg()[0] > 0.7:
-        print(f"this machine is busy (load {os.getloadavg()[0]:.1f}): do not trust the times", file=sys.stderr)
-    scratch = Path(tempfile.mkdtemp(prefix="bygone-cloud.", dir="/dev/shm"))
-    disk = Path(tempfile.mkdtemp(prefix="bygone-cloud.", dir="/var/tmp"))
-    place = None
-    try:
+    report = common.Report("cloud", arguments.quick)
+    with common.scratch("cloud", "/dev/shm") as scratch, common.scratch("cloud", "/var/tmp") as disk:
         place = Place(arguments, scratch, disk)
-        place.run("bygone", "init")
-        place.run("restic", "init")
-        print(f"S3 server behind {arguments.rtt:.0f} ms and {arguments.mbit:.0f} Mbit/s, {os.cpu_count()} processors" + (", QUICK" if arguments.quick else ""))
-        for name in arguments.only or SUITES:
-            SUITES[name](place, arguments.quick)
-    finally:
-        if place:
+        try:
+            place.run("bygone", "init")
+            place.run("restic", "init")
+            report.head(f"S3 server behind {arguments.rtt:.0f} ms and {arguments.mbit:.0f} Mbit/s")
+            for name in arguments.only or SUITES:
+                SUITES[name](place, arguments.quick)
+        finally:
             place.link.stop()
             place.server.stop()
-        shutil.rmtree(scratch, ignore_errors=True)
-        shutil.rmtree(disk, ignore_errors=True)
     return 0
 
 
 if __name__ == "__main__":
-    import signal
-
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    sys.exit(main())
+    common.end(main)

@@ -2,7 +2,6 @@
 
 Every wait has an end. Processes are ended by their handles, never by name."""
 
-import argparse
 import filecmp
 import os
 import random
@@ -10,16 +9,12 @@ import re
 import secrets
 import shutil
 import subprocess
-import sys
-import tempfile
 import time
-from pathlib import Path
 
+import common
 import s3
+from common import MIB
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-MIB = 1 << 20
 PATIENCE_SECS = 60
 # How long the node that is asked stays away: less than the patience of a drive.
 AWAY_SECS = 10
@@ -131,7 +126,7 @@ class Trial:
 
     def __init__(self, arguments, scratch):
         self.cluster = Cluster(os.environ["GARAGE"], scratch / "cluster")
-        self.program = str(Path(arguments.binary).resolve())
+        self.program = str(arguments.binary)
         self.size = arguments.mib * MIB
         self.source, self.point, self.scratch = scratch / "source", scratch / "drive", scratch
         self.source.mkdir()
@@ -243,33 +238,26 @@ class Trial:
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="scripts/bench/garage-cluster", description="A store whose nodes die.")
-    parser.add_argument("--binary", default=TARGET / "release" / "bygone", help="the program to try")
+    parser = common.parser("garage-cluster", "A store whose nodes die.")
     parser.add_argument("--mib", type=int, default=160, help="size of each of the two backups (160)")
     arguments = parser.parse_args()
-    scratch = Path(tempfile.mkdtemp(prefix="bygone-cluster.", dir=os.environ.get("TMPDIR", "/dev/shm")))
     began = time.monotonic()
-    trial = None
-    try:
+    with common.scratch("cluster", os.environ.get("TMPDIR", "/dev/shm")) as scratch:
         trial = Trial(arguments, scratch)
-        print("cluster of 3 nodes, 3 copies of everything", flush=True)
-        trial.backup("first", 1, node=2, stays_away=True)
-        trial.expect_snapshots(1)
-        trial.copy(node=1, stays_away=True)
-        trial.backup("second", 2, node=0, stays_away=False)
-        trial.expect_snapshots(2)
-        trial.copy(node=0, stays_away=False)
-        trial.expect_snapshots(2)
-        print(f"all well after {time.monotonic() - began:.0f} s")
-    finally:
-        if trial:
+        try:
+            print("cluster of 3 nodes, 3 copies of everything", flush=True)
+            trial.backup("first", 1, node=2, stays_away=True)
+            trial.expect_snapshots(1)
+            trial.copy(node=1, stays_away=True)
+            trial.backup("second", 2, node=0, stays_away=False)
+            trial.expect_snapshots(2)
+            trial.copy(node=0, stays_away=False)
+            trial.expect_snapshots(2)
+            print(f"all well after {time.monotonic() - began:.0f} s")
+        finally:
             trial.cluster.stop()
-        shutil.rmtree(scratch, ignore_errors=True)
     return 0
 
 
 if __name__ == "__main__":
-    import signal
-
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    sys.exit(main())
+    common.end(main)

@@ -3,30 +3,24 @@
 The image is an ext4 with a part of /usr, and a folder of 1 000 files. Everything lies in memory if there is room. Nothing
 is printed unless what each program stored or showed was the same as the source."""
 
-import argparse
 import hashlib
 import os
 import random
-import shutil
-import signal
 import stat
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
-import bench
+import common
 import tools
 import trees
+from common import MIB
 
-MIB = 1 << 20
 FILES = 1000
 FILE_BYTES = 64 << 10
-# Larger ones would make a small image too full.
-FILE_BYTES_MAX = 16 * MIB
 PAGES_BYTES = 16 * MIB
 FOLDER = "thousand"
 CHANGED_SHARE = 0.02
@@ -51,16 +45,7 @@ def loop_mount(image, at, writable=False):
 
 def fill(root, bytes_wanted):
     """A part of /usr, and the folder of small files."""
-    left = bytes_wanted
-    for top in ("/usr/bin", "/usr/lib/x86_64-linux-gnu", "/usr/share", "/usr/lib"):
-        for name, found in trees.walk(top):
-            if left <= 0:
-                break
-            to = root / top[1:] / name
-            if stat.S_ISREG(found.st_mode) and found.st_size <= FILE_BYTES_MAX and not to.exists():
-                to.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(os.path.join(top, name), to)
-                left -= found.st_size
+    trees.fill_from_usr(root, bytes_wanted)
     folder = root / FOLDER
     folder.mkdir()
     dice = random.Random(11)
@@ -87,7 +72,7 @@ def make_images(scratch, mib):
     call("cp", "--sparse=always", first, second)
     with loop_mount(second, mnt, writable=True):
         wanted = int(mib * MIB * CHANGED_SHARE)
-        call(bench.ROOT / "scripts/images/change.py", mnt, wanted, "srv", "usr/share", "usr/lib", "usr/bin")
+        call(common.ROOT / "scripts/images/change.py", mnt, wanted, "srv", "usr/share", "usr/lib", "usr/bin")
     return first, second
 
 
@@ -115,22 +100,8 @@ class Restic(tools.Restic):
         Path(f"{to.parent}/tree{source}").rename(to)
 
 
-class Borg(tools.Tool):
-    name = "borg"
-    version_words = ["--version"]
-
-    def __init__(self, program, folder):
-        super().__init__(program, folder)
-        self.env.update(BORG_REPO=str(self.repository), BORG_PASSPHRASE="bench", BORG_BASE_DIR=str(self.folder / "state"))
-        self.count = 0
-
-    def init(self):
-        return self.run("init", "--encryption=repokey-blake2")
-
-    def backup(self, source):
-        self.count += 1
-        how = ["--chunker-params", "fixed,65536", "--compression", "zstd,3"]
-        return self.run("create", *how, f"::{self.count}", str(source))
+class Borg(tools.Borg):
+    how = [*tools.Borg.how, "--chunker-params", "fixed,65536"]
 
     def give_back(self, source, to):
         run = tools.run([self.program, "extract", "--sparse", f"::{self.count}"], self.env, cwd=to.parent)
@@ -191,30 +162,19 @@ MEASURES = [("first", "first version", "s"), ("first_cpu", "- processor time", "
             ("second_rss", "- memory", "MiB"), ("second_size", "- repository grows by", "MiB")]
 
 
-def table(title, heads, rows):
-    print(f"\n{title}\n")
-    print("| " + " | ".join(heads) + " |")
-    print("|---|" + "---:|" * (len(heads) - 1))
-    for row in rows:
-        print("| " + " | ".join(row) + " |")
-
-
-def suite_backup(arguments, scratch, first, second):
+def suite_backup(arguments, scratch, report, first, second):
     place = scratch / "place"
     place.mkdir()
     results = {kind.name: [] for kind, _ in KINDS}
-    for number in range(arguments.rounds):
-        for kind, program in KINDS if number % 2 == 0 else KINDS[::-1]:
-            folder = scratch / "tool"
-            tool = kind(arguments.programs[program], folder)
-            result = backup_round(tool, place, first, second, scratch, verify=number == 0)
-            trees.remove(folder)
-            results[tool.name].append(result)
-            print(f"  round {number + 1}, {tool.name}: { {k: round(v, 2) for k, v in result.items()} }", file=sys.stderr)
+    for number, (kind, program) in common.rounds(arguments.rounds, KINDS):
+        tool = kind(arguments.programs[program], scratch / "tool")
+        result = backup_round(tool, place, first, second, scratch, verify=number == 0)
+        trees.remove(tool.folder)
+        results[tool.name].append(result)
+        report.add("image", tool.name, number, result)
     rows = []
     for key, text, unit in MEASURES:
-        medians = [statistics.median(result[key] for result in results[name]) for name in results]
-        rows.append([text, *(f"{value:.{0 if unit == 'MiB' and value > 99 else 2}f} {unit}" for value in medians)])
+        rows.append([text, *(common.shown([result[key] for result in rounds], unit) for rounds in results.values())])
     return f"Backup of an image of {arguments.mib} MiB, and of its next version", ["", *results], rows
 
 
@@ -360,7 +320,7 @@ def view_round(view, at, truth):
     return result
 
 
-def suite_inside(arguments, scratch, image):
+def suite_inside(arguments, scratch, report, image):
     at = scratch / "view"
     at.mkdir()
     with loop_mount(image, scratch / "mnt") as root:
@@ -368,10 +328,9 @@ def suite_inside(arguments, scratch, image):
     views = Views(arguments, scratch, image)
     kinds = {"bygone": views.by_bygone, "kernel, local image": views.by_kernel, "restic's drive, kernel": views.by_restic}
     results = {name: [] for name in kinds}
-    for number in range(arguments.rounds):
-        for name in list(kinds) if number % 2 == 0 else list(kinds)[::-1]:
-            results[name].append(view_round(kinds[name], at, truth))
-            print(f"  round {number + 1}, {name}: { {k: round(v, 4) for k, v in results[name][-1].items()} }", file=sys.stderr)
+    for number, name in common.rounds(arguments.rounds, kinds):
+        results[name].append(view_round(kinds[name], at, truth))
+        report.add("inside an image", name, number, results[name][-1])
     how = views.guest(at)
     try:
         found = how and view_round(views.by_guestmount, at, truth)
@@ -380,7 +339,7 @@ def suite_inside(arguments, scratch, image):
         found = None
     if found:
         results[f"guestmount ({how}), local image"] = [found]
-        print(f"  guestmount, {how}: { {k: round(v, 4) for k, v in found.items()} }", file=sys.stderr)
+        report.add("inside an image", "guestmount", 0, found)
     else:
         print("guestmount cannot run here", file=sys.stderr)
     texts = [("first", "mount until the first file is read"), ("all", f"then all {FILES} for the first time"),
@@ -395,42 +354,33 @@ def suite_inside(arguments, scratch, image):
 
 
 def parse():
-    parser = argparse.ArgumentParser(prog="scripts/bench/images", description="Measures disk images against the alternatives.")
-    parser.add_argument("--quick", action="store_true", help="a smaller image, one round: to see that it works")
+    quick = "a smaller image, one round: to see that it works"
+    parser = common.parser("images", "Measures disk images against the alternatives.", quick)
     parser.add_argument("--rounds", type=int, help="how often; medians are shown (3, or 1 if quick)")
     parser.add_argument("--mib", type=int, help="size of the image (1536, or 384 if quick)")
-    parser.add_argument("--binary", default=bench.TARGET / "release" / "bygone", help="the program to measure")
     parser.add_argument("--only", choices=["backup", "inside"], help="only this suite")
     arguments = parser.parse_args()
     arguments.rounds = arguments.rounds or (1 if arguments.quick else 3)
     arguments.mib = arguments.mib or (384 if arguments.quick else 1536)
-    arguments.programs = {"bygone": str(Path(arguments.binary).resolve()), "restic": shutil.which("restic"), "borg": shutil.which("borg")}
+    arguments.programs = tools.programs(arguments.binary)
     return arguments
 
 
 def main():
     arguments = parse()
-    if os.getloadavg()[0] > 0.7:
-        print(f"this machine is busy (load {os.getloadavg()[0]:.1f}): do not trust the times", file=sys.stderr)
-    scratch = Path(tempfile.mkdtemp(prefix="bygone-images.", dir=bench.room()))
+    report = common.Report("images", arguments.quick)
     tables = []
-    try:
+    with common.scratch("images", common.room()) as scratch:
         first, second = make_images(scratch, arguments.mib)
         if arguments.only != "inside":
-            tables.append(suite_backup(arguments, scratch, first, second))
+            tables.append(suite_backup(arguments, scratch, report, first, second))
         if arguments.only != "backup":
-            tables.append(suite_inside(arguments, scratch, first))
-    except trees.Differs as difference:
-        print(f"NOT THE SAME: {difference}\nNo number of this run counts.", file=sys.stderr)
-        return 1
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    print(f"{os.cpu_count()} processors, data in {scratch.parent}; medians of {arguments.rounds}" + ("; QUICK" if arguments.quick else ""))
+            tables.append(suite_inside(arguments, scratch, report, first))
+    report.head(f"data in {scratch.parent}; medians of {arguments.rounds}")
     for found in tables:
-        table(*found)
+        common.table(*found)
     return 0
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    sys.exit(main())
+    common.end(main)

@@ -1,28 +1,25 @@
 """A whole Debian on a disk, through a backup and back; see `system`."""
 
-import argparse
 import hashlib
 import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
-import bench
+import common
 import tools
 import trees
+from common import MIB
 
-IMAGES = bench.ROOT / "scripts" / "images"
+IMAGES = common.ROOT / "scripts" / "images"
 BLOCK = 4096
 CHUNK = 64 << 10
 PIECE = 1 << 20
-MIB = 1 << 20
 CHANGED_SHARE = 0.02
 # Bytes stored for each byte of a changed block.
 STORED_MAX = 1.5
@@ -222,7 +219,7 @@ class Proof:
         self.mnt = scratch / "mnt"
         self.mnt.mkdir()
         self.size = self.first.stat().st_size
-        self.tool = DiskTool(str(Path(self.binary).resolve()), scratch / "some")
+        self.tool = DiskTool(str(self.binary), scratch / "some")
 
     def say(self, what, value, more=""):
         self.rows.append((what, value, more))
@@ -297,30 +294,18 @@ class Proof:
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="scripts/bench/system", description="A whole Debian on a disk, through a backup and back.")
-    parser.add_argument("--quick", action="store_true", help="a smaller Debian")
-    parser.add_argument("--binary", default=bench.TARGET / "release" / "bygone", help="the program")
+    parser = common.parser("system", "A whole Debian on a disk, through a backup and back.", "a smaller Debian")
     arguments = parser.parse_args()
-    if os.getloadavg()[0] > 0.7:
-        print(f"this machine is busy (load {os.getloadavg()[0]:.1f}): do not trust the times", file=sys.stderr)
-    scratch = Path(tempfile.mkdtemp(prefix="bygone-system.", dir=bench.room()))
-    try:
+    report = common.Report("system", arguments.quick)
+    with common.scratch("system", common.room()) as scratch:
         proof = Proof(arguments, scratch)
         proof.backups()
         proof.drives()
         proof.restores()
-    except trees.Differs as difference:
-        print(f"NOT THE SAME: {difference}\nNothing of this run counts.", file=sys.stderr)
-        return 1
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    print(f"Debian on a disk, data in {scratch.parent}" + ("; QUICK" if arguments.quick else ""))
-    print("\n| | | |\n|---|---:|---:|")
-    for row in proof.rows:
-        print("| " + " | ".join(row) + " |")
+    report.head(f"Debian on a disk, data in {scratch.parent}")
+    common.table("", ["", "", ""], proof.rows)
     return 0
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    sys.exit(main())
+    common.end(main)
