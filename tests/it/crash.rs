@@ -60,13 +60,14 @@ fn killed_at_every_call_that_changes_a_file() {
     let source = source.to_str().unwrap();
     let all: Vec<_> = scene.before.snapshots.keys().copied().collect();
     // What everyone does who changes a repository; a new command is one more line.
-    let actions: [(&Scene, &[&str], &[SnapshotId]); 6] = [
+    let actions: [(&Scene, &[&str], &[SnapshotId]); 7] = [
         (&first, &["backup", "-q", in_first.to_str().unwrap()], &[]),
         (&scene, &["backup", "-q", "--checkpoint-every", "0s", source], &[]),
         (&scene, &["forget", "-q", "latest"], &all),
         (&scene, &["backup", "-q", "--force", source], &[]),
         (&forgotten, &["undo-forget", "-q", "--last"], &recallable),
         (&scene, &["tag", "-q", "--add", "kept", "latest"], &[]),
+        (&forgotten, &["prune", "-q", "--grace", "0"], &recallable),
     ];
     let mut states = 0;
     for (scene, arguments, may_be_gone) in actions {

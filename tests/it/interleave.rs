@@ -1,4 +1,4 @@
-//! Real processes at once on one repository: two machines that back up, somebody who forgets and recalls, a check, and a
+//! Real processes at once on one repository: two machines that back up, somebody who forgets, recalls and prunes, a check, and a
 //! drive that is read all the time; some of them killed in their middle. Afterwards `check --read-data` finds nothing, and
 //! every snapshot that was acknowledged and not forgotten is restored as it was.
 //!
@@ -41,7 +41,10 @@ const UPKEEP: &[(&[&str], &[i32])] = &[
     // A forget that was killed has left nothing to take back.
     (&["undo-forget", "-q", "{}"], &[0, 1, 13]),
     (&["tag", "-q", "--add", "upkeep", "latest"], &[0]),
+    (&["prune", "-q", "--grace", "0"], &[0]),
     (&["forget", "-q", "{}"], &[0, 13]),
+    (&["prune", "-q", "--grace", "0", "--max-unused", "0%"], &[0]),
+    (&["prune", "-q", "--grace", "0"], &[0]),
 ];
 
 /// Files by path, with what is in them.
