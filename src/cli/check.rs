@@ -141,7 +141,7 @@ impl CheckArgs {
     fn mark(&self, opened: &Opened, report: &Report) -> Result<usize> {
         let machine = place::machine();
         let author = Author { state: &opened.state, machine: &machine };
-        let marked = check::mark(&opened.repo, author, human::now(), &report.damaged_packs);
+        let marked = check::mark(&opened.repo, author, human::now(), &report.damaged_packs, &[]);
         Ok(opened.runtime.block_on(marked)?)
     }
 }

@@ -146,6 +146,10 @@ fn of_prune(error: &prune::Error) -> Hints {
     match error {
         prune::Error::Repo(error) => of_repo(error),
         prune::Error::Scratch(_) => Some(&["make room there, or name a folder on another disk with --cache-dir DIR"]),
+        prune::Error::LogDamaged { .. } => Some(&[
+            "'bygone repair' puts records back from their second copies",
+            "if they are lost for good: 'bygone prune --despite-log' gives up the snapshots that only they told of",
+        ]),
         prune::Error::UnknownEvents => Some(&["run the newest version of Bygone"]),
         prune::Error::Unreadable { .. } | prune::Error::NotRescued { .. } => Some(&[
             "'bygone check --read-data' tells what is damaged; 'bygone backup --force' stores again what its source still has",

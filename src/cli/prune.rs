@@ -71,6 +71,10 @@ pub(super) struct PruneRules {
     #[arg(long, value_name = "SIZE", value_parser = human::parse_size)]
     max_repack_size: Option<u64>,
 
+    /// Prune although records of the log are missing or damaged: snapshots that only they tell of are given up
+    #[arg(long)]
+    despite_log: bool,
+
     #[command(flatten)]
     parity: ParityArgs,
 }
@@ -109,6 +113,7 @@ impl Default for PruneRules {
             grace: grace(GRACE).expect(expect),
             max_unused: unused(MAX_UNUSED).expect(expect),
             max_repack_size: None,
+            despite_log: false,
             parity: ParityArgs::default(),
         }
     }
@@ -123,6 +128,7 @@ impl PruneRules {
             grace_secs: self.grace_secs(now)?,
             max_unused: self.max_unused,
             max_repack_bytes: self.max_repack_size,
+            despite_log: self.despite_log,
             dry_run,
             scratch: global.cache_folder().unwrap_or_else(std::env::temp_dir),
             memory_bytes: MEMORY_BYTES,

@@ -199,14 +199,15 @@ struct Done {
     marked: usize,
 }
 
-/// Notes packs that stay damaged, so that the next backup stores again what its source still has.
+/// Notes packs that stay damaged, so that the next backup stores again what its source still has, and those that are whole
+/// again.
 fn mark(opened: &Opened, repo: &Repo, mended: &Mended) -> Result<usize> {
     let left: Vec<ObjectId> = mended.left.iter().map(|(pack, _)| *pack).collect();
-    if left.is_empty() {
+    if left.is_empty() && mended.rebuilt.is_empty() {
         return Ok(0);
     }
     let machine = place::machine();
-    let marking = check::mark(repo, opened.author(&machine), human::now(), &left);
+    let marking = check::mark(repo, opened.author(&machine), human::now(), &left, &mended.rebuilt);
     opened.runtime.block_on(marking)?;
     Ok(left.len())
 }

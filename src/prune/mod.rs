@@ -5,7 +5,7 @@
 //! grace period ago, tidies the index, and marks what has become garbage since. Space comes free with the sweep; between mark and
 //! sweep `undo-forget` works. A call may end anywhere; the next one goes on.
 //!
-//! - Nothing is removed unless the tree of every snapshot that is held could be read whole.
+//! - Nothing is removed unless the whole log and the tree of every snapshot that is held could be read.
 //! - Memory: a table of packs, half an id per page of the snapshots, and buffers of fixed size. Index lines and needed
 //!   chunks are sorted on disk (about 80 bytes a chunk).
 //! - The age of a mark is measured from the time the store gave its record, by the clock of this machine: a wrong clock costs the
@@ -51,6 +51,12 @@ pub enum Error {
         "a later version of Bygone has written to this repository: only such a version may remove anything from it"
     )]
     UnknownEvents,
+    /// Records are missing or damaged: they may tell of snapshots that nobody knows now.
+    #[error("the log is not whole, and what it does not tell of would be removed: {problem}")]
+    LogDamaged {
+        /// One of its problems.
+        problem: String,
+    },
     /// What a snapshot needs cannot be known.
     #[error("snapshot {snapshot} cannot be read whole, so nobody knows what it needs; nothing was removed")]
     Unreadable {
@@ -102,6 +108,8 @@ pub struct Options {
     pub max_unused: Unused,
     /// Bytes that are moved at most; what is left waits for another prune.
     pub max_repack_bytes: Option<u64>,
+    /// Go on although records of the log are missing or damaged: what only they tell of is given up.
+    pub despite_log: bool,
     /// Only look.
     pub dry_run: bool,
     /// Folder for sorting.

@@ -38,6 +38,7 @@ use crate::repo::Author;
 use crate::repo::Chunks;
 use crate::repo::ChunksOptions;
 use crate::repo::Log;
+use crate::repo::LogProblem;
 use crate::repo::Repo;
 use crate::repo::pack_name;
 use crate::repo::pack_of;
@@ -138,9 +139,15 @@ impl<'a> Run<'a> {
     /// Reads the log, then lists the packs.
     async fn look(&self) -> Result<View> {
         self.check_cancelled()?;
-        let log = Log::read(self.repo).await?;
+        let mut log = Log::read(self.repo).await?;
+        log.check_heads(self.author.state)?;
         if log.has_unknown_events() {
             return Err(Error::UnknownEvents);
+        }
+        // What is read from a second copy is known.
+        let is_gap = |problem: &&LogProblem| !matches!(problem, LogProblem::Copied { .. });
+        if let Some(problem) = log.problems.iter().find(is_gap).filter(|_| !self.options.despite_log) {
+            return Err(Error::LogDamaged { problem: chain(problem) });
         }
         let words = log.words();
         let me = self.author.state.writer(self.author.machine).map_err(crate::repo::Error::from)?;

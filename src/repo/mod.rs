@@ -186,9 +186,6 @@ pub enum Error {
     /// The same error, told to several waiters.
     #[error(transparent)]
     Shared(Arc<Error>),
-    /// Others keep appending to the chain of this machine.
-    #[error("the log of this machine keeps changing: too many commands run on it at the same time")]
-    LogBusy,
     /// A task of the program died.
     #[error("internal error: a task was lost")]
     TaskLost,

@@ -350,7 +350,7 @@ fn what_is_marked_is_stored_again_and_then_nobody_needs_the_damaged_pack() {
     assert!(!check(Data::All).is_clean());
     let time = Time { secs: 1_700_000_500, nanos: 0 };
     let mark =
-        || house.runtime.block_on(check::mark(&house.repo, house.author(), time, &report.damaged_packs)).unwrap();
+        || house.runtime.block_on(check::mark(&house.repo, house.author(), time, &report.damaged_packs, &[])).unwrap();
     assert_eq!((mark(), mark()), (1, 0));
     assert!(!check(Data::All).is_clean());
     house.backup();

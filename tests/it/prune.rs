@@ -245,6 +245,37 @@ fn a_snapshot_that_cannot_be_read_stops_it() {
     all_is_well(&program);
 }
 
+/// Who does not know all snapshots does not know what they need.
+#[test]
+fn a_log_that_is_not_whole_stops_it() {
+    let program = three();
+    let before = pack_bytes(&program);
+    let log = program.repository().join("log");
+    let chain = fs::read_dir(&log).unwrap().next().unwrap().unwrap().path();
+    let mut records: Vec<_> = fs::read_dir(&chain).unwrap().map(|entry| entry.unwrap().path()).collect();
+    records.sort();
+    let newest = records.last().unwrap();
+    let copy = program.repository().join("copies").join(newest.strip_prefix(program.repository()).unwrap());
+    let bytes = fs::read(newest).unwrap();
+    // Its second copy tells the same.
+    fs::write(newest, "rot").unwrap();
+    summary(&program, &["--grace", "0", "--no-cache"]);
+    fs::remove_file(&copy).unwrap();
+    let told = program.run(&["prune", "--grace", "0", "--no-cache"]).fails(4).stderr;
+    assert!(told.contains("the log is not whole") && told.contains("bygone repair"), "{told}");
+    // Gone altogether: this machine knows of it.
+    fs::remove_file(newest).unwrap();
+    program.run(&["prune", "--grace", "0", "--no-cache"]).fails(4);
+    assert_eq!(pack_bytes(&program), before);
+    fs::write(newest, bytes).unwrap();
+    summary(&program, &["--grace", "0", "--no-cache"]);
+    all_is_well(&program);
+    // Whoever gives it up gets the space.
+    fs::remove_file(newest).unwrap();
+    let done = summary(&program, &["--grace", "0", "--no-cache", "--despite-log"]);
+    assert!(number(&done, "removed_packs") > 0, "{done}");
+}
+
 /// Killed at any moment, it leaves a repository that is whole, and the next one goes on.
 #[test]
 fn a_killed_prune_is_finished_by_the_next() {
@@ -311,6 +342,7 @@ fn memory_does_not_go_with_the_number_of_chunks() {
         grace_secs: 0,
         max_unused: Unused::Percent(5.0),
         max_repack_bytes: None,
+        despite_log: false,
         dry_run: true,
         scratch: house.folder.path().join("scratch"),
         memory_bytes: if large.is_some() { 24 << 20 } else { 256 << 10 },
