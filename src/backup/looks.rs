@@ -123,10 +123,8 @@ impl<'a> Looks<'a> {
             let words = log.words();
             let mut said = said.borrow_mut();
             if words.knows(snapshot.id) || words.is_forgotten(snapshot.id) {
-                // A record of ours that was stored after all, though the store did not say so.
-                if let Appended::Done(ends) = &mut *said {
-                    *ends = log.ends();
-                }
+                // Or a record of ours that was stored after all, though the store did not say so: then what others have
+                // appended meanwhile is for the look after.
                 return None;
             }
             let is_firm = self.is_listed(log, &words)

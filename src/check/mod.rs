@@ -4,7 +4,7 @@
 //! and whether what pages refer to lies where a pack is listed that is long enough. [`Data`] says how much of the
 //! packs is read as well. [`scrub()`] needs no key: magic, lengths and clear checksums.
 //!
-//! - Nothing is believed: neither hints nor index nor the cache; nothing is changed. ([`mark()`] is a deed of its own.)
+//! - Nothing is believed: neither hints nor index nor the cache; nothing is changed. (Noting what was found, [`Log::note_damage`], is a deed of its own.)
 //! - What is damaged is told with the snapshots and files that need it; what nobody needs is a note, not a problem.
 //! - Memory: the index (44 bytes a chunk), half a hash per page, and a few packs at once; all lists are bounded.
 //!
@@ -14,7 +14,6 @@
 mod affected;
 mod copies;
 mod inventory;
-mod mark;
 mod object;
 mod pack;
 mod packs;
@@ -24,7 +23,6 @@ mod scrub;
 mod subset;
 mod trees;
 
-pub use mark::mark;
 pub use object::object;
 pub use object::record_of;
 pub use pack::PackFault;

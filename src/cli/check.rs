@@ -26,6 +26,7 @@ use crate::crypto::random;
 use crate::id::SnapshotId;
 use crate::path::Show;
 use crate::repo::Author;
+use crate::repo::Log;
 use crate::store::AnyStore;
 use serde_json::Map;
 use serde_json::Value;
@@ -141,7 +142,7 @@ impl CheckArgs {
     fn mark(&self, opened: &Opened, report: &Report) -> Result<usize> {
         let machine = place::machine();
         let author = Author { state: &opened.state, machine: &machine };
-        let marked = check::mark(&opened.repo, author, human::now(), &report.damaged_packs, &[]);
+        let marked = Log::note_damage(&opened.repo, author, human::now(), &report.damaged_packs, &[]);
         Ok(opened.runtime.block_on(marked)?)
     }
 }

@@ -187,9 +187,10 @@ fn of_prune(error: &prune::Error) -> Option<Exit> {
     match error {
         prune::Error::Repo(error) => of_repo(error),
         prune::Error::Cancelled => Some(Exit::Interrupted),
-        prune::Error::Unreadable { .. } | prune::Error::NotRescued { .. } | prune::Error::LogDamaged { .. } => {
-            Some(Exit::Damaged)
-        }
+        prune::Error::Unreadable { .. }
+        | prune::Error::NotRescued { .. }
+        | prune::Error::Silent { .. }
+        | prune::Error::LogDamaged { .. } => Some(Exit::Damaged),
         _ => None,
     }
 }

@@ -151,7 +151,7 @@ fn of_prune(error: &prune::Error) -> Hints {
             "if they are lost for good: 'bygone prune --despite-log' gives up the snapshots that only they told of",
         ]),
         prune::Error::UnknownEvents => Some(&["run the newest version of Bygone"]),
-        prune::Error::Unreadable { .. } | prune::Error::NotRescued { .. } => Some(&[
+        prune::Error::Unreadable { .. } | prune::Error::NotRescued { .. } | prune::Error::Silent { .. } => Some(&[
             "'bygone check --read-data' tells what is damaged; 'bygone backup --force' stores again what its source still has",
             "'bygone forget SNAPSHOT' gives up a snapshot that cannot be helped",
         ]),

@@ -240,6 +240,9 @@ impl Told<'_> {
         }
         let when = report.ripe_secs.map_or_else(String::new, |secs| human::time(Time { secs, nanos: 0 }));
         out::line(format_args!("Marked: {packs}{snapshots}; a prune after {when} frees {size}."))?;
+        if report.marked_snapshots == 0 {
+            return Ok(());
+        }
         Ok(out::line("Until then 'bygone undo-forget' brings them back; 'bygone prune --grace 0' does not wait.")?)
     }
 

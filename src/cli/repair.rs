@@ -28,6 +28,7 @@ use crate::repair::Mended;
 use crate::repair::What;
 use crate::repo;
 use crate::repo::Chunks;
+use crate::repo::Log;
 use crate::repo::Repo;
 use crate::repo::pack_name;
 use serde_json::json;
@@ -134,7 +135,8 @@ impl RepairArgs {
     async fn packs(&self, job: &mut Job<'_>, opened: &Opened, other: Option<&Arc<Chunks>>) -> Result<(Mended, Report)> {
         let mut survey = repair::survey(job.repo, job.monitor).await?;
         let unnamed = std::mem::take(&mut survey.unnamed);
-        let mut suspects: BTreeSet<ObjectId> = repair::name_packs(job, unnamed).await?.into_iter().collect();
+        let mut silent = repair::name_packs(job, unnamed).await?;
+        let mut suspects: BTreeSet<ObjectId> = silent.iter().copied().collect();
         let data = if self.read_data { Data::All } else { Data::None };
         let options = check::Options { data, chunks: opened.chunks_options(), ..check::Options::default() };
         let report = check::check(job.repo, job.log, &options, job.monitor).await?;
@@ -148,9 +150,9 @@ impl RepairArgs {
         if !mended.rebuilt.is_empty() && !job.dry_run {
             survey = repair::survey(job.repo, job.monitor).await?;
             let unnamed = std::mem::take(&mut survey.unnamed);
-            repair::name_packs(job, unnamed).await?;
+            silent = repair::name_packs(job, unnamed).await?;
         }
-        repair::tidy_index(job, &survey).await?;
+        repair::tidy_index(job, &survey, silent.is_empty()).await?;
         if let Some(Amount::PerMille(amount)) = self.parity.parity {
             repair::add_parity(job, &survey, amount).await?;
         }
@@ -207,7 +209,7 @@ fn mark(opened: &Opened, repo: &Repo, mended: &Mended) -> Result<usize> {
         return Ok(0);
     }
     let machine = place::machine();
-    let marking = check::mark(repo, opened.author(&machine), human::now(), &left, &mended.rebuilt);
+    let marking = Log::note_damage(repo, opened.author(&machine), human::now(), &left, &mended.rebuilt);
     opened.runtime.block_on(marking)?;
     Ok(left.len())
 }

@@ -32,10 +32,12 @@ pub enum Word<'a> {
 pub enum Standing {
     /// Here to stay.
     Free,
-    /// May be swept one day, or is damaged.
+    /// May be swept one day.
     Marked,
     /// Gone, or as good as gone: nobody may count on it. What is needed of it can still be copied out while it is there.
     Swept,
+    /// Here to stay, and no good home: what is needed of it may be what cannot be read. Any other place is better.
+    Damaged,
 }
 
 /// The last mark (or sweep) of a chain: it takes the place of the ones before it.
@@ -142,7 +144,9 @@ impl Words {
     pub fn standing(&self, pack: ObjectId) -> Standing {
         if self.swept.contains(&pack) {
             Standing::Swept
-        } else if self.marked.contains(&pack) || self.damaged.contains(&pack) {
+        } else if self.damaged.contains(&pack) {
+            Standing::Damaged
+        } else if self.marked.contains(&pack) {
             Standing::Marked
         } else {
             Standing::Free

@@ -1,6 +1,7 @@
 //! Tidying the index: lines of packs that are gone leave it, many small objects become few, and packs that no object
 //! names are named. New objects are stored before old ones go, so a reader finds each line in one of them at any time.
 
+use crate::format::chunk::Packed;
 use crate::format::index::Index;
 use crate::format::index::IndexedPack;
 use crate::id::ObjectId;
@@ -43,15 +44,25 @@ pub(super) async fn compact(
     let (young, old): (Vec<_>, Vec<_>) = unnamed.partition(|(pack, _)| left(**pack));
     let old: Vec<IndexedPack> =
         old.into_iter().map(|(pack, there)| IndexedPack { pack: *pack, len: there.len }).collect();
-    let mut said = directories(repo, &old).await?;
     let rewritten = worn(lines, listed);
-    let mut done = Compacted { named: said.packs.len() as u64, ..Compacted::default() };
+    let mut done = Compacted::default();
+    let mut said = Index::default();
+    let mut taken = HashSet::new();
+    let mut told = repo::directories(repo, old.clone());
+    while let Some((pack, directory)) = told.next().await {
+        if !note(&mut said, pack, directory)? {
+            continue;
+        }
+        done.named += 1;
+        taken.insert(pack.pack);
+        if said.chunks.len() >= LINES_MAX {
+            repo::store_index(repo, std::mem::take(&mut said)).await?;
+            done.stored += 1;
+        }
+    }
     // An object that nobody can read named packs; once all packs are named, nothing is lost with it.
-    let is_all_named = young.is_empty() && said.packs.len() == old.len();
+    let is_all_named = young.is_empty() && done.named == old.len() as u64;
     let mut going: Vec<ObjectId> = if is_all_named { lines.unreadable.iter().copied().collect() } else { Vec::new() };
-    let mut taken: HashSet<ObjectId> = said.packs.iter().map(|pack| pack.pack).collect();
-    let stays = lines.objects.iter().filter(|(id, _)| !rewritten.contains(id));
-    taken.extend(stays.flat_map(|(_, named)| &named.packs).map(|number| lines.packs[*number as usize].pack));
     for id in rewritten {
         let index = match repo::index_object(repo, id).await {
             Ok(index) => index,
@@ -94,21 +105,28 @@ fn worn(lines: &Lines, listed: &Listed) -> Vec<ObjectId> {
     lines.objects.iter().filter(is_worn).map(|(id, _)| *id).collect()
 }
 
-/// What packs say themselves. Those that cannot be read are left alone: nothing leads to them.
+/// What packs say themselves. Those that cannot be read are not among the answers.
 pub(super) async fn directories(repo: &Repo, packs: &[IndexedPack]) -> Result<Index> {
     let mut reads = repo::directories(repo, packs.to_vec());
     let mut said = Index::default();
     while let Some((pack, directory)) = reads.next().await {
-        match directory {
-            Ok(chunks) => {
-                said.packs.push(pack);
-                said.chunks.extend(chunks);
-            }
-            Err(e) if e.is_transient() => return Err(e.into()),
-            Err(e) => {
-                tracing::warn!(pack = %pack.pack, error = %crate::monitor::chain(&e), "Pack without index cannot be read");
-            }
-        }
+        note(&mut said, pack, directory)?;
     }
     Ok(said)
+}
+
+/// Takes in what a pack says; false if it cannot be read.
+fn note(said: &mut Index, pack: IndexedPack, directory: repo::Result<Vec<Packed>>) -> Result<bool> {
+    match directory {
+        Ok(chunks) => {
+            said.packs.push(pack);
+            said.chunks.extend(chunks);
+            Ok(true)
+        }
+        Err(e) if e.is_transient() => Err(e.into()),
+        Err(e) => {
+            tracing::warn!(pack = %pack.pack, error = %crate::monitor::chain(&e), "Pack without index cannot be read");
+            Ok(false)
+        }
+    }
 }

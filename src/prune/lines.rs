@@ -3,6 +3,7 @@
 use crate::extent::ChunkKind;
 use crate::extent::ChunkRef;
 use crate::extent::Locator;
+use crate::format::FormatError;
 use crate::format::chunk::Packed;
 use crate::format::index::Index;
 use crate::format::index::IndexedPack;
@@ -138,11 +139,13 @@ impl Lines {
             match read {
                 Ok(index) => drop(objects.insert(id, loading.add(&index)?)),
                 Err(repo::Error::Store(e)) if e.kind == crate::store::ErrorKind::NotFound => return Ok(None),
-                Err(e) if e.is_transient() => return Err(e.into()),
-                Err(e) => {
-                    tracing::warn!(index = %id, error = %crate::monitor::chain(&e), "Index object cannot be read");
+                Err(repo::Error::Object { source, .. }) if !matches!(source, FormatError::Newer { .. }) => {
+                    let e = &source;
+                    tracing::warn!(index = %id, error = %crate::monitor::chain(e), "Index object cannot be read");
                     unreadable.insert(id);
                 }
+                // It may be good, and only not to be had now.
+                Err(e) => return Err(e.into()),
             }
         }
         let Loading { rows, packs, numbers } = loading;

@@ -58,7 +58,7 @@ pub enum Error {
         problem: String,
     },
     /// What a snapshot needs cannot be known.
-    #[error("snapshot {snapshot} cannot be read whole, so nobody knows what it needs; nothing was removed")]
+    #[error("snapshot {snapshot} cannot be read whole, so nobody knows what it needs: nothing can be removed")]
     Unreadable {
         /// Which snapshot.
         snapshot: SnapshotId,
@@ -74,6 +74,14 @@ pub enum Error {
         /// Why.
         #[source]
         source: repo::Error,
+    },
+    /// What is in a swept pack cannot be known, and something that snapshots need is not found elsewhere.
+    #[error(
+        "pack {pack} was going to be removed, but nobody can tell what is in it, and chunks that snapshots need are missing"
+    )]
+    Silent {
+        /// Which pack.
+        pack: ObjectId,
     },
     /// Others change the repository faster than it can be looked at.
     #[error("others keep changing the repository: try again later")]

@@ -19,6 +19,7 @@ use crate::repo::Chunks;
 use crate::repo::Packer;
 use crate::repo::Repo;
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
@@ -43,8 +44,10 @@ pub(super) struct Load {
 pub(super) struct Moved {
     /// Bytes of new packs.
     pub(super) bytes_stored: u64,
-    /// Packs from which something could not be read, and why.
-    pub(super) failed: BTreeMap<ObjectId, repo::Error>,
+    /// Packs in which something cannot be read, and why.
+    pub(super) bad: BTreeMap<ObjectId, repo::Error>,
+    /// Those of them with something that cannot be had elsewhere either.
+    pub(super) stuck: BTreeSet<ObjectId>,
 }
 
 impl Load {
@@ -68,7 +71,7 @@ impl Load {
     ) -> Result<Moved> {
         let rows: Sorted<PLACED_BYTES> = self.rows.finish()?;
         let mut merge = rows.iter();
-        let mut carrier = Carrier { chunks, monitor, packer: Packer::new(repo), failed: BTreeMap::new() };
+        let mut carrier = Carrier { chunks, lines, monitor, packer: Packer::new(repo), moved: Moved::default() };
         let (mut batch, mut bytes) = (Vec::new(), 0);
         for row in merge.by_ref() {
             let line = lines.line(&Row::of_place(&row));
@@ -81,15 +84,16 @@ impl Load {
         }
         merge.end()?;
         carrier.carry(batch).await?;
-        Ok(Moved { bytes_stored: carrier.packer.finish().await?, failed: carrier.failed })
+        Ok(Moved { bytes_stored: carrier.packer.finish().await?, ..carrier.moved })
     }
 }
 
 struct Carrier<'a> {
     chunks: &'a Arc<Chunks>,
+    lines: &'a Lines,
     monitor: &'a dyn Monitor,
     packer: Packer,
-    failed: BTreeMap<ObjectId, repo::Error>,
+    moved: Moved,
 }
 
 impl Carrier<'_> {
@@ -102,10 +106,26 @@ impl Carrier<'_> {
             match self.chunks.encoded(kind, &chunk).await {
                 Ok(encoded) => self.packer.append(kind, &chunk, &encoded).await?,
                 Err(e) if e.is_transient() => return Err(e.into()),
-                Err(e) => drop(self.failed.entry(chunk.hint.pack).or_insert(e)),
+                Err(e) => {
+                    self.moved.bad.entry(chunk.hint.pack).or_insert(e);
+                    self.from_elsewhere(kind, &chunk).await?;
+                }
             }
             self.monitor.event(Event::Done { nodes: 1, bytes: chunk.hint.len.into() });
         }
+        Ok(())
+    }
+
+    /// Any other place will do.
+    async fn from_elsewhere(&mut self, kind: ChunkKind, chunk: &ChunkRef) -> Result<()> {
+        for hint in self.lines.places(chunk.id)?.into_iter().filter(|place| *place != chunk.hint) {
+            match self.chunks.encoded(kind, &ChunkRef { hint, ..*chunk }).await {
+                Ok(encoded) => return Ok(self.packer.append(kind, chunk, &encoded).await?),
+                Err(e) if e.is_transient() => return Err(e.into()),
+                Err(_) => {}
+            }
+        }
+        self.moved.stuck.insert(chunk.hint.pack);
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ use crate::format::FormatError;
 use crate::format::extents::ExtentPage;
 use crate::format::page::NodePage;
 use crate::format::record::Snapshot;
+use crate::id::ChunkId;
 use crate::id::SnapshotId;
 use crate::meta::Content;
 use crate::meta::Node;
@@ -39,7 +40,8 @@ type Half = [u8; 16];
 
 /// What the walked snapshots need.
 pub(super) struct Needed {
-    walked: BTreeSet<SnapshotId>,
+    /// An unfinished snapshot has the id of the whole one, and another root.
+    walked: BTreeSet<(SnapshotId, ChunkId)>,
     seen: HashSet<Half>,
     chunks: Sorted<32>,
 }
@@ -51,14 +53,15 @@ impl Needed {
 
     /// What just these snapshots need. Unfinished ones that cannot be read need nothing: nobody can go on from them.
     pub(super) async fn of(self, snapshots: &[(&Snapshot, bool)], walk: &Walk<'_>) -> Result<Needed> {
-        let wanted: BTreeSet<SnapshotId> = snapshots.iter().map(|(snapshot, _)| snapshot.id).collect();
+        let name = |snapshot: &Snapshot| (snapshot.id, snapshot.root.id);
+        let wanted: BTreeSet<_> = snapshots.iter().map(|(snapshot, _)| name(snapshot)).collect();
         let mut needed = if self.walked.is_subset(&wanted) { self } else { Needed::nothing(walk.scratch)? };
         if needed.walked == wanted {
             return Ok(needed);
         }
         let mut sorter = needed.chunks.open(walk.scratch);
         for (snapshot, is_whole) in snapshots {
-            if needed.walked.contains(&snapshot.id) {
+            if needed.walked.contains(&name(snapshot)) {
                 continue;
             }
             match walk.tree(snapshot, &mut needed.seen, &mut sorter).await {
@@ -67,6 +70,8 @@ impl Needed {
                     if *is_whole {
                         return Err(Error::Unreadable { snapshot, source });
                     }
+                    // Below pages that count as seen, others were not reached.
+                    needed.seen.clear();
                     tracing::warn!(%snapshot, error = %crate::monitor::chain(&source), "Unfinished snapshot cannot be read");
                 }
                 other => other?,

@@ -1,5 +1,6 @@
 //! Who needs what: each pack with what is at home in it, from the index, a listing, the log, and what is needed.
 
+use crate::format::index::IndexedPack;
 use crate::id::ChunkId;
 use crate::id::ObjectId;
 use crate::plan::homes::Homes;
@@ -87,8 +88,12 @@ fn visit_homes(
 
 impl Picture {
     pub(super) fn take(lines: &Lines, needed: &Needed, listed: &Listed, words: &Words) -> io::Result<Picture> {
-        let standing = |pack: ObjectId| listed.contains_key(&pack).then(|| words.standing(pack));
-        let standings: Vec<Option<Standing>> = lines.packs.iter().map(|pack| standing(pack.pack)).collect();
+        let standing =
+            |named: &IndexedPack| match (listed.get(&named.pack)?.len == named.len, words.standing(named.pack)) {
+                (false, standing) if standing != Standing::Swept => Some(Standing::Damaged),
+                (_, standing) => Some(standing),
+            };
+        let standings: Vec<Option<Standing>> = lines.packs.iter().map(standing).collect();
         let mut usages = vec![Usage::default(); standings.len()];
         lines.visit(|rows| rows.for_each(|row| usages[row.number()].all += row.len()))?;
         let (mut lost, mut lost_count) = (Vec::new(), 0);

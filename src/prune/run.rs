@@ -30,6 +30,7 @@ use crate::prune::compact::compact;
 use crate::prune::compact::directories;
 use crate::prune::lines::Lines;
 use crate::prune::moving::Load;
+use crate::prune::moving::Moved;
 use crate::prune::needed::Needed;
 use crate::prune::needed::Walk;
 use crate::prune::picture::Picture;
@@ -121,7 +122,9 @@ impl<'a> Run<'a> {
                         self.report_mark(&view, ripe);
                         false
                     }
-                    _ => self.sweep(view).await?,
+                    Some(_) => self.sweep(view).await?,
+                    // Nobody knows how old it is: it is said again.
+                    None => self.tidy_and_mark().await?,
                 },
                 Next::Mark => self.tidy_and_mark().await?,
             };
@@ -143,6 +146,10 @@ impl<'a> Run<'a> {
         log.check_heads(self.author.state)?;
         if log.has_unknown_events() {
             return Err(Error::UnknownEvents);
+        }
+        if let (Some((writer, seq)), false) = (log.unseen(), self.options.despite_log) {
+            let problem = format!("others have seen record {seq} of writer {writer}, and it is not there");
+            return Err(Error::LogDamaged { problem });
         }
         // What is read from a second copy is known.
         let is_gap = |problem: &&LogProblem| !matches!(problem, LogProblem::Copied { .. });
@@ -167,11 +174,16 @@ impl<'a> Run<'a> {
 
     /// When this mark is ripe; nothing if its record is gone.
     async fn ripe_secs(&self, writer: WriterId, seq: u64) -> Result<Option<i64>> {
-        if self.options.grace_secs == 0 {
-            return Ok(None);
+        match self.options.grace_secs {
+            0 => Ok(Some(i64::MIN)),
+            grace => self.ripe_secs_after(writer, seq, grace).await,
         }
+    }
+
+    /// So many seconds after the store took a record; nothing if it is gone.
+    async fn ripe_secs_after(&self, writer: WriterId, seq: u64, secs: u64) -> Result<Option<i64>> {
         match Log::stored_secs(self.repo, writer, seq).await {
-            Ok(stored) => Ok(Some(stored.saturating_add_unsigned(self.options.grace_secs))),
+            Ok(stored) => Ok(Some(stored.saturating_add_unsigned(secs))),
             Err(crate::repo::Error::Store(e)) if e.kind == ErrorKind::NotFound => Ok(None),
             Err(e) => Err(e.into()),
         }
@@ -194,9 +206,13 @@ impl<'a> Run<'a> {
     /// What these snapshots need, and unfinished ones that somebody may go on with; and where it lies.
     async fn picture(&mut self, view: &View, held: BTreeSet<SnapshotId>) -> Result<Picture> {
         let lines = self.lines.as_ref().expect("the index was loaded");
-        let is_young =
-            |snapshot: &&Snapshot| snapshot.time.secs.saturating_add(UNFINISHED_SECS) > self.options.now.secs;
-        let unfinished = view.log.resumable().into_iter().filter(is_young).map(|snapshot| (snapshot, false));
+        let mut unfinished = Vec::new();
+        for (writer, seq, snapshot) in view.log.resumable() {
+            let age = UNFINISHED_SECS.unsigned_abs();
+            if self.ripe_secs_after(writer, seq, age).await?.is_some_and(|end| end > self.options.now.secs) {
+                unfinished.push((snapshot, false));
+            }
+        }
         let whole = view.log.known_snapshots().into_iter().filter(|snapshot| held.contains(&snapshot.id));
         let mut snapshots: Vec<(&Snapshot, bool)> = whole.map(|snapshot| (snapshot, true)).chain(unfinished).collect();
         // A snapshot and the unfinished one of the same copy share an id.
@@ -247,9 +263,14 @@ impl<'a> Run<'a> {
             let untold: Vec<IndexedPack> =
                 untold.map(|pack| IndexedPack { pack: *pack, len: view.listed[pack].len }).collect();
             let said = directories(self.repo, &untold).await?;
+            let silent = untold.iter().find(|pack| !said.packs.contains(pack)).copied();
             self.lines = Some(lines.with(&self.scratch, &[said])?);
             let held = view.words.held(|_| false).collect();
             let picture = self.picture(&view, held).await?;
+            if let Some(pack) = silent.filter(|_| picture.lost_count > 0) {
+                // What nobody finds may be in it.
+                return Err(Error::Silent { pack: pack.pack });
+            }
             if self.rescue(&picture).await? {
                 return self.remove(&view, going).await;
             }
@@ -268,7 +289,8 @@ impl<'a> Run<'a> {
         (self.tell)(Step::Rescue { chunks: load.chunks, bytes: load.bytes });
         let moved = load.carry(self.repo, &self.chunks, lines, self.monitor).await?;
         self.report.stored_bytes += moved.bytes_stored;
-        let Some((pack, source)) = moved.failed.into_iter().next() else { return Ok(true) };
+        let Moved { mut bad, stuck, .. } = moved;
+        let Some((pack, source)) = stuck.into_iter().find_map(|pack| bad.remove_entry(&pack)) else { return Ok(true) };
         match self.repo.store().head(&pack_name(pack)).await {
             Err(e) if e.kind == ErrorKind::NotFound => Ok(false),
             _ => Err(Error::NotRescued { pack, source }),
@@ -282,6 +304,7 @@ impl<'a> Run<'a> {
         }
         (self.tell)(Step::Remove { packs: going.len() as u64, bytes });
         self.check_cancelled()?;
+        self.remove_parity(&going).await?;
         let names: Vec<(u64, String)> = going.iter().map(|pack| (view.listed[pack].len, pack_name(*pack))).collect();
         let store = self.repo.store();
         let deletes = names.iter().map(|(len, name)| async move { (*len, store.delete(name).await) });
@@ -296,10 +319,10 @@ impl<'a> Run<'a> {
         drop(deletes);
         self.report.removed_packs += packs;
         self.report.removed_bytes += removed;
-        self.remove_parity(&going).await
+        Ok(())
     }
 
-    /// Parity goes with its pack.
+    /// Parity goes before its pack, so that none is left alone.
     async fn remove_parity(&self, gone: &[ObjectId]) -> Result<()> {
         let store = self.repo.store();
         let listed = store.list("parity").await.map_err(crate::repo::Error::from)?;
@@ -345,17 +368,22 @@ impl<'a> Run<'a> {
         let lines = self.lines.as_ref().expect("the index was loaded");
         let homes = picture.homes(lines);
         let named = view.listed.iter().filter(|(pack, _)| lines.number(**pack).is_some());
-        let mut marked = to_mark(&view.words, &homes, named.map(|(pack, there)| (*pack, self.is_young(there))));
+        let marked = to_mark(&view.words, &homes, named.map(|(pack, there)| (*pack, self.is_young(there))));
         let found = self.found(&view, &picture, &marked);
         self.report.found = Some(found);
         (self.report.lost_count, self.report.lost) = (picture.lost_count, picture.lost.clone());
         (self.tell)(Step::Found(found));
         let emptied = self.badly_used(&view, &picture).await?;
-        let failed = self.empty(&picture, &emptied).await?;
+        let bad = self.empty(&picture, &emptied).await?;
+        if !bad.is_empty() {
+            // They are no home any more, so all has to be looked at again.
+            Log::note_damage(self.repo, self.author, self.options.now, &bad, &[]).await?;
+            return Ok(true);
+        }
         let lines = self.lines.as_ref().expect("the index was loaded");
-        marked.extend(emptied.iter().map(|number| lines.packs[*number].pack).filter(|pack| !failed.contains(pack)));
         let is_snapshot = |id: &ObjectId| view.words.knows(SnapshotId(id.0));
-        let (snapshots, mut packs): (Vec<_>, Vec<_>) = marked.into_iter().partition(is_snapshot);
+        let (snapshots, garbage): (Vec<_>, Vec<_>) = marked.into_iter().partition(is_snapshot);
+        let mut packs: Vec<ObjectId> = emptied.iter().map(|number| lines.packs[*number].pack).chain(garbage).collect();
         packs.truncate(MARKED_MAX);
         self.report.marked_snapshots = snapshots.len() as u64;
         self.report.marked_packs = packs.len() as u64;
@@ -408,7 +436,8 @@ impl<'a> Run<'a> {
             unused += usage.unused();
             let is_free = picture.standings[number] == Some(Standing::Free) || mine.contains(&pack);
             let is_damaged = view.words.damaged().contains(&pack);
-            if forsaken.contains(&pack) || is_free && !is_damaged && usage.unused() > 0 && !self.is_young(there) {
+            let is_due = is_free && usage.unused() > 0 && !self.is_young(there);
+            if !is_damaged && (forsaken.contains(&pack) || is_due) {
                 candidates.push((forsaken.contains(&pack), number, *usage));
             }
         }
@@ -443,12 +472,12 @@ impl<'a> Run<'a> {
         Ok(forsaken)
     }
 
-    /// Moves what is at home in these packs. Returns those of which something could not be read: they stay.
-    async fn empty(&mut self, picture: &Picture, emptied: &HashSet<usize>) -> Result<HashSet<ObjectId>> {
+    /// Moves what is at home in these packs. Returns those of which something cannot be read.
+    async fn empty(&mut self, picture: &Picture, emptied: &HashSet<usize>) -> Result<Vec<ObjectId>> {
         let (lines, needed) = (self.lines.as_ref().expect("loaded"), self.needed.as_ref().expect("walked"));
         let mut load = Load::new(&self.scratch);
         if emptied.is_empty() {
-            return Ok(HashSet::new());
+            return Ok(Vec::new());
         }
         picture.empty(lines, needed, emptied, |row| load.push(row))?;
         let (packs, chunks, bytes) = (emptied.len() as u64, load.chunks, load.bytes);
@@ -456,12 +485,12 @@ impl<'a> Run<'a> {
         let requests = packs + bytes.div_ceil(4 << 20) + bytes.div_ceil(32 << 20) + 1;
         (self.tell)(Step::Move { packs, chunks, bytes, requests });
         if self.options.dry_run {
-            return Ok(HashSet::new());
+            return Ok(Vec::new());
         }
         let moved = load.carry(self.repo, &self.chunks, lines, self.monitor).await?;
         self.report.stored_bytes += moved.bytes_stored;
-        self.report.unread = moved.failed.iter().map(|(pack, e)| (*pack, chain(e))).collect();
-        Ok(moved.failed.into_keys().collect())
+        self.report.unread.extend(moved.bad.iter().map(|(pack, e)| (*pack, chain(e))));
+        Ok(moved.bad.into_keys().collect())
     }
 
     /// Tells of a mark that is not ripe yet.

@@ -102,6 +102,12 @@ async fn pair(job: &mut Job<'_>, store: &AnyStore, name: &str, first: Found, sec
             job.did(What::PutBack, name);
             if !job.dry_run {
                 put_right(store, name, matches!(first, Found::Damaged), bytes).await?;
+                // Whoever removes a slot removes the copy first: then it must not come back.
+                if name.starts_with("keys/")
+                    && store.head(&copy).await.is_err_and(|error| error.kind == ErrorKind::NotFound)
+                {
+                    store.delete(name).await?;
+                }
             }
         }
         _ => {}

@@ -176,7 +176,8 @@ pub(super) async fn put_index(repo: &Repo, mut index: Index) -> Result<()> {
 
 /// Leaves out of the index what is gone, and removes index objects that cannot be read: all packs that they could have
 /// named are named by now. Removes nothing if the log says something that this program does not understand.
-pub async fn tidy_index(job: &mut Job<'_>, survey: &Survey) -> Result<()> {
+/// `is_all_named`: every pack that is there is named by an index object that can be read.
+pub async fn tidy_index(job: &mut Job<'_>, survey: &Survey, is_all_named: bool) -> Result<()> {
     if job.log.events().any(|(_, _, event)| matches!(event, Event::Later { .. })) {
         return Ok(());
     }
@@ -189,9 +190,13 @@ pub async fn tidy_index(job: &mut Job<'_>, survey: &Survey) -> Result<()> {
     if !survey.stale.is_empty() {
         job.did(What::Forgotten { packs: survey.gone.len() as u64 }, "index");
     }
-    for id in &survey.unreadable {
+    for id in survey.unreadable.iter().filter(|_| is_all_named) {
         job.go_on()?;
         let name = index_name(*id);
+        // A disk that would not give it then may give it now.
+        if matches!(read(job.repo, *id).await?, Read::Index(_)) {
+            continue;
+        }
         if !job.dry_run {
             job.repo.store().delete(&name).await?;
         }

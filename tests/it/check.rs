@@ -349,8 +349,9 @@ fn what_is_marked_is_stored_again_and_then_nobody_needs_the_damaged_pack() {
     house.backup();
     assert!(!check(Data::All).is_clean());
     let time = Time { secs: 1_700_000_500, nanos: 0 };
-    let mark =
-        || house.runtime.block_on(check::mark(&house.repo, house.author(), time, &report.damaged_packs, &[])).unwrap();
+    let mark = || {
+        house.runtime.block_on(Log::note_damage(&house.repo, house.author(), time, &report.damaged_packs, &[])).unwrap()
+    };
     assert_eq!((mark(), mark()), (1, 0));
     assert!(!check(Data::All).is_clean());
     house.backup();

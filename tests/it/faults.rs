@@ -172,9 +172,9 @@ fn weather_changes_nothing() {
         let state = tempfile::tempdir().unwrap();
         // Without patience a run ends at the first gust; every run goes on where the last one ended.
         let mut runs = 0;
-        while before.backup(weather.clone(), state.path()).is_err() {
+        while let Err(error) = before.backup(weather.clone(), state.path()) {
             runs += 1;
-            assert!(runs < 200, "seed {seed}");
+            assert!(runs < 200, "seed {seed}: {error:?}");
         }
         ended += runs;
         before.expect_whole(&objects, &now, &format!("seed {seed}"));

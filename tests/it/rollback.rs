@@ -107,7 +107,7 @@ const ATTACKS: &[Attack] = &[
         Noticed::NotOpened,
         &["keys/"],
     ),
-    ("a changed config", |v| flip(&v.at("config")), Noticed::NotOpened, &["config"]),
+    ("a changed config", |v| flip(&v.at("config")), Noticed::AtOnce, &["config"]),
     (
         "a slot of another repository",
         |v| copy(&first(&v.strange("keys")), &first(&v.at("keys"))),

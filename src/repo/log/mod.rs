@@ -1,11 +1,13 @@
 //! The log of a repository: reading all chains with two requests each, and appending to one's own.
 
 mod append;
+mod damage;
 mod said;
 mod wishes;
 
 use crate::format::record::Event;
 use crate::format::record::Record;
+use crate::format::record::Seen;
 use crate::format::record::Snapshot;
 use crate::format::sealed;
 use crate::format::sealed::ObjectType;
@@ -97,6 +99,8 @@ struct Chain {
     /// Newest record that was read, with its hash.
     head: Option<(u64, [u8; 32])>,
     events: BTreeMap<u64, Event>,
+    /// What the newest record that was read has seen of others.
+    seen: Vec<Seen>,
 }
 
 /// The log as it was when it was read.
@@ -297,12 +301,26 @@ impl Log {
     }
 
     /// Unfinished snapshots that nothing newer of their chains follows: somebody may go on from them.
-    pub fn resumable(&self) -> Vec<&Snapshot> {
-        let last = self.chains.values().filter_map(|chain| {
-            let is_snapshot = |event: &&Event| matches!(event, Event::Snapshot(_) | Event::Partial(_));
-            chain.events.values().rev().find(is_snapshot)
+    /// With the record that tells of each.
+    pub fn resumable(&self) -> Vec<(WriterId, u64, &Snapshot)> {
+        let last = self.chains.iter().filter_map(|(writer, chain)| {
+            let is_snapshot = |(_, event): &(&u64, &Event)| matches!(event, Event::Snapshot(_) | Event::Partial(_));
+            chain.events.iter().rev().find(is_snapshot).map(|(seq, event)| (*writer, *seq, event))
         });
-        last.filter_map(|event| if let Event::Partial(snapshot) = event { Some(&**snapshot) } else { None }).collect()
+        let mut found = Vec::new();
+        last.for_each(|(writer, seq, event)| {
+            if let Event::Partial(snapshot) = event {
+                found.push((writer, seq, &**snapshot));
+            }
+        });
+        found
+    }
+
+    /// A record that another writer has seen, and that is not there: the end of a chain, or all of it, was lost.
+    pub fn unseen(&self) -> Option<(WriterId, u64)> {
+        let last = |writer: &WriterId| self.chains.get(writer).map(|chain| chain.last);
+        let seen = self.chains.values().flat_map(|chain| &chain.seen);
+        seen.map(|seen| (seen.writer, seen.seq)).find(|(writer, seq)| last(writer).is_none_or(|last| last < *seq))
     }
 
     /// When the store took a record, by its clock, seconds since 1970.
@@ -383,6 +401,7 @@ impl ChainRead {
                 }
                 if self.chain.head.is_none_or(|(head, _)| head < seq) {
                     self.chain.head = Some((seq, hash));
+                    self.chain.seen = record.seen;
                 }
                 if let Event::Snapshot(snapshot) = &record.event {
                     self.root_pages.insert(snapshot.id, record.root_page);
