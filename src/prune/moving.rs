@@ -108,7 +108,7 @@ impl Carrier<'_> {
                 Err(e) if e.is_transient() => return Err(e.into()),
                 Err(e) => {
                     self.moved.bad.entry(chunk.hint.pack).or_insert(e);
-                    self.from_elsewhere(kind, &chunk).await?;
+                    self.take_elsewhere(kind, &chunk).await?;
                 }
             }
             self.monitor.event(Event::Done { nodes: 1, bytes: chunk.hint.len.into() });
@@ -117,7 +117,7 @@ impl Carrier<'_> {
     }
 
     /// Any other place will do.
-    async fn from_elsewhere(&mut self, kind: ChunkKind, chunk: &ChunkRef) -> Result<()> {
+    async fn take_elsewhere(&mut self, kind: ChunkKind, chunk: &ChunkRef) -> Result<()> {
         for hint in self.lines.places(chunk.id)?.into_iter().filter(|place| *place != chunk.hint) {
             match self.chunks.encoded(kind, &ChunkRef { hint, ..*chunk }).await {
                 Ok(encoded) => return Ok(self.packer.append(kind, chunk, &encoded).await?),
