@@ -104,14 +104,14 @@ const ATTACKS: &[Attack] = &[
     (
         "the config of another repository",
         |v| copy(&v.strange("config"), &v.at("config")),
-        Noticed::NotOpened,
+        Noticed::AtOnce,
         &["keys/"],
     ),
     ("a changed config", |v| flip(&v.at("config")), Noticed::AtOnce, &["config"]),
     (
         "a slot of another repository",
         |v| copy(&first(&v.strange("keys")), &first(&v.at("keys"))),
-        Noticed::NotOpened,
+        Noticed::AtOnce,
         &["keys/"],
     ),
 ];
