@@ -104,7 +104,7 @@ const ATTACKS: &[Attack] = &[
     (
         "the config of another repository",
         |v| copy(&v.strange("config"), &v.at("config")),
-        Noticed::AtOnce,
+        Noticed::NotOpened,
         &["keys/"],
     ),
     ("a changed config", |v| flip(&v.at("config")), Noticed::AtOnce, &["config"]),
