@@ -221,7 +221,7 @@ impl<'a> Collector<'a> {
 
     fn describe(&mut self, root: &Root) -> Snapshot {
         let figures = Figures {
-            bytes_stored: self.uploader.bytes_stored,
+            bytes_stored: self.uploader.bytes_stored(),
             millis: u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
             ..self.summary.figures
         };

@@ -17,6 +17,8 @@ mod lines;
 mod moving;
 mod needed;
 mod picture;
+mod removal;
+mod repack;
 mod run;
 mod share;
 mod sorted;
@@ -216,6 +218,16 @@ struct There {
 }
 
 type Listed = HashMap<ObjectId, There>;
+
+/// The packs that are there.
+async fn list(repo: &Repo) -> Result<Listed> {
+    let listed = repo.store().list("packs").await.map_err(repo::Error::from)?;
+    let there = listed.into_iter().filter_map(|stored| {
+        let there = There { len: stored.len, modified_secs: stored.modified_secs };
+        Some((repo::pack_of(&stored.name)?, there))
+    });
+    Ok(there.collect())
+}
 
 /// Takes as many steps as can be taken now. Must be called within a tokio runtime. `tell` hears of each costly step before it begins.
 pub async fn prune(

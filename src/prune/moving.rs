@@ -23,6 +23,8 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
+/// New packs on their way at once.
+const PACKS_AT_ONCE: usize = 2;
 /// Encoded bytes that are fetched ahead.
 const AHEAD_BYTES: u64 = 8 << 20;
 /// Chunks that are fetched ahead.
@@ -71,7 +73,8 @@ impl Load {
     ) -> Result<Moved> {
         let rows: Sorted<PLACED_BYTES> = self.rows.finish()?;
         let mut merge = rows.iter();
-        let mut carrier = Carrier { chunks, lines, monitor, packer: Packer::new(repo), moved: Moved::default() };
+        let mut carrier =
+            Carrier { chunks, lines, monitor, packer: Packer::new(repo, PACKS_AT_ONCE), moved: Moved::default() };
         let (mut batch, mut bytes) = (Vec::new(), 0);
         for row in merge.by_ref() {
             let line = lines.line(&Row::of_place(&row));
@@ -84,7 +87,8 @@ impl Load {
         }
         merge.end()?;
         carrier.carry(batch).await?;
-        Ok(Moved { bytes_stored: carrier.packer.finish().await?, ..carrier.moved })
+        carrier.packer.flush().await?;
+        Ok(Moved { bytes_stored: carrier.packer.bytes_stored(), ..carrier.moved })
     }
 }
 
@@ -104,7 +108,7 @@ impl Carrier<'_> {
                 return Err(Error::Cancelled);
             }
             match self.chunks.encoded(kind, &chunk).await {
-                Ok(encoded) => self.packer.append(kind, &chunk, &encoded).await?,
+                Ok(encoded) => drop(self.packer.append(kind, chunk.id, chunk.len, &encoded).await?),
                 Err(e) if e.is_transient() => return Err(e.into()),
                 Err(e) => {
                     self.moved.bad.entry(chunk.hint.pack).or_insert(e);
@@ -120,7 +124,7 @@ impl Carrier<'_> {
     async fn take_elsewhere(&mut self, kind: ChunkKind, chunk: &ChunkRef) -> Result<()> {
         for hint in self.lines.places(chunk.id)?.into_iter().filter(|place| *place != chunk.hint) {
             match self.chunks.encoded(kind, &ChunkRef { hint, ..*chunk }).await {
-                Ok(encoded) => return Ok(self.packer.append(kind, chunk, &encoded).await?),
+                Ok(encoded) => return Ok(self.packer.append(kind, chunk.id, chunk.len, &encoded).await.map(drop)?),
                 Err(e) if e.is_transient() => return Err(e.into()),
                 Err(_) => {}
             }

@@ -6,7 +6,6 @@ use crate::format::record::Snapshot;
 use crate::id::ObjectId;
 use crate::id::SnapshotId;
 use crate::id::WriterId;
-use crate::monitor::Event as Told;
 use crate::monitor::Monitor;
 use crate::monitor::chain;
 use crate::plan::prune::Next;
@@ -15,25 +14,24 @@ use crate::plan::prune::next;
 use crate::plan::prune::to_mark;
 use crate::plan::prune::to_remove;
 use crate::plan::prune::to_sweep;
-use crate::plan::words::Standing;
 use crate::plan::words::Words;
 use crate::prune::Error;
-use crate::prune::Found;
 use crate::prune::Listed;
 use crate::prune::Options;
 use crate::prune::Report;
 use crate::prune::Result;
 use crate::prune::Step;
 use crate::prune::There;
-use crate::prune::Unused;
 use crate::prune::compact::compact;
 use crate::prune::compact::directories;
 use crate::prune::lines::Lines;
+use crate::prune::list;
 use crate::prune::moving::Load;
 use crate::prune::moving::Moved;
 use crate::prune::needed::Needed;
 use crate::prune::needed::Walk;
 use crate::prune::picture::Picture;
+use crate::prune::removal::remove;
 use crate::prune::sorted::Scratch;
 use crate::repo::Author;
 use crate::repo::Chunks;
@@ -42,12 +40,8 @@ use crate::repo::Log;
 use crate::repo::LogProblem;
 use crate::repo::Repo;
 use crate::repo::pack_name;
-use crate::repo::pack_of;
-use crate::repo::parity_of;
 use crate::store::ErrorKind;
-use futures::StreamExt;
 use std::collections::BTreeSet;
-use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Memory for pages and for what is moved.
@@ -56,35 +50,31 @@ const CHUNKS_MEMORY_BYTES: usize = 48 << 20;
 const YOUNG_SECS_MAX: u64 = 24 * 3600;
 /// An unfinished snapshot is kept for whoever goes on from it.
 const UNFINISHED_SECS: i64 = 7 * 24 * 3600;
-/// A mark of another machine that is older than this and the grace period is not coming back.
-const FORSAKEN_SECS: i64 = 30 * 24 * 3600;
 /// Packs of one mark: every record of this chain repeats it until the next checkpoint.
 const MARKED_MAX: usize = 50_000;
-/// Packs removed at once.
-const DELETES_AT_ONCE: usize = 8;
 /// Rounds of deciding, when others keep coming in between, and of mark and sweep without a grace period.
 const ROUNDS_MAX: usize = 50;
 
 pub(super) struct Run<'a> {
-    repo: &'a Repo,
-    author: Author<'a>,
-    options: &'a Options,
-    monitor: &'a dyn Monitor,
-    tell: &'a (dyn Fn(Step) + Sync),
-    scratch: Scratch,
-    chunks: Arc<Chunks>,
+    pub(super) repo: &'a Repo,
+    pub(super) author: Author<'a>,
+    pub(super) options: &'a Options,
+    pub(super) monitor: &'a dyn Monitor,
+    pub(super) tell: &'a (dyn Fn(Step) + Sync),
+    pub(super) scratch: Scratch,
+    pub(super) chunks: Arc<Chunks>,
     /// What was read last, to be used again where it is still true.
-    lines: Option<Lines>,
-    needed: Option<Needed>,
-    report: Report,
+    pub(super) lines: Option<Lines>,
+    pub(super) needed: Option<Needed>,
+    pub(super) report: Report,
 }
 
 /// What a decision is based on: the log first, then packs.
-struct View {
+pub(super) struct View {
     log: Log,
-    words: Words,
-    me: WriterId,
-    listed: Listed,
+    pub(super) words: Words,
+    pub(super) me: WriterId,
+    pub(super) listed: Listed,
 }
 
 impl View {
@@ -160,20 +150,11 @@ impl<'a> Run<'a> {
         let me = self.author.state.writer(self.author.machine).map_err(crate::repo::Error::from)?;
         // A chain that does not exist has said nothing.
         let me = me.unwrap_or(WriterId([0; 16]));
-        Ok(View { log, words, me, listed: self.list().await? })
-    }
-
-    async fn list(&self) -> Result<Listed> {
-        let listed = self.repo.store().list("packs").await.map_err(crate::repo::Error::from)?;
-        let there = listed.into_iter().filter_map(|stored| {
-            let there = There { len: stored.len, modified_secs: stored.modified_secs };
-            Some((pack_of(&stored.name)?, there))
-        });
-        Ok(there.collect())
+        Ok(View { log, words, me, listed: list(self.repo).await? })
     }
 
     /// When this mark is ripe; nothing if its record is gone.
-    async fn ripe_secs(&self, writer: WriterId, seq: u64) -> Result<Option<i64>> {
+    pub(super) async fn ripe_secs(&self, writer: WriterId, seq: u64) -> Result<Option<i64>> {
         match self.options.grace_secs {
             0 => Ok(Some(i64::MIN)),
             grace => self.ripe_secs_after(writer, seq, grace).await,
@@ -189,7 +170,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn is_young(&self, there: &There) -> bool {
+    pub(super) fn is_young(&self, there: &There) -> bool {
         let young = self.options.grace_secs.min(YOUNG_SECS_MAX);
         young > 0 && there.modified_secs.saturating_add_unsigned(young) > self.options.now.secs
     }
@@ -272,7 +253,7 @@ impl<'a> Run<'a> {
                 return Err(Error::Silent { pack: pack.pack });
             }
             if self.rescue(&picture).await? {
-                return self.remove(&view, going).await;
+                return self.remove(&view, &going).await;
             }
         }
         Err(Error::Busy)
@@ -297,43 +278,15 @@ impl<'a> Run<'a> {
         }
     }
 
-    async fn remove(&mut self, view: &View, going: Vec<ObjectId>) -> Result<()> {
-        let bytes: u64 = going.iter().map(|pack| view.listed[pack].len).sum();
-        if going.is_empty() {
-            return Ok(());
+    async fn remove(&mut self, view: &View, going: &[ObjectId]) -> Result<()> {
+        let bytes = going.iter().map(|pack| view.listed[pack].len).sum();
+        if !going.is_empty() {
+            (self.tell)(Step::Remove { packs: going.len() as u64, bytes });
+            self.check_cancelled()?;
+            remove(self.repo, &view.listed, going, self.monitor).await?;
         }
-        (self.tell)(Step::Remove { packs: going.len() as u64, bytes });
-        self.check_cancelled()?;
-        self.remove_parity(&going).await?;
-        let names: Vec<(u64, String)> = going.iter().map(|pack| (view.listed[pack].len, pack_name(*pack))).collect();
-        let store = self.repo.store();
-        let deletes = names.iter().map(|(len, name)| async move { (*len, store.delete(name).await) });
-        let mut deletes = futures::stream::iter(deletes.collect::<Vec<_>>()).buffer_unordered(DELETES_AT_ONCE);
-        let (mut packs, mut removed) = (0, 0);
-        while let Some((len, deleted)) = deletes.next().await {
-            deleted.map_err(crate::repo::Error::from)?;
-            self.monitor.event(Told::Done { nodes: 1, bytes: len });
-            packs += 1;
-            removed += len;
-        }
-        drop(deletes);
-        self.report.removed_packs += packs;
-        self.report.removed_bytes += removed;
-        Ok(())
-    }
-
-    /// Parity goes before its pack, so that none is left alone.
-    async fn remove_parity(&self, gone: &[ObjectId]) -> Result<()> {
-        let store = self.repo.store();
-        let listed = store.list("parity").await.map_err(crate::repo::Error::from)?;
-        let gone: HashSet<&ObjectId> = gone.iter().collect();
-        let names = listed.into_iter().map(|stored| stored.name);
-        let names = names.filter(|name| parity_of(name).is_some_and(|pack| gone.contains(&pack)));
-        let deletes = names.map(|name| async move { store.delete(&name).await });
-        let mut deletes = futures::stream::iter(deletes.collect::<Vec<_>>()).buffer_unordered(DELETES_AT_ONCE);
-        while let Some(deleted) = deletes.next().await {
-            deleted.map_err(crate::repo::Error::from)?;
-        }
+        self.report.removed_packs += going.len() as u64;
+        self.report.removed_bytes += bytes;
         Ok(())
     }
 
@@ -344,7 +297,7 @@ impl<'a> Run<'a> {
         }
         self.load().await?;
         // The index was listed before the packs are: what it names and is not there was removed.
-        let listed = self.list().await?;
+        let listed = list(self.repo).await?;
         let lines = self.lines.as_ref().expect("the index was loaded");
         let left = |pack: ObjectId| listed.get(&pack).is_some_and(|there| self.is_young(there));
         let done = compact(self.repo, lines, &listed, left).await?;
@@ -399,98 +352,6 @@ impl<'a> Run<'a> {
         let ripe = self.options.now.secs.saturating_add_unsigned(self.options.grace_secs);
         self.report.ripe_secs = (!is_empty).then_some(ripe);
         Ok(appended.is_none() || !is_empty && self.options.grace_secs == 0)
-    }
-
-    fn found(&self, view: &View, picture: &Picture, marked: &[ObjectId]) -> Found {
-        let garbage: Vec<&There> = marked.iter().filter_map(|pack| view.listed.get(pack)).collect();
-        let partly = picture.usages.iter().zip(&picture.standings);
-        let partly = partly.filter(|(usage, standing)| usage.chunks > 0 && standing.is_some());
-        Found {
-            packs: view.listed.len() as u64,
-            bytes: view.listed.values().map(|there| there.len).sum(),
-            needed_bytes: picture.needed_bytes(),
-            unused_bytes: partly.map(|(usage, _)| usage.unused()).sum(),
-            garbage_packs: garbage.len() as u64,
-            garbage_bytes: garbage.iter().map(|there| there.len).sum(),
-            young_packs: view.listed.values().filter(|there| self.is_young(there)).count() as u64,
-        }
-    }
-
-    /// Packs that are to be emptied, the worst first, until what stays unused is little enough; and those that somebody
-    /// marked who never came back.
-    async fn badly_used(&self, view: &View, picture: &Picture) -> Result<HashSet<usize>> {
-        let lines = self.lines.as_ref().expect("the index was loaded");
-        let forsaken = self.forsaken(view).await?;
-        let allowed = match self.options.max_unused {
-            Unused::Percent(percent) => (picture.needed_bytes() as f64 * percent / 100.0) as u64,
-            Unused::Bytes(bytes) => bytes,
-            Unused::Unlimited => u64::MAX,
-        };
-        let mine: HashSet<ObjectId> =
-            view.words.mark_of(view.me).into_iter().flat_map(|named| &named.ids).copied().collect();
-        let mut unused = 0;
-        let mut candidates = Vec::new();
-        for (number, usage) in picture.usages.iter().enumerate() {
-            let pack = lines.packs[number].pack;
-            let Some(there) = view.listed.get(&pack).filter(|_| usage.chunks > 0) else { continue };
-            unused += usage.unused();
-            let is_free = picture.standings[number] == Some(Standing::Free) || mine.contains(&pack);
-            let is_damaged = view.words.damaged().contains(&pack);
-            let is_due = is_free && usage.unused() > 0 && !self.is_young(there);
-            if !is_damaged && (forsaken.contains(&pack) || is_due) {
-                candidates.push((forsaken.contains(&pack), number, *usage));
-            }
-        }
-        // The share that is used, lowest first.
-        candidates
-            .sort_by_key(|(is_forsaken, _, usage)| (!is_forsaken, usage.home.saturating_mul(1000) / usage.all.max(1)));
-        let (mut emptied, mut moved) = (HashSet::new(), 0);
-        for (is_forsaken, number, usage) in candidates {
-            let is_due = is_forsaken || unused > allowed;
-            if !is_due || self.options.max_repack_bytes.is_some_and(|max| moved + usage.home > max) {
-                continue;
-            }
-            emptied.insert(number);
-            unused -= usage.unused();
-            moved += usage.home;
-        }
-        Ok(emptied)
-    }
-
-    /// Packs in marks of other machines that are so old that nobody will come to sweep them or to let them go.
-    async fn forsaken(&self, view: &View) -> Result<HashSet<ObjectId>> {
-        let mut forsaken = HashSet::new();
-        for (writer, named) in view.words.marks().filter(|(writer, _)| *writer != view.me) {
-            if !named.ids.iter().any(|pack| view.listed.contains_key(pack)) {
-                continue;
-            }
-            let ripe = self.ripe_secs(writer, named.seq).await?;
-            if ripe.is_some_and(|ripe| ripe.saturating_add(FORSAKEN_SECS) < self.options.now.secs) {
-                forsaken.extend(&named.ids);
-            }
-        }
-        Ok(forsaken)
-    }
-
-    /// Moves what is at home in these packs. Returns those of which something cannot be read.
-    async fn empty(&mut self, picture: &Picture, emptied: &HashSet<usize>) -> Result<Vec<ObjectId>> {
-        let (lines, needed) = (self.lines.as_ref().expect("loaded"), self.needed.as_ref().expect("walked"));
-        let mut load = Load::new(&self.scratch);
-        if emptied.is_empty() {
-            return Ok(Vec::new());
-        }
-        picture.empty(lines, needed, emptied, |row| load.push(row))?;
-        let (packs, chunks, bytes) = (emptied.len() as u64, load.chunks, load.bytes);
-        // What is wanted of a pack comes by a few requests; new packs and their index are written.
-        let requests = packs + bytes.div_ceil(4 << 20) + bytes.div_ceil(32 << 20) + 1;
-        (self.tell)(Step::Move { packs, chunks, bytes, requests });
-        if self.options.dry_run {
-            return Ok(Vec::new());
-        }
-        let moved = load.carry(self.repo, &self.chunks, lines, self.monitor).await?;
-        self.report.stored_bytes += moved.bytes_stored;
-        self.report.unread.extend(moved.bad.iter().map(|(pack, e)| (*pack, chain(e))));
-        Ok(moved.bad.into_keys().collect())
     }
 
     /// Tells of a mark that is not ripe yet.

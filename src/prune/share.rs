@@ -2,19 +2,16 @@
 
 use crate::id::SnapshotId;
 use crate::monitor::Monitor;
-use crate::prune::Listed;
 use crate::prune::Result;
-use crate::prune::There;
 use crate::prune::lines::Lines;
+use crate::prune::list;
 use crate::prune::needed::Needed;
 use crate::prune::needed::Walk;
 use crate::prune::sorted::Scratch;
-use crate::repo;
 use crate::repo::Chunks;
 use crate::repo::ChunksOptions;
 use crate::repo::Log;
 use crate::repo::Repo;
-use crate::repo::pack_of;
 use std::collections::BTreeSet;
 use std::iter::Peekable;
 use std::path::PathBuf;
@@ -48,10 +45,7 @@ pub async fn share(
 ) -> Result<Share> {
     let scratch = Scratch { folder: scratch, memory_bytes };
     let chunks = Chunks::new(repo, &ChunksOptions { memory_bytes: CHUNKS_MEMORY_BYTES });
-    let listed = repo.store().list("packs").await.map_err(repo::Error::from)?;
-    let there = |len, modified_secs| There { len, modified_secs };
-    let listed: Listed =
-        listed.into_iter().filter_map(|s| Some((pack_of(&s.name)?, there(s.len, s.modified_secs)))).collect();
+    let listed = list(repo).await?;
     let lines = Lines::load(repo, &scratch).await?;
     let walk = Walk { chunks: &chunks, lines: &lines, packs: &listed, scratch: &scratch, monitor };
     let all = log.snapshots();

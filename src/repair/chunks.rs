@@ -5,27 +5,24 @@ use crate::check::PackFault;
 use crate::extent::ChunkRef;
 use crate::format::chunk;
 use crate::format::chunk::Packed;
-use crate::format::index::Index;
-use crate::format::index::IndexedPack;
 use crate::id::ObjectId;
 use crate::repair::Error;
 use crate::repair::Job;
 use crate::repair::Result;
 use crate::repair::index::Survey;
-use crate::repair::index::put_index;
 use crate::repair::packs::examine;
 use crate::repo::Chunks;
-use crate::repo::FinishedPack;
 use crate::repo::KnownChunks;
-use crate::repo::PackWriter;
+use crate::repo::Packer;
 use crate::repo::Repo;
 use crate::repo::pack_name;
-use bytes::Bytes;
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
+/// New packs on their way at once.
+const PACKS_AT_ONCE: usize = 2;
 /// zstd level of what is stored again.
 const LEVEL: i32 = 3;
 
@@ -63,7 +60,7 @@ pub(super) async fn fetch(
     drop(known);
     let there = KnownChunks::load(other.repo()).await?;
     let mut stored = HashSet::new();
-    let mut shelf = Shelf::new(job.repo, job.dry_run);
+    let mut packer = Packer::new(job.repo, PACKS_AT_ONCE).dry(job.dry_run);
     for Packed { kind, chunk } in lost {
         job.go_on()?;
         if stored.contains(&chunk.id) {
@@ -73,7 +70,9 @@ pub(super) async fn fetch(
             let wanted = ChunkRef { hint, ..chunk };
             match other.stored(kind, &wanted).await {
                 Ok(plain) => {
-                    shelf.add(Packed { kind, chunk }, &plain).await?;
+                    let mut encoded = Vec::new();
+                    chunk::encode(&plain, LEVEL, &mut encoded).map_err(Error::Encode)?;
+                    packer.append(kind, chunk.id, chunk.len, &encoded).await?;
                     stored.insert(chunk.id);
                     break;
                 }
@@ -82,7 +81,7 @@ pub(super) async fn fetch(
             }
         }
     }
-    shelf.close().await?;
+    packer.flush().await?;
     Ok(stored.len() as u64)
 }
 
@@ -95,57 +94,4 @@ async fn unreadable(repo: &Repo, pack: ObjectId) -> Result<Vec<Range<u64>>> {
     };
     let found = examine(repo, pack, &bytes)?;
     Ok(found.faults.iter().flat_map(PackFault::areas).collect())
-}
-
-/// New packs that are being filled, and what goes into the index.
-struct Shelf<'a> {
-    repo: &'a Repo,
-    dry_run: bool,
-    data: PackWriter,
-    meta: PackWriter,
-    index: Index,
-}
-
-impl<'a> Shelf<'a> {
-    fn new(repo: &'a Repo, dry_run: bool) -> Shelf<'a> {
-        let (data, meta) = (PackWriter::new(false), PackWriter::new(true));
-        Shelf { repo, dry_run, data, meta, index: Index::default() }
-    }
-
-    async fn add(&mut self, packed: Packed, plain: &[u8]) -> Result<()> {
-        if self.dry_run {
-            return Ok(());
-        }
-        let mut encoded = Vec::new();
-        chunk::encode(plain, LEVEL, &mut encoded).map_err(Error::Encode)?;
-        let pack = if packed.kind.is_metadata() { &mut self.meta } else { &mut self.data };
-        let full = pack.is_full_for(encoded.len()).then(|| pack.take());
-        pack.append(packed.kind, packed.chunk.id, packed.chunk.len, &encoded);
-        match full {
-            Some(full) => self.store(full).await,
-            None => Ok(()),
-        }
-    }
-
-    async fn store(&mut self, mut pack: FinishedPack) -> Result<()> {
-        let object = Bytes::from(pack.seal(self.repo.keys())?);
-        self.index.packs.push(IndexedPack { pack: pack.pack, len: object.len() as u64 });
-        self.repo.store_pack(pack.pack, pack.object_type, object).await?;
-        self.index.chunks.append(&mut pack.directory);
-        Ok(())
-    }
-
-    async fn close(mut self) -> Result<()> {
-        for is_metadata in [false, true] {
-            let pack = if is_metadata { &mut self.meta } else { &mut self.data };
-            if !pack.is_empty() {
-                let full = pack.take();
-                self.store(full).await?;
-            }
-        }
-        if !self.index.packs.is_empty() {
-            put_index(self.repo, std::mem::take(&mut self.index)).await?;
-        }
-        Ok(())
-    }
 }

@@ -3,12 +3,10 @@
 //! The index is listed and read before the packs are listed: a pack is stored before it is named, so a name without a
 //! pack means that the pack is gone.
 
-use crate::crypto::random;
 use crate::format::FormatError;
 use crate::format::chunk::Packed;
 use crate::format::index::Index;
 use crate::format::index::IndexedPack;
-use crate::format::record::Event;
 use crate::format::sealed;
 use crate::format::sealed::ObjectType;
 use crate::id::ObjectId;
@@ -21,6 +19,7 @@ use crate::repo::Repo;
 use crate::repo::directories;
 use crate::repo::index_name;
 use crate::repo::pack_of;
+use crate::repo::store_index;
 use crate::store;
 use crate::store::ErrorKind;
 use futures::StreamExt;
@@ -160,25 +159,16 @@ pub async fn name_packs(job: &mut Job<'_>, packs: Vec<IndexedPack>) -> Result<Ve
 
 async fn put(job: &Job<'_>, index: Index) -> Result<()> {
     if !job.dry_run && !index.packs.is_empty() {
-        put_index(job.repo, index).await?;
+        store_index(job.repo, index).await?;
     }
     Ok(())
-}
-
-/// Stores an index object.
-pub(super) async fn put_index(repo: &Repo, mut index: Index) -> Result<()> {
-    let id = ObjectId(random());
-    let payload = index.encode();
-    drop(index);
-    let object = sealed::seal(repo.keys(), ObjectType::Index, id, &payload, &[], 0);
-    Ok(repo.store().put_new(&index_name(id), object.into()).await?)
 }
 
 /// Leaves out of the index what is gone, and removes index objects that cannot be read: all packs that they could have
 /// named are named by now. Removes nothing if the log says something that this program does not understand.
 /// `is_all_named`: every pack that is there is named by an index object that can be read.
 pub async fn tidy_index(job: &mut Job<'_>, survey: &Survey, is_all_named: bool) -> Result<()> {
-    if job.log.events().any(|(_, _, event)| matches!(event, Event::Later { .. })) {
+    if job.log.has_unknown_events() {
         return Ok(());
     }
     for id in &survey.stale {
@@ -212,7 +202,7 @@ async fn without_gone(repo: &Repo, id: ObjectId, gone: &HashSet<ObjectId>) -> Re
     index.packs.retain(|pack| !gone.contains(&pack.pack));
     index.chunks.retain(|line: &Packed| !gone.contains(&line.chunk.hint.pack));
     if !index.packs.is_empty() {
-        put_index(repo, index).await?;
+        store_index(repo, index).await?;
     }
     Ok(repo.store().delete(&index_name(id)).await?)
 }

@@ -1,9 +1,12 @@
-//! Encoded chunks in, packs in the store and index objects that name them out: for who moves what is stored already.
+//! Encoded chunks in, packs in the store and index objects that name them out: one pack is filled while another is sealed
+//! and a few are on their way.
 
 use crate::extent::ChunkKind;
 use crate::extent::ChunkRef;
+use crate::format::chunk::Packed;
 use crate::format::index::Index;
 use crate::format::index::IndexedPack;
+use crate::id::ChunkId;
 use crate::repo::Error;
 use crate::repo::FinishedPack;
 use crate::repo::PackWriter;
@@ -13,14 +16,14 @@ use crate::repo::store_index;
 use bytes::Bytes;
 use tokio::task::JoinSet;
 
-/// Packs sealed and on their way at once, about 32 MiB of memory each.
-const PACKS_AT_ONCE: usize = 2;
 /// Lines kept before an index object is due.
 const INDEX_LINES_MAX: usize = 100_000;
 
-/// Fills packs and stores them. What was appended is safe, and found by others, after [`Packer::finish`].
+/// Fills packs and stores them. What was put in is safe, and found by others, after [`Packer::flush`].
 pub struct Packer {
     repo: Repo,
+    packs_at_once: usize,
+    is_dry: bool,
     data: PackWriter,
     meta: PackWriter,
     uploads: JoinSet<Result<(FinishedPack, u64)>>,
@@ -29,10 +32,12 @@ pub struct Packer {
 }
 
 impl Packer {
-    /// Nothing stored yet. Used within a tokio runtime.
-    pub fn new(repo: &Repo) -> Packer {
+    /// Nothing stored yet. So many packs are sealed and on their way at once, about 32 MiB of memory each.
+    pub fn new(repo: &Repo, packs_at_once: usize) -> Packer {
         Packer {
             repo: repo.clone(),
+            packs_at_once,
+            is_dry: false,
             data: PackWriter::new(false),
             meta: PackWriter::new(true),
             uploads: JoinSet::new(),
@@ -41,19 +46,39 @@ impl Packer {
         }
     }
 
-    /// Appends an encoded chunk; a full pack is sent on its way first.
-    pub async fn append(&mut self, kind: ChunkKind, chunk: &ChunkRef, encoded: &[u8]) -> Result<()> {
-        let pack = if kind.is_metadata() { &mut self.meta } else { &mut self.data };
-        let full = pack.is_full_for(encoded.len()).then(|| pack.take());
-        pack.append(kind, chunk.id, chunk.len, encoded);
-        match full {
-            Some(full) => self.send(full).await,
-            None => Ok(()),
-        }
+    /// The same with first packs that are smaller: [`PackWriter::growing`].
+    pub fn growing(self) -> Packer {
+        Packer { data: PackWriter::growing(), ..self }
     }
 
-    async fn send(&mut self, mut pack: FinishedPack) -> Result<()> {
-        while self.uploads.len() >= PACKS_AT_ONCE {
+    /// The same, or one that stores nothing.
+    pub fn dry(self, is_dry: bool) -> Packer {
+        Packer { is_dry, ..self }
+    }
+
+    /// Puts an encoded chunk into a pack and says where it will lie; with the pack that this filled, to be
+    /// [sent](Packer::send) next.
+    pub fn put(&mut self, kind: ChunkKind, id: ChunkId, len: u32, encoded: &[u8]) -> (ChunkRef, Option<FinishedPack>) {
+        let pack = if kind.is_metadata() { &mut self.meta } else { &mut self.data };
+        let full = pack.is_full_for(encoded.len()).then(|| pack.take());
+        (pack.append(kind, id, len, encoded), full)
+    }
+
+    /// Both in one.
+    pub async fn append(&mut self, kind: ChunkKind, id: ChunkId, len: u32, encoded: &[u8]) -> Result<ChunkRef> {
+        let (chunk, full) = self.put(kind, id, len, encoded);
+        if let Some(full) = full {
+            self.send(full).await?;
+        }
+        Ok(chunk)
+    }
+
+    /// Sends a pack on its way, once fewer than the most are. Within a tokio runtime.
+    pub async fn send(&mut self, mut pack: FinishedPack) -> Result<()> {
+        if self.is_dry {
+            return Ok(());
+        }
+        while self.uploads.len() >= self.packs_at_once {
             self.land().await?;
         }
         let repo = self.repo.clone();
@@ -73,12 +98,17 @@ impl Packer {
         let Some(done) = self.uploads.join_next().await else { return Ok(()) };
         let (pack, len) = done.map_err(|_| Error::TaskLost)??;
         self.bytes_stored += len;
-        self.index.packs.push(IndexedPack { pack: pack.pack, len });
-        self.index.chunks.extend(pack.directory);
-        if self.index.chunks.len() >= INDEX_LINES_MAX { self.name().await } else { Ok(()) }
+        self.name(IndexedPack { pack: pack.pack, len }, pack.directory);
+        if self.index.chunks.len() >= INDEX_LINES_MAX { self.store_index().await } else { Ok(()) }
     }
 
-    async fn name(&mut self) -> Result<()> {
+    /// Names a pack that is stored already in the next index object.
+    pub fn name(&mut self, pack: IndexedPack, chunks: Vec<Packed>) {
+        self.index.packs.push(pack);
+        self.index.chunks.extend(chunks);
+    }
+
+    async fn store_index(&mut self) -> Result<()> {
         let index = std::mem::take(&mut self.index);
         if !index.packs.is_empty() {
             store_index(&self.repo, index).await?;
@@ -86,17 +116,23 @@ impl Packer {
         Ok(())
     }
 
-    /// Stores all that is open, and the index objects. Returns the bytes of the packs.
-    pub async fn finish(mut self) -> Result<u64> {
-        for pack in [self.data.take(), self.meta.take()] {
-            if !pack.directory.is_empty() {
-                self.send(pack).await?;
+    /// Stores all that is open: packs, then the index object that names them.
+    pub async fn flush(&mut self) -> Result<()> {
+        for is_metadata in [false, true] {
+            let pack = if is_metadata { &mut self.meta } else { &mut self.data };
+            if !pack.is_empty() {
+                let full = pack.take();
+                self.send(full).await?;
             }
         }
         while !self.uploads.is_empty() {
             self.land().await?;
         }
-        self.name().await?;
-        Ok(self.bytes_stored)
+        self.store_index().await
+    }
+
+    /// Bytes of the packs that were stored.
+    pub fn bytes_stored(&self) -> u64 {
+        self.bytes_stored
     }
 }

@@ -1,0 +1,36 @@
+//! Removing packs, with their parity.
+
+use crate::id::ObjectId;
+use crate::monitor::Event;
+use crate::monitor::Monitor;
+use crate::prune::Listed;
+use crate::prune::Result;
+use crate::repo;
+use crate::repo::Repo;
+use crate::repo::pack_name;
+use crate::repo::parity_of;
+use futures::StreamExt;
+use std::collections::HashSet;
+
+/// Objects removed at once.
+const DELETES_AT_ONCE: usize = 8;
+
+/// Removes these packs. Parity goes before its pack, so that none is left alone.
+pub(super) async fn remove(repo: &Repo, listed: &Listed, going: &[ObjectId], monitor: &dyn Monitor) -> Result<()> {
+    let gone: HashSet<&ObjectId> = going.iter().collect();
+    let parity = repo.store().list("parity").await.map_err(repo::Error::from)?.into_iter();
+    let parity = parity.filter(|stored| parity_of(&stored.name).is_some_and(|pack| gone.contains(&pack)));
+    delete(repo, parity.map(|stored| (stored.name, stored.len)).collect(), monitor).await?;
+    delete(repo, going.iter().map(|pack| (pack_name(*pack), listed[pack].len)).collect(), monitor).await
+}
+
+async fn delete(repo: &Repo, objects: Vec<(String, u64)>, monitor: &dyn Monitor) -> Result<()> {
+    let store = repo.store();
+    let deletes = objects.iter().map(|(name, len)| async move { (*len, store.delete(name).await) });
+    let mut deletes = futures::stream::iter(deletes.collect::<Vec<_>>()).buffer_unordered(DELETES_AT_ONCE);
+    while let Some((bytes, deleted)) = deletes.next().await {
+        deleted.map_err(repo::Error::from)?;
+        monitor.event(Event::Done { nodes: 1, bytes });
+    }
+    Ok(())
+}
