@@ -45,6 +45,7 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS writer (id BLOB NOT NULL, machine BLOB NOT NULL);
     CREATE TABLE IF NOT EXISTS unfinished (backup INTEGER PRIMARY KEY);
     CREATE TABLE IF NOT EXISTS unacknowledged (snapshot BLOB PRIMARY KEY);
+    CREATE TABLE IF NOT EXISTS locked (until INTEGER NOT NULL);
     CREATE TABLE IF NOT EXISTS head (writer BLOB PRIMARY KEY, seq INTEGER NOT NULL, hash BLOB NOT NULL);
 ";
 
@@ -140,6 +141,20 @@ impl State {
             "DELETE FROM unacknowledged WHERE snapshot = ?1"
         };
         self.db.execute(statement, [snapshot.0]).map(drop).map_err(|e| self.fault(e))
+    }
+
+    /// Until when this machine has locked all that is needed, seconds since 1970 (Object Lock).
+    pub fn locked_until(&self) -> Result<Option<i64>, StateError> {
+        self.db.query_row("SELECT max(until) FROM locked", [], |row| row.get(0)).map_err(|e| self.fault(e))
+    }
+
+    /// Notes that all that is needed was locked until then.
+    pub fn set_locked_until(&self, until: i64) -> Result<(), StateError> {
+        let set = || {
+            self.db.execute("DELETE FROM locked", [])?;
+            self.db.execute("INSERT INTO locked VALUES (?1)", [until])
+        };
+        set().map(drop).map_err(|e| self.fault(e))
     }
 
     /// The heads this machine has seen.

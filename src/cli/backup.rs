@@ -18,6 +18,7 @@ use crate::cli::global::Global;
 use crate::cli::global::moved;
 use crate::cli::human;
 use crate::cli::json;
+use crate::cli::locks::extend_if_due;
 use crate::cli::open::Opened;
 use crate::cli::out;
 use crate::cli::parity::ParityArgs;
@@ -167,6 +168,9 @@ impl BackupArgs {
                 "parts of older snapshots are missing or damaged in the repository; what was found here was stored \
                  again. Run 'bygone backup --force' with the same PATHs once, so that large files are looked into too",
             );
+        }
+        if !dry_run {
+            extend_if_due(global, &opened)?;
         }
         opened.tell_requests(global);
         if problems == 0 {

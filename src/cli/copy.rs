@@ -15,6 +15,7 @@ use crate::cli::global::Global;
 use crate::cli::global::moved;
 use crate::cli::human;
 use crate::cli::json;
+use crate::cli::locks::extend_if_due;
 use crate::cli::open::Opened;
 use crate::cli::out;
 use crate::cli::parity::ParityArgs;
@@ -115,6 +116,9 @@ impl CopyArgs {
             out::line(json::line("summary", &body))?;
         } else if !global.quiet && copied == 0 {
             out::line("Nothing to copy: every snapshot is here already.")?;
+        }
+        if !self.dry_run {
+            extend_if_due(global, &to)?;
         }
         to.tell_requests(global);
         Ok(Exit::Done)

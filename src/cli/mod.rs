@@ -46,6 +46,7 @@ mod interrupt;
 mod json;
 mod keep;
 mod key;
+mod locks;
 mod ls;
 mod man;
 mod mount;

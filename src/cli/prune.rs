@@ -6,6 +6,7 @@ use crate::cli::exit::Exit;
 use crate::cli::global::Global;
 use crate::cli::human;
 use crate::cli::json;
+use crate::cli::locks::extend_if_due;
 use crate::cli::open::Opened;
 use crate::cli::out;
 use crate::cli::parity::ParityArgs;
@@ -101,6 +102,9 @@ impl PruneArgs {
         }
         let opened = Opened::new(global)?;
         let exit = self.rules.prune(global, &opened, self.dry_run)?;
+        if !self.dry_run {
+            extend_if_due(global, &opened)?;
+        }
         opened.tell_requests(global);
         Ok(exit)
     }

@@ -9,6 +9,9 @@
 //! removed. A mark is a wish: a needed pack is let go again. Marks and sweeps also name forgotten snapshots, by the same kind of
 //! id: once a sweep has named a snapshot, it cannot be recalled.
 //!
+//! A pack in which a check found damage is [`Damaged`](words::Standing::Damaged) until it is found whole: it stays, like a free one, but is the
+//! last place to look for a chunk, so that a backup stores what it holds again and a prune takes any other copy of it.
+//!
 //! The last mark of a chain takes the place of its earlier marks, the last sweep that of its earlier sweeps. So a list never
 //! grows for ever, and dropping a pack from the mark frees it.
 //!
@@ -54,8 +57,8 @@
 //! is young, and packs that are young are not marked: so that a killed run can be resumed and a running one need not store twice.
 //!
 //! Homes come from the index only: what no index object names nobody could find, and no unnamed pack is marked (6 names it first).
-//! But what is in the packs that 5 is going to remove, **their own directories tell** in 4: the index may be damaged, or seen half way
-//! through somebody else's 6.
+//! But what is in packs that 5 is going to remove and that no index object names, **their own directories tell** in 4: the index may be
+//! damaged, or seen half way through somebody else's 6.
 //!
 //! A prune whose machine never comes back: its marks and sweeps stay. Swept packs are in the next mark of others
 //! ([`prune::to_mark`] does so); packs it has marked and that are needed are emptied like badly used ones when

@@ -6,6 +6,7 @@
 use crate::store::Cloud;
 use crate::store::Error;
 use crate::store::ErrorKind;
+use crate::store::ObjectLock;
 use crate::store::Result;
 use crate::store::StoreOptions;
 use crate::store::http::Connector;
@@ -18,10 +19,14 @@ use object_store::ClientOptions;
 use object_store::ObjectStore;
 use object_store::RetryConfig;
 use object_store::StaticCredentialProvider;
+use object_store::aws::AmazonS3;
 use object_store::aws::AmazonS3Builder;
 use object_store::aws::AmazonS3ConfigKey;
+use object_store::aws::Checksum;
 use object_store::azure::AzureConfigKey;
 use object_store::azure::MicrosoftAzureBuilder;
+use object_store::client::HttpClient;
+use object_store::client::HttpConnector;
 use object_store::gcp::GcpCredential;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::gcp::GoogleConfigKey;
@@ -52,20 +57,38 @@ struct Given<Key> {
     pairs: Vec<(Key, String)>,
 }
 
-/// A client for a bucket or container. Nothing is asked of the server yet.
-pub(crate) fn bucket(
+/// What a bucket or container is used through.
+pub(crate) struct Clients {
+    pub(crate) bucket: Arc<dyn ObjectStore>,
+    /// If what is stored is to be locked.
+    pub(crate) locking: Option<Locking>,
+}
+
+/// Clients that lock.
+pub(crate) struct Locking {
+    pub(crate) lock: ObjectLock,
+    /// Says with every object how it is locked.
+    pub(crate) writer: Arc<dyn ObjectStore>,
+    /// Signs requests that `object_store` does not know, for `http` to send.
+    pub(crate) signer: AmazonS3,
+    pub(crate) http: HttpClient,
+}
+
+/// Clients for a bucket or container. Nothing is asked of the server yet.
+pub(crate) fn clients(
     cloud: Cloud,
     bucket: &str,
     location: &str,
     options: &StoreOptions,
     connector: Connector,
-) -> Result<Arc<dyn ObjectStore>> {
+) -> Result<Clients> {
     let environment = if options.use_environment { environment() } else { Environment::new() };
     let made = match cloud {
         Cloud::S3 => {
             let environment = s3_environment(&environment, location, options)?;
             let connector = connector.trusting(environment.get("AWS_CA_BUNDLE").map(PathBuf::from));
-            s3(bucket, location, connector, Given::collect(&environment, "AWS_", "s3.", options)?)?
+            let given = Given::collect(&environment, "AWS_", "s3.", options)?;
+            s3(bucket, location, connector, given, options.object_lock)?
         }
         Cloud::Gs => {
             let given = Given::collect(&environment, "GOOGLE_", "gs.", options)?;
@@ -76,7 +99,11 @@ pub(crate) fn bucket(
     made.map_err(|error| Error::new(ErrorKind::BadLocation, "open", "", location).because(error.to_string()))
 }
 
-type Made = object_store::Result<Arc<dyn ObjectStore>>;
+type Made = object_store::Result<Clients>;
+
+fn without_locks(bucket: impl ObjectStore) -> Clients {
+    Clients { bucket: Arc::new(bucket), locking: None }
+}
 
 fn environment() -> Environment {
     let readable = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
@@ -146,7 +173,13 @@ fn address_of_bucket(endpoint: &str, bucket: &str) -> Option<String> {
     Some(url.as_str().trim_end_matches('/').to_owned())
 }
 
-fn s3(bucket: &str, location: &str, connector: Connector, mut given: Given<AmazonS3ConfigKey>) -> Result<Made> {
+fn s3(
+    bucket: &str,
+    location: &str,
+    connector: Connector,
+    mut given: Given<AmazonS3ConfigKey>,
+    lock: Option<ObjectLock>,
+) -> Result<Made> {
     given.require(
         location,
         &[
@@ -167,16 +200,31 @@ fn s3(bucket: &str, location: &str, connector: Connector, mut given: Given<Amazo
     if let Some(address) = endpoint.as_ref().filter(|_| is_virtual).and_then(|url| address_of_bucket(url, bucket)) {
         given.pairs.push((AmazonS3ConfigKey::S3Endpoint, address));
     }
+    let http = client_options(endpoint.as_deref());
     let mut builder = AmazonS3Builder::new()
-        .with_client_options(client_options(endpoint.as_deref()))
-        .with_http_connector(connector)
+        .with_client_options(http.clone())
+        .with_http_connector(connector.clone())
         .with_retry(quick_retries())
         // We delete one object at a time, and not every server knows the request for many.
         .with_disable_bulk_delete(true);
     for (key, value) in given.pairs {
         builder = builder.with_config(key, value);
     }
-    Ok(builder.with_bucket_name(bucket).build().map(|store| Arc::new(store) as _))
+    let builder = builder.with_bucket_name(bucket);
+    let Some(lock) = lock else { return Ok(builder.build().map(without_locks)) };
+    let make = || {
+        let headers = http.clone().with_default_headers(lock.headers());
+        // An object that is to be locked must come with a checksum.
+        let writer = builder.clone().with_client_options(headers).with_checksum_algorithm(Checksum::SHA256).build()?;
+        let locking = Locking {
+            lock,
+            writer: Arc::new(writer),
+            signer: builder.clone().build()?,
+            http: connector.connect(&http)?,
+        };
+        Ok(Clients { bucket: Arc::new(builder.build()?), locking: Some(locking) })
+    };
+    Ok(make())
 }
 
 fn gs(
@@ -213,7 +261,7 @@ fn gs(
     for (key, value) in given.pairs {
         builder = builder.with_config(key, value);
     }
-    Ok(builder.with_bucket_name(bucket).build().map(|store| Arc::new(store) as _))
+    Ok(builder.with_bucket_name(bucket).build().map(without_locks))
 }
 
 /// Whether `gcloud auth application-default login` was done on this machine.
@@ -252,7 +300,7 @@ fn az(container: &str, location: &str, connector: Connector, given: Given<AzureC
     for (key, value) in given.pairs {
         builder = builder.with_config(key, value);
     }
-    Ok(builder.with_container_name(container).build().map(|store| Arc::new(store) as _))
+    Ok(builder.with_container_name(container).build().map(without_locks))
 }
 
 impl<Key: FromStr + AsRef<str>> Given<Key> {

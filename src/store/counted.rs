@@ -32,6 +32,8 @@ pub enum Verb {
     Head,
     /// `delete`.
     Delete,
+    /// `extend_lock`.
+    Lock,
 }
 
 /// One request that has ended.
@@ -295,6 +297,10 @@ impl Store for Counted {
 
     async fn delete(&self, name: &str) -> Result<()> {
         self.count((Verb::Delete, name, None), |()| 0, self.inner.delete(name)).await
+    }
+
+    async fn extend_lock(&self, name: &str) -> Result<()> {
+        self.count((Verb::Lock, name, None), |()| 0, self.inner.extend_lock(name)).await
     }
 }
 

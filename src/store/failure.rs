@@ -29,6 +29,11 @@ impl Failure {
         Error { kind: self.kind, verb, name: name.to_owned(), location: location.to_owned(), source: Some(self.said) }
     }
 
+    /// An answer that is not what was hoped for.
+    pub(crate) fn of_status(status: u16, said: String) -> Failure {
+        Failure::new(kind_of_status(status, &said), format!("the server answered {status}: {said}"))
+    }
+
     /// True if the server said that it does not know the request (such as a conditional put), or the client that
     /// the server does not.
     pub(crate) fn is_not_implemented(&self) -> bool {
@@ -59,6 +64,12 @@ impl From<io::Error> for Failure {
             },
         };
         Failure::new(kind, error)
+    }
+}
+
+impl From<HttpError> for Failure {
+    fn from(error: HttpError) -> Failure {
+        Failure::from(object_store::Error::Generic { store: "HTTP", source: error.into() })
     }
 }
 

@@ -129,6 +129,7 @@ impl Faulty {
             Verb::Put => "write",
             Verb::List => "list",
             Verb::Delete => "delete",
+            Verb::Lock => "lock",
         };
         Error::new(kind, verb, name, self.location()).because("a fault by plan")
     }
@@ -257,5 +258,11 @@ impl Store for Faulty {
             Fault::After(kind) => Err(self.error(kind, Verb::Delete, name)),
             _ => Ok(()),
         }
+    }
+
+    async fn extend_lock(&self, name: &str) -> Result<()> {
+        let fault = self.fault(Verb::Lock, name, None);
+        self.fails(fault, Verb::Lock, name)?;
+        self.inner.extend_lock(name).await
     }
 }

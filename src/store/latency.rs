@@ -82,4 +82,9 @@ impl Store for Latency {
         self.travel().await;
         self.inner.delete(name).await
     }
+
+    async fn extend_lock(&self, name: &str) -> Result<()> {
+        self.travel().await;
+        self.inner.extend_lock(name).await
+    }
 }

@@ -160,6 +160,11 @@ impl Store for Limited {
         let _turn = self.turn().await;
         self.inner.delete(name).await
     }
+
+    async fn extend_lock(&self, name: &str) -> Result<()> {
+        let _turn = self.turn().await;
+        self.inner.extend_lock(name).await
+    }
 }
 
 #[cfg(test)]

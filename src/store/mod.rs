@@ -17,6 +17,7 @@
 //! | `Remote` | clouds and memory through `object_store`: time-outs, errors sorted into [`ErrorKind`] |
 //! | `http`, `body` | the HTTP client below: paces, counts, notices silence and the wish of a server to be left alone |
 //! | `cloud`, `profile`, `class` | clients for the clouds from variables, settings and the profiles of the AWS tools |
+//! | `lock` | Object Lock of S3 |
 //! | [`Traffic`] | what moved, and how fast it may: one for all stores of a process |
 //! | [`Limited`], [`Retrying`] | bounds requests under way; tries again what may pass |
 //! | [`Counted`] | counts requests, for tests remembers them: the measure of every promise about round trips |
@@ -35,6 +36,7 @@ mod http;
 mod latency;
 mod limited;
 mod location;
+mod lock;
 mod open;
 mod options;
 mod pace;
@@ -65,6 +67,8 @@ pub use latency::Latency;
 pub use limited::Limited;
 pub use location::Cloud;
 pub use location::Location;
+pub use lock::LockMode;
+pub use lock::ObjectLock;
 pub use open::open;
 pub use options::StoreOptions;
 pub use options::parse_rate;
@@ -239,6 +243,12 @@ pub trait Store: Debug + Send + Sync {
 
     /// Removes an object; fine if it is gone already. Not durable: a power cut may bring it back.
     async fn delete(&self, name: &str) -> Result<()>;
+
+    /// Puts off the end of an object's lock, as if it were stored now. Nothing to do where nothing is locked
+    /// (`StoreOptions::object_lock`).
+    async fn extend_lock(&self, _name: &str) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// A store that may be shared.

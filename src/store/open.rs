@@ -1,6 +1,7 @@
 //! From a location to a store that is ready for use.
 
 use crate::store::AnyStore;
+use crate::store::Cloud;
 use crate::store::Limited;
 use crate::store::Location;
 use crate::store::Result;
@@ -10,6 +11,7 @@ use crate::store::class::storage_class;
 use crate::store::cloud;
 use crate::store::folder::Folder;
 use crate::store::http::Connector;
+use crate::store::lock::Locker;
 use crate::store::options::bad_option;
 use crate::store::remote::Remote;
 use crate::store::throttle::Throttle;
@@ -39,6 +41,12 @@ pub fn open(location: &Location, options: &StoreOptions) -> Result<AnyStore> {
     if options.storage_class.is_some() && !matches!(location, Location::Bucket { .. }) {
         return Err(bad_option("storage_class", "only clouds have classes of storage"));
     }
+    if options.object_lock.is_some() && !matches!(location, Location::Bucket { cloud: Cloud::S3, .. }) {
+        return Err(bad_option(
+            "object_lock",
+            "only S3 has Object Lock; elsewhere a rule of the bucket can do the same",
+        ));
+    }
     let store: AnyStore = match location {
         Location::Folder(path) => Arc::new(Folder::open(path, options.create, &options.traffic)?),
         Location::Memory(name) => {
@@ -49,13 +57,19 @@ pub fn open(location: &Location, options: &StoreOptions) -> Result<AnyStore> {
         Location::Bucket { cloud, bucket, prefix } => {
             let class = options.storage_class.as_deref().map(|class| storage_class(*cloud, class)).transpose()?;
             let connector = Connector::new(options, throttle.clone());
-            let mut bucket = cloud::bucket(*cloud, bucket, &location.to_string(), options, connector)?;
-            if !prefix.is_empty() {
-                let prefix = Path::parse(prefix).expect("a location holds only prefixes that are paths");
-                bucket = Arc::new(PrefixStore::new(bucket, prefix)) as Arc<dyn ObjectStore>;
+            let prefix = Path::parse(prefix).expect("a location holds only prefixes that are paths");
+            let below = |bucket: Arc<dyn ObjectStore>| match prefix.as_ref() {
+                "" => bucket,
+                _ => Arc::new(PrefixStore::new(bucket, prefix.clone())) as _,
+            };
+            let clients = cloud::clients(*cloud, bucket, &location.to_string(), options, connector)?;
+            let mut remote = Remote::new(location.to_string(), below(clients.bucket), class);
+            if let Some(locking) = clients.locking {
+                let locker =
+                    Locker { lock: locking.lock, signer: locking.signer, client: locking.http, prefix: prefix.clone() };
+                remote = remote.locking(below(locking.writer), locker);
             }
-            let remote = Arc::new(Remote::new(location.to_string(), bucket, class));
-            Retrying::new(remote, options.retry_secs_max)
+            Retrying::new(Arc::new(remote), options.retry_secs_max)
         }
     };
     Ok(Limited::cautious(store, options.requests_max, throttle))

@@ -2,6 +2,7 @@
 
 use crate::store::Error;
 use crate::store::ErrorKind;
+use crate::store::ObjectLock;
 use crate::store::Traffic;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -32,6 +33,8 @@ pub struct StoreOptions {
     /// The class of storage for the contents of files, as the cloud calls it (`STANDARD_IA`, `NEARLINE`, `Cool`). All that
     /// is needed to open a drive and look around stays in the class of the bucket.
     pub storage_class: Option<String>,
+    /// Locks all that is stored against removal (S3 only).
+    pub object_lock: Option<ObjectLock>,
     /// Whether `AWS_*`, `GOOGLE_*`, `AZURE_*` and `*_PROXY` variables and the profiles of the AWS tools count. Tests say no.
     pub use_environment: bool,
     /// Settings of the kinds of storage, `s3.region` = `eu-west-1`; they win over the environment.
@@ -51,6 +54,7 @@ impl Default for StoreOptions {
             traffic: Traffic::new(),
             ca_file: None,
             storage_class: None,
+            object_lock: None,
             use_environment: true,
             settings: BTreeMap::new(),
         }
@@ -71,13 +75,14 @@ impl StoreOptions {
             "limit_download" => self.limit_download = rate(key, value)?,
             "ca_file" if !value.is_empty() => self.ca_file = Some(value.into()),
             "storage_class" if !value.is_empty() => self.storage_class = Some(value.to_owned()),
+            "object_lock" => self.object_lock = Some(ObjectLock::parse(value)?),
             "requests_max" => self.requests_max = usize::try_from(number(key, value, 1)?).unwrap_or(usize::MAX),
             _ if ["s3.", "gs.", "az."].iter().any(|kind| key.starts_with(kind)) && !value.is_empty() => {
                 self.settings.insert(key.to_ascii_lowercase(), value.to_owned());
             }
             _ => {
                 let hint = "write a limit (retry_secs_max, requests_max, stall_secs_max, connect_secs_max, \
-                            limit_upload, limit_download), ca_file, storage_class, or a setting like s3.region, then = and its value";
+                            limit_upload, limit_download), ca_file, storage_class, object_lock, or a setting like s3.region, then = and its value";
                 return Err(bad_option(key, hint));
             }
         }
@@ -134,6 +139,7 @@ impl fmt::Debug for StoreOptions {
             .field("limit_download", &self.limit_download)
             .field("ca_file", &self.ca_file)
             .field("storage_class", &self.storage_class)
+            .field("object_lock", &self.object_lock)
             .field("use_environment", &self.use_environment)
             .field("settings", &self.settings.keys())
             .finish()
@@ -169,6 +175,7 @@ mod tests {
             "limit_download=-1",
             "ca_file=",
             "storage_class=",
+            "object_lock=30d",
             "s3.region",
             "s4.key=hunter2",
         ] {

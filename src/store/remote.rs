@@ -15,6 +15,7 @@ use crate::store::Stored;
 use crate::store::checked;
 use crate::store::failure::Failure;
 use crate::store::is_name;
+use crate::store::lock::Locker;
 use crate::store::trivial_range;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -42,6 +43,9 @@ use std::sync::atomic::Ordering;
 pub(crate) struct Remote {
     location: String,
     inner: Arc<dyn ObjectStore>,
+    /// What objects are stored through: the same but for the locks.
+    writer: Arc<dyn ObjectStore>,
+    locker: Option<Locker>,
     /// The class of bulk data; none = the one of the bucket.
     class: Option<String>,
     /// Set once the server has said that it does not know conditional puts.
@@ -50,7 +54,12 @@ pub(crate) struct Remote {
 
 impl Remote {
     pub(crate) fn new(location: String, inner: Arc<dyn ObjectStore>, class: Option<String>) -> Remote {
-        Remote { location, inner, class, is_unconditional: AtomicBool::new(false) }
+        Remote { location, writer: inner.clone(), inner, locker: None, class, is_unconditional: AtomicBool::new(false) }
+    }
+
+    /// The same with what it stores locked: stored through `writer`, and its lock extended by `locker`.
+    pub(crate) fn locking(self, writer: Arc<dyn ObjectStore>, locker: Locker) -> Remote {
+        Remote { writer, locker: Some(locker), ..self }
     }
 
     fn path(&self, name: &str, verb: &'static str) -> Result<Path> {
@@ -114,7 +123,7 @@ impl Remote {
             class.iter().map(|class| (Attribute::StorageClass, String::from(*class))).collect();
         let put = |mode: PutMode| {
             let options = PutOptions { mode, attributes: attributes.clone(), ..PutOptions::default() };
-            self.inner.put_opts(path, PutPayload::from(bytes.clone()), options)
+            self.writer.put_opts(path, PutPayload::from(bytes.clone()), options)
         };
         if !self.is_unconditional.load(Ordering::Relaxed) {
             match put(PutMode::Create).await.map_err(Failure::from) {
@@ -191,7 +200,7 @@ impl Store for Remote {
 
     async fn replace(&self, name: &str, bytes: Bytes) -> Result<()> {
         let path = self.path(name, "write")?;
-        let put = self.inner.put_opts(&path, PutPayload::from(bytes), PutMode::Overwrite.into()).await;
+        let put = self.writer.put_opts(&path, PutPayload::from(bytes), PutMode::Overwrite.into()).await;
         put.map(drop).map_err(|error| Failure::from(error).at("write", name, &self.location))
     }
 
@@ -212,5 +221,11 @@ impl Store for Remote {
             Err(failure) if failure.kind != ErrorKind::NotFound => Err(failure.at("delete", name, &self.location)),
             _ => Ok(()),
         }
+    }
+
+    async fn extend_lock(&self, name: &str) -> Result<()> {
+        let Some(locker) = &self.locker else { return Ok(()) };
+        let path = self.path(name, "lock")?;
+        locker.extend(&path).await.map_err(|failure| failure.at("lock", name, &self.location))
     }
 }

@@ -121,6 +121,10 @@ impl Store for Retrying {
     async fn delete(&self, name: &str) -> Result<()> {
         self.patiently(|| self.inner.delete(name)).await
     }
+
+    async fn extend_lock(&self, name: &str) -> Result<()> {
+        self.patiently(|| self.inner.extend_lock(name)).await
+    }
 }
 
 #[cfg(test)]

@@ -40,6 +40,7 @@ mod kill;
 mod link;
 mod listing;
 mod network;
+mod object_lock;
 mod offline;
 #[cfg(target_arch = "x86_64")]
 mod powercut;

@@ -5,6 +5,10 @@ use crate::house::House;
 use crate::house::noise;
 use crate::program::Program;
 use crate::program::json_lines;
+#[cfg(target_arch = "x86_64")]
+use crate::tracer::Act;
+#[cfg(target_arch = "x86_64")]
+use crate::tracer::At;
 use bygone::extent::ChunkKind;
 use bygone::extent::ChunkRef;
 use bygone::extent::Locator;
@@ -22,7 +26,6 @@ use bygone::repo;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
-use std::process::Stdio;
 
 fn summary(program: &Program, arguments: &[&str]) -> Value {
     let told = program.run(&[&["prune", "--json"], arguments].concat()).ok().stdout;
@@ -278,9 +281,11 @@ fn a_log_that_is_not_whole_stops_it() {
 
 /// Killed at any moment, it leaves a repository that is whole, and the next one goes on.
 #[test]
+#[cfg(target_arch = "x86_64")] // the tracer knows no other
 fn a_killed_prune_is_finished_by_the_next() {
     let program = Program::new();
     program.run(&["init"]).ok();
+    let mut killed = 0;
     for round in 0..8u64 {
         write_all(&program.source(), round * 10..round * 10 + 20, 100_000);
         backup(&program);
@@ -289,17 +294,15 @@ fn a_killed_prune_is_finished_by_the_next() {
         }
         backup(&program);
         program.run(&["forget", "--keep-last", "1"]).ok();
-        // After so many requests of its own it is killed.
-        let mut child = program.command(&["prune", "--grace", "0"]).stdout(Stdio::piped()).spawn().unwrap();
-        let wanted = round + 1;
-        let deadline = std::time::Instant::now() + std::time::Duration::from_millis(40 * wanted);
-        while std::time::Instant::now() < deadline && child.try_wait().unwrap().is_none() {
-            std::thread::yield_now();
-        }
-        let _ = child.kill();
-        child.wait().unwrap();
+        // Killed at one of the calls that change the repository, a later one each time.
+        let mut at = At::new(2 + 3 * usize::try_from(round).unwrap(), Act::Kill);
+        let folder = program.repository().canonicalize().unwrap();
+        let ended = crate::tracer::run(&program.command(&["prune", "--grace", "0"]), &[&folder], &mut at);
+        assert_eq!(ended.code.is_none(), at.hit.is_some(), "{}", ended.stderr);
+        killed += usize::from(ended.code.is_none());
         all_is_well(&program);
     }
+    assert!(killed > 4, "{killed}");
     summary(&program, &["--grace", "0"]);
     all_is_well(&program);
     assert_eq!(json_lines(&program.run(&["snapshots", "--json"]).ok().stdout).len(), 1);

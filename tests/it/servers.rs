@@ -212,13 +212,20 @@ fn answers(address: SocketAddr, child: &mut Child) -> bool {
 
 /// One plain HTTP request without a body; the status of the answer.
 fn request(address: SocketAddr, method: &str, path: &str) -> u16 {
+    ask(address, method, path, "").0
+}
+
+/// The same with further lines of the head, each with its end; and with all of the answer.
+pub(crate) fn ask(address: SocketAddr, method: &str, path: &str, lines: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let head =
+        format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\nConnection: close\r\n{lines}\r\n");
     stream.write_all(head.as_bytes()).unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();
     let answer = String::from_utf8_lossy(&answer);
-    answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{answer}"))
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+    (status.unwrap_or_else(|| panic!("{answer}")), answer.into_owned())
 }
 
 /// What a stub says to one request.
