@@ -89,6 +89,7 @@ pub(super) fn totals(totals: &Totals, moved: &Moved) -> Value {
         "lists": totals.lists,
         "deletes": totals.deletes,
         "heads": totals.heads,
+        "locks": totals.locks,
         "bytes_read": totals.bytes_read,
         "bytes_written": totals.bytes_written,
         "http_requests": moved.requests,

@@ -13,6 +13,7 @@ use crate::repo::Repo;
 use crate::repo::index_name;
 use crate::store::ErrorKind;
 use futures::StreamExt;
+use std::collections::HashMap;
 use std::collections::HashSet;
 
 /// Lines of an object: about 10 MiB.
@@ -46,18 +47,15 @@ pub(super) async fn compact(
         old.into_iter().map(|(pack, there)| IndexedPack { pack: *pack, len: there.len }).collect();
     let rewritten = worn(lines, listed);
     let mut done = Compacted::default();
-    let mut said = Index::default();
+    let mut stored = Stored { repo, contents: Index::default(), pages: Index::default(), count: 0 };
     let mut taken = HashSet::new();
     let mut told = repo::directories(repo, old.clone());
     while let Some((pack, directory)) = told.next().await {
-        if !note(&mut said, pack, directory)? {
-            continue;
-        }
-        done.named += 1;
-        taken.insert(pack.pack);
-        if said.chunks.len() >= LINES_MAX {
-            repo::store_index(repo, std::mem::take(&mut said)).await?;
-            done.stored += 1;
+        let mut said = Index::default();
+        if note(&mut said, pack, directory)? {
+            done.named += 1;
+            taken.insert(pack.pack);
+            stored.take(pack, said.chunks).await?;
         }
     }
     // An object that nobody can read named packs; once all packs are named, nothing is lost with it.
@@ -70,29 +68,56 @@ pub(super) async fn compact(
             Err(repo::Error::Store(e)) if e.kind == ErrorKind::NotFound => continue,
             Err(e) => return Err(e.into()),
         };
-        let mut fresh = HashSet::new();
+        let mut of_pack: HashMap<ObjectId, Vec<Packed>> = HashMap::new();
+        for line in index.chunks {
+            of_pack.entry(line.chunk.hint.pack).or_default().push(line);
+        }
         for pack in index.packs.iter().filter(|pack| listed.contains_key(&pack.pack)) {
             if taken.insert(pack.pack) {
-                fresh.insert(pack.pack);
-                said.packs.push(*pack);
+                stored.take(*pack, of_pack.remove(&pack.pack).unwrap_or_default()).await?;
             }
         }
-        said.chunks.extend(index.chunks.into_iter().filter(|line| fresh.contains(&line.chunk.hint.pack)));
         going.push(id);
-        if said.chunks.len() >= LINES_MAX {
-            repo::store_index(repo, std::mem::take(&mut said)).await?;
-            done.stored += 1;
-        }
     }
-    if !said.packs.is_empty() {
-        repo::store_index(repo, said).await?;
-        done.stored += 1;
-    }
+    done.stored = stored.end().await?;
     for id in going {
         repo.store().delete(&index_name(id)).await.map_err(repo::Error::from)?;
         done.removed += 1;
     }
     Ok(done)
+}
+
+/// The new objects. Pages stand apart from contents: who looks for a moved page need not read where all contents lie.
+struct Stored<'a> {
+    repo: &'a Repo,
+    contents: Index,
+    pages: Index,
+    count: u64,
+}
+
+impl Stored<'_> {
+    async fn take(&mut self, pack: IndexedPack, lines: Vec<Packed>) -> Result<()> {
+        let is_of_pages = lines.first().is_some_and(|line| line.kind.is_metadata());
+        let index = if is_of_pages { &mut self.pages } else { &mut self.contents };
+        index.packs.push(pack);
+        index.chunks.extend(lines);
+        if index.chunks.len() >= LINES_MAX {
+            repo::store_index(self.repo, std::mem::take(index)).await?;
+            self.count += 1;
+        }
+        Ok(())
+    }
+
+    /// Stores the rest; how many there were.
+    async fn end(mut self) -> Result<u64> {
+        for rest in [self.contents, self.pages] {
+            if !rest.packs.is_empty() {
+                repo::store_index(self.repo, rest).await?;
+                self.count += 1;
+            }
+        }
+        Ok(self.count)
+    }
 }
 
 /// Objects that name packs which are gone, and small ones if there are many.

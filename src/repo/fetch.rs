@@ -357,3 +357,8 @@ pub(crate) fn may_lie_elsewhere(error: &Error) -> bool {
         _ => false,
     }
 }
+
+/// True if the store was not asked, because that is not wanted.
+pub(crate) fn is_offline(error: &Error) -> bool {
+    matches!(error.inner(), Error::Store(e) if e.kind == ErrorKind::Offline)
+}

@@ -29,8 +29,6 @@ pub struct KnownChunks {
     packs: Vec<ObjectId>,
     lens: HashMap<ObjectId, u64>,
     lines: Vec<Line>,
-    /// The index objects that were there.
-    objects: BTreeSet<ObjectId>,
     /// Index objects that could not be read; what they name will be stored again.
     pub problems: Vec<String>,
 }
@@ -55,10 +53,9 @@ impl KnownChunks {
         mut tell: impl FnMut(&str, &[u8], std::result::Result<&Index, &Error>) + Send,
     ) -> Result<KnownChunks> {
         let objects = index_objects(repo).await?;
-        let reads =
-            objects.clone().into_iter().map(|id| async move { (id, read_index(repo, id).await) }).collect::<Vec<_>>();
+        let reads = objects.into_iter().map(|id| async move { (id, read_index(repo, id).await) }).collect::<Vec<_>>();
         let mut reads = futures::stream::iter(reads).buffer_unordered(READS_AT_ONCE);
-        let mut known = KnownChunks { objects, ..KnownChunks::default() };
+        let mut known = KnownChunks::default();
         let mut numbers = HashMap::new();
         while let Some((id, read)) = reads.next().await {
             let name = index_name(id);
@@ -95,11 +92,6 @@ impl KnownChunks {
             });
             self.lines.push(Line { id: packed.chunk.id, pack: number, offset, len });
         }
-    }
-
-    /// True if no index object came or went since.
-    pub async fn is_current(&self, repo: &Repo) -> Result<bool> {
-        Ok(index_objects(repo).await? == self.objects)
     }
 
     /// Every pack that an index names.

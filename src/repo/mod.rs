@@ -16,6 +16,7 @@ mod chunks;
 mod copies;
 mod error;
 mod fetch;
+mod finder;
 mod index;
 mod locks;
 mod log;

@@ -188,6 +188,11 @@ impl Store for Remembering {
         self.cache.forget_object(&self.place, name);
         self.inner.delete(name).await
     }
+
+    async fn extend_lock(&self, name: &str) -> Result<()> {
+        self.online("lock", name)?;
+        self.inner.extend_lock(name).await
+    }
 }
 
 fn stored(Listed { name, len, modified_secs }: Listed) -> Stored {

@@ -70,6 +70,8 @@ pub struct Totals {
     pub deletes: u64,
     /// Lengths asked for.
     pub heads: u64,
+    /// Locks extended.
+    pub locks: u64,
     /// Content read, bytes.
     pub bytes_read: u64,
     /// Content written, bytes.
@@ -94,7 +96,7 @@ pub struct Health {
 pub struct Counted {
     inner: AnyStore,
     /// Requests, in the order of [`Verb`].
-    requests: [Sum; 5],
+    requests: [Sum; 6],
     bytes_read: Sum,
     bytes_written: Sum,
     pulse: Mutex<Pulse>,
@@ -156,14 +158,15 @@ impl Counted {
 
     /// The sums so far.
     pub fn totals(&self) -> Totals {
-        let [gets, puts, lists, heads, deletes] = self.requests.each_ref().map(Sum::get);
+        let [gets, puts, lists, heads, deletes, locks] = self.requests.each_ref().map(Sum::get);
         Totals {
-            requests: gets + puts + lists + heads + deletes,
+            requests: gets + puts + lists + heads + deletes + locks,
             gets,
             puts,
             lists,
             deletes,
             heads,
+            locks,
             bytes_read: self.bytes_read.get(),
             bytes_written: self.bytes_written.get(),
         }

@@ -27,7 +27,6 @@ use object_store::signer::Signer;
 use reqwest::header::CONTENT_TYPE;
 use std::fmt;
 use std::time::Duration;
-use std::time::SystemTime;
 
 /// The option that asks for locks.
 const OPTION: &str = "object_lock";
@@ -35,8 +34,6 @@ const DAYS_MAX: u32 = 36_500;
 const SIGNED_FOR: Duration = Duration::from_secs(900);
 /// More than any answer about one object has.
 const ANSWER_LEN_MAX: usize = 1000;
-/// A time without fractions and zone.
-const SECONDS_LEN: usize = "2026-01-01T00:00:00".len();
 
 /// Who may end a lock before its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,11 +84,9 @@ impl ObjectLock {
         i64::from(self.days) * 43_200
     }
 
-    /// When a lock ends that begins now, as the server wants it written.
-    fn until(&self) -> String {
-        let end = SystemTime::now() + Duration::from_secs(u64::from(self.days) * 86_400);
-        let secs = end.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed());
-        Timestamp::from_second(secs).unwrap_or(Timestamp::MAX).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    /// When a lock ends that begins now, to the second.
+    fn until(&self) -> Timestamp {
+        Timestamp::from_second(Timestamp::now().as_second() + 2 * self.half_secs()).unwrap_or(Timestamp::MAX)
     }
 
     /// What is sent along with every object.
@@ -99,7 +94,7 @@ impl ObjectLock {
         let value = |text: String| HeaderValue::try_from(text).expect("letters, digits and colons");
         HeaderMap::from_iter([
             (HeaderName::from_static("x-amz-object-lock-mode"), value(self.mode.to_string())),
-            (HeaderName::from_static("x-amz-object-lock-retain-until-date"), value(self.until())),
+            (HeaderName::from_static("x-amz-object-lock-retain-until-date"), value(written(self.until()))),
             // What comes with the checksum that such objects must have.
             (HeaderName::from_static("x-amz-sdk-checksum-algorithm"), HeaderValue::from_static("SHA256")),
         ])
@@ -123,8 +118,9 @@ impl Locker {
         let until = self.lock.until();
         let body = format!(
             "<Retention xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Mode>{}</Mode>\
-             <RetainUntilDate>{until}</RetainUntilDate></Retention>",
-            self.lock.mode
+             <RetainUntilDate>{}</RetainUntilDate></Retention>",
+            self.lock.mode,
+            written(until)
         );
         let digest = BASE64_STANDARD.encode(Md5::digest(&body));
         let refused = match self.ask(Method::PUT, &path, body, Some(digest)).await {
@@ -134,7 +130,7 @@ impl Locker {
         // A lock is never shortened: that is what they are for.
         let there = self.ask(Method::GET, &path, String::new(), None).await;
         match there.ok().as_deref().and_then(retained_until) {
-            Some(there) if there >= &until[..SECONDS_LEN] => Ok(()),
+            Some(there) if there >= until => Ok(()),
             _ => Err(refused),
         }
     }
@@ -158,9 +154,15 @@ impl Locker {
     }
 }
 
-/// The end of a lock in what the server says of it, to the second. Times written the same way are ordered like their texts.
-fn retained_until(said: &str) -> Option<&str> {
-    said.split_once("<RetainUntilDate>")?.1.get(..SECONDS_LEN)
+/// A time as the server wants it.
+fn written(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// The end of a lock in what the server says of it.
+fn retained_until(said: &str) -> Option<Timestamp> {
+    let (_, rest) = said.split_once("<RetainUntilDate>")?;
+    rest.split('<').next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -170,6 +172,7 @@ mod tests {
     use crate::store::LockMode;
     use crate::store::ObjectLock;
     use crate::store::lock::retained_until;
+    use crate::store::lock::written;
 
     #[test]
     fn options_name_mode_and_days() {
@@ -184,13 +187,11 @@ mod tests {
     }
 
     #[test]
-    fn ends_of_locks_can_be_compared() {
+    fn ends_of_locks_are_read_and_written() {
         let until = ObjectLock::parse("governance:1d").unwrap().until();
-        let later = ObjectLock::parse("governance:2d").unwrap().until();
-        assert!(until < later && until.len() == "2026-01-01T00:00:00Z".len(), "{until} {later}");
-        let said =
-            "<Retention><Mode>GOVERNANCE</Mode><RetainUntilDate>2027-01-01T00:00:00.000Z</RetainUntilDate></Retention>";
-        assert_eq!(retained_until(said), Some("2027-01-01T00:00:00"));
-        assert_eq!(retained_until("<Error/>"), None);
+        let said = |text: &str| format!("<Retention><RetainUntilDate>{text}</RetainUntilDate></Retention>");
+        assert_eq!(retained_until(&said(&written(until))), Some(until));
+        assert_eq!(retained_until(&said("1970-01-01T00:00:09.000Z")).unwrap().as_second(), 9);
+        assert!(["<Error/>".to_owned(), said("soon"), said("")].iter().all(|text| retained_until(text).is_none()));
     }
 }

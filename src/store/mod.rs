@@ -246,9 +246,7 @@ pub trait Store: Debug + Send + Sync {
 
     /// Puts off the end of an object's lock, as if it were stored now. Nothing to do where nothing is locked
     /// (`StoreOptions::object_lock`).
-    async fn extend_lock(&self, _name: &str) -> Result<()> {
-        Ok(())
-    }
+    async fn extend_lock(&self, name: &str) -> Result<()>;
 }
 
 /// A store that may be shared.

@@ -189,6 +189,10 @@ mod tests {
         async fn delete(&self, _: &str) -> Result<()> {
             self.answer(())
         }
+
+        async fn extend_lock(&self, _: &str) -> Result<()> {
+            Ok(())
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -113,6 +113,10 @@ impl Store for Gate {
     async fn delete(&self, name: &str) -> Result<()> {
         self.inner.delete(name).await
     }
+
+    async fn extend_lock(&self, name: &str) -> bygone::store::Result<()> {
+        self.inner.extend_lock(name).await
+    }
 }
 
 /// A file of 80 MiB behind a gate, none of it in memory.

@@ -39,6 +39,7 @@ mod keys;
 mod kill;
 mod link;
 mod listing;
+mod moved;
 mod network;
 mod object_lock;
 mod offline;

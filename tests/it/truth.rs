@@ -193,4 +193,8 @@ impl Store for Objects {
         self.map().remove(name);
         Ok(())
     }
+
+    async fn extend_lock(&self, _: &str) -> bygone::store::Result<()> {
+        Ok(())
+    }
 }

@@ -15,12 +15,13 @@ use crate::format::page::NodePage;
 use crate::format::sealed::ObjectType;
 use crate::id::ChunkId;
 use crate::repo::Error;
-use crate::repo::KnownChunks;
 use crate::repo::Repo;
 use crate::repo::Result;
 use crate::repo::chunks::views::Kept;
 use crate::repo::fetch::Fetch;
+use crate::repo::fetch::is_offline;
 use crate::repo::fetch::may_lie_elsewhere;
+use crate::repo::finder::Finder;
 use crate::repo::lru::ByteLru;
 use crate::repo::pack_name;
 use crate::repo::span::Span;
@@ -34,7 +35,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::Mutex as AsyncMutex;
 
 /// Bounds of the memory caches.
 #[derive(Debug, Clone, Copy)]
@@ -66,7 +66,7 @@ pub struct Chunks {
     nodes: ByteLru<ChunkId, Arc<Loaded>>,
     extents: ByteLru<ChunkId, Arc<ExtentPage>>,
     flights: Mutex<HashMap<ChunkId, Flight>>,
-    index: AsyncMutex<Option<Arc<KnownChunks>>>,
+    finder: Finder,
 }
 
 impl Chunks {
@@ -84,7 +84,7 @@ impl Chunks {
             nodes: ByteLru::new(part * 2),
             extents: ByteLru::new(part),
             flights: Mutex::default(),
-            index: AsyncMutex::default(),
+            finder: Finder::new(repo),
         })
     }
 
@@ -118,7 +118,7 @@ impl Chunks {
         if let Some(bytes) = self.data.get(&wanted.id) {
             return Some(bytes);
         }
-        let bytes = self.decode(ChunkKind::Data, wanted, &encoded(span(ChunkKind::Data, wanted.hint))?)?;
+        let bytes = self.decode(ChunkKind::Data, wanted, &encoded(self.span(ChunkKind::Data, wanted))?)?;
         self.data.put(wanted.id, bytes.clone(), bytes.len());
         Some(bytes)
     }
@@ -132,7 +132,7 @@ impl Chunks {
         if wanted.len > DECODE_NOW_BYTES_MAX {
             return None;
         }
-        self.decode(kind, wanted, &self.fetch.now(span(kind, wanted.hint))?)
+        self.decode(kind, wanted, &self.fetch.now(self.span(kind, wanted))?)
     }
 
     fn decode(&self, kind: ChunkKind, wanted: &ChunkRef, encoded: &Bytes) -> Option<Bytes> {
@@ -168,33 +168,38 @@ impl Chunks {
     /// through. Demand goes first.
     pub fn fetch_ahead(self: &Arc<Self>, wanted: &[ChunkRef]) {
         let spans = wanted.iter().filter(|chunk| self.data.get(&chunk.id).is_none());
-        self.fetch.ahead(spans.map(|chunk| span(ChunkKind::Data, chunk.hint)));
+        self.fetch.ahead(spans.map(|chunk| self.span(ChunkKind::Data, chunk)));
     }
 
     /// The same for pages of nodes.
     pub fn pages_ahead(self: &Arc<Self>, wanted: &[ChunkRef]) {
         let spans = wanted.iter().filter(|page| self.nodes.get(&page.id).is_none());
-        self.fetch.ahead(spans.map(|page| span(ChunkKind::NodePage, page.hint)));
+        self.fetch.ahead(spans.map(|page| self.span(ChunkKind::NodePage, page)));
     }
 
     /// Fetches a chunk now, and by the same request what was stored behind it: for what is stored in the order in which
     /// it will be wanted, step by step.
     pub fn fetch_along(self: &Arc<Self>, wanted: &ChunkRef) {
         if self.data.get(&wanted.id).is_none() {
-            self.fetch.along(span(ChunkKind::Data, wanted.hint), ALONG_SEGMENTS);
+            self.fetch.along(self.span(ChunkKind::Data, wanted), ALONG_SEGMENTS);
         }
     }
 
     /// What fetching a chunk ahead moves, bytes, if it is asked for after this other one.
     pub fn ahead_cost(&self, wanted: &ChunkRef, after: Option<&ChunkRef>) -> u64 {
-        let span_of = |chunk: &ChunkRef| span(ChunkKind::Data, chunk.hint);
+        let span_of = |chunk: &ChunkRef| self.span(ChunkKind::Data, chunk);
         span_of(wanted).cost_after(after.map(span_of).as_ref())
     }
 
     /// Brings chunks or pages into the cache and keeps them there under a label, best given in the order of their
     /// packs. Returns the bytes that were fetched.
     pub async fn pin(&self, label: &str, now_secs: i64, kind: ChunkKind, wanted: &[ChunkRef]) -> Result<u64> {
-        self.fetch.pin(label, now_secs, wanted.iter().map(|chunk| span(kind, chunk.hint))).await
+        let pin = || self.fetch.pin(label, now_secs, wanted.iter().map(|chunk| self.span(kind, chunk)));
+        match pin().await {
+            // Some of it was moved: all that is known of where to is needed now.
+            Err(e) if may_lie_elsewhere(&e) && self.finder.read_all().await? => pin().await,
+            done => done,
+        }
     }
 
     /// The bytes of a chunk or page, hints and all, exactly where its reference says: no other place is tried, and
@@ -320,39 +325,32 @@ impl Chunks {
         Joined { flight, is_ours: true }
     }
 
-    /// Reads at the hint; if that is stale or damaged, wherever the index says.
+    /// Reads where the chunk probably lies; if it does not, wherever else the index says.
     async fn fetch_chunk(&self, kind: ChunkKind, wanted: &ChunkRef) -> Result<Bytes> {
-        let first = match self.read_at(kind, wanted, wanted.hint).await {
-            Err(e) if may_lie_elsewhere(&e) => e,
+        // What the cache has may be from before the chunk was moved, or from afterwards.
+        let leaves_hope = |e: &Error| may_lie_elsewhere(e) || is_offline(e);
+        let mut tried = vec![self.finder.place(wanted)];
+        let first = match self.read_at(kind, wanted, tried[0]).await {
+            Err(e) if leaves_hope(&e) => e,
             other => return other,
         };
-        tracing::info!(chunk = %wanted.id, cause = %crate::monitor::chain(&first), "Hint does not lead to the chunk, asking the index");
-        let mut known = None;
-        // A second time if the index has changed since it was read: a prune moves chunks while drives are open.
-        while let Some(index) = self.index(known.as_ref()).await? {
-            for place in index.places(wanted.id).filter(|place| *place != wanted.hint) {
-                match self.read_at(kind, wanted, place).await {
-                    Err(e) if may_lie_elsewhere(&e) => {}
-                    other => return other,
-                }
+        let cause = crate::monitor::chain(&first);
+        tracing::info!(chunk = %wanted.id, cause, "Chunk is not where it was, asking the index");
+        loop {
+            let place = match self.finder.another(wanted, &tried).await {
+                Ok(Some(place)) => place,
+                Err(e) if !is_offline(&e) => return Err(e),
+                _ => return Err(first),
+            };
+            match self.read_at(kind, wanted, place).await {
+                Err(e) if leaves_hope(&e) => tried.push(place),
+                other => return other,
             }
-            known = Some(index);
         }
-        Err(first)
     }
 
-    /// The index, read once; or one newer than `known`, if there is one by now.
-    async fn index(&self, known: Option<&Arc<KnownChunks>>) -> Result<Option<Arc<KnownChunks>>> {
-        let mut kept = self.index.lock().await;
-        match (&*kept, known) {
-            (Some(index), None) => return Ok(Some(index.clone())),
-            (Some(index), Some(known)) if !Arc::ptr_eq(index, known) => return Ok(Some(index.clone())),
-            (Some(index), Some(_)) if index.is_current(&self.repo).await? => return Ok(None),
-            _ => {}
-        }
-        let index = Arc::new(KnownChunks::load(&self.repo).await?);
-        *kept = Some(index.clone());
-        Ok(Some(index))
+    fn span(&self, kind: ChunkKind, wanted: &ChunkRef) -> Span {
+        span(kind, self.finder.place(wanted))
     }
 
     async fn read_at(&self, kind: ChunkKind, wanted: &ChunkRef, place: Locator) -> Result<Bytes> {

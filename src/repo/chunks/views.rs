@@ -5,7 +5,6 @@ use crate::extent::ChunkRef;
 use crate::format::extents::ExtentPage;
 use crate::id::ChunkId;
 use crate::repo::chunks::Chunks;
-use crate::repo::chunks::span;
 use crate::tree::Loaded;
 use crate::tree::Pages;
 use crate::tree::Stop;
@@ -46,11 +45,11 @@ impl<'a> KeptHere<'a> {
     /// Whether these data chunks are here. The cache on disk may turn out to be wrong when they are read.
     pub fn has(&self, wanted: &[ChunkRef]) -> bool {
         let unknown = wanted.iter().filter(|chunk| self.chunks.data.get(&chunk.id).is_none());
-        self.chunks.fetch.are_kept(unknown.map(|chunk| span(ChunkKind::Data, chunk.hint)))
+        self.chunks.fetch.are_kept(unknown.map(|chunk| self.chunks.span(ChunkKind::Data, chunk)))
     }
 
     fn page(&self, kind: ChunkKind, wanted: &ChunkRef) -> std::result::Result<Bytes, Stop> {
-        let encoded = self.chunks.fetch.kept(span(kind, wanted.hint));
+        let encoded = self.chunks.fetch.kept(self.chunks.span(kind, wanted));
         let plain = encoded.and_then(|encoded| self.chunks.decode(kind, wanted, &encoded));
         plain.ok_or(Stop::Miss(kind, *wanted))
     }
