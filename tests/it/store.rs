@@ -439,8 +439,17 @@ async fn counted_counts() {
     store.head("a/x").await.unwrap();
     store.get("missing").await.unwrap_err();
     store.delete("a/x").await.unwrap();
-    let expected =
-        Totals { requests: 7, gets: 3, puts: 1, lists: 1, deletes: 1, heads: 1, bytes_read: 120, bytes_written: 100 };
+    let expected = Totals {
+        requests: 7,
+        gets: 3,
+        puts: 1,
+        lists: 1,
+        deletes: 1,
+        heads: 1,
+        locks: 0,
+        bytes_read: 120,
+        bytes_written: 100,
+    };
     assert_eq!(counted.totals(), expected);
     let log = counted.log();
     assert_eq!((log.len(), depth(&log)), (7, 7));
