@@ -137,7 +137,8 @@ fn forgotten_content_comes_free_and_what_is_shared_moves() {
     backup(&program);
     assert!(pack_bytes(&program) - after < 100_000);
     let again = summary(&program, &["--grace", "0"]);
-    assert_eq!(number(&again, "removed_packs"), 0, "{again}");
+    // But for pages of extents whose hints it has refreshed.
+    assert!(number(&again, "removed_bytes") < 2_000, "{again}");
     all_is_well(&program);
 }
 
