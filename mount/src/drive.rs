@@ -218,6 +218,12 @@ pub trait Drive: Send + Sync + 'static {
         Answer::Now(Ok(()))
     }
 
+    /// The whole content of a file that is being opened, if it is at hand and no longer than `bytes_max`: it is handed to the
+    /// system with the permission to open, and [`Drive::read`] is not called for it. Asked only after [`Drive::open`].
+    fn small(&self, _ino: Ino, _bytes_max: u64, _caller: Caller) -> Option<Bytes> {
+        None
+    }
+
     /// Up to `len` bytes from `offset`; fewer only at the end of the file.
     ///
     /// A refusal concerns this caller alone: others that read the same are asked for again, though at first in single

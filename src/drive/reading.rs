@@ -55,6 +55,19 @@ impl Shown {
         })
     }
 
+    /// The whole of a small file, if it is in memory.
+    pub(super) fn small(&self, ino: Ino, bytes_max: u64) -> Option<Bytes> {
+        let Ok(Ok(found)) = self.node(self.browse.tree(), &**self.browse.chunks(), ino) else { return None };
+        let content = &found.node().content;
+        let len = content.len();
+        if found.node().is_folder() || !(1..=bytes_max).contains(&len) {
+            return None;
+        }
+        let read = self.browse.read_now(content, 0, usize::try_from(len).ok()?)?.ok()?;
+        self.ahead.note(found.rank, 0, len, false);
+        Some(read)
+    }
+
     /// True if reading this file needs nothing fetched.
     pub(super) fn is_kept(self: &Arc<Self>, ino: Ino) -> Answer<bool> {
         self.ask_disk(move |this| {

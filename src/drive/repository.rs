@@ -219,6 +219,10 @@ impl Drive for RepositoryDrive {
         self.watch.open(caller, || self.shown(ino).map_or(Answer::Now(Ok(false)), |shown| shown.is_kept(ino)))
     }
 
+    fn small(&self, ino: Ino, bytes_max: u64, caller: Caller) -> Option<Bytes> {
+        self.shown(ino)?.small(ino, bytes_max).inspect(|bytes| self.watch.gave(caller, bytes))
+    }
+
     fn read(&self, ino: Ino, offset: u64, len: u32, caller: Caller) -> Answer<Bytes> {
         let shown = self.shown(ino).cloned();
         let any = {

@@ -105,6 +105,11 @@ impl Drive for SnapshotDrive {
         self.watch.open(caller, || self.shown.is_kept(ino))
     }
 
+    fn small(&self, ino: Ino, bytes_max: u64, caller: Caller) -> Option<Bytes> {
+        let small = if ino == VOLUME_INFO_INO { None } else { self.shown.small(ino, bytes_max) };
+        small.inspect(|bytes| self.watch.gave(caller, bytes))
+    }
+
     fn read(&self, ino: Ino, offset: u64, len: u32, caller: Caller) -> Answer<Bytes> {
         if ino == VOLUME_INFO_INO {
             let start = usize::try_from(offset).unwrap_or(usize::MAX).min(self.info.len());

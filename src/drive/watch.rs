@@ -174,6 +174,11 @@ impl Watch {
         }
     }
 
+    /// Takes note of content that a program got when it opened a file.
+    pub(super) fn gave(&self, caller: Caller, bytes: &Bytes) {
+        self.note(self.who(caller).as_ref(), &Ok(bytes.clone()), true);
+    }
+
     /// Who a caller is; `None` if the system does not tell.
     fn who(&self, caller: Caller) -> Option<Who> {
         let known = self.lock().threads.get(&caller.pid).cloned();

@@ -66,6 +66,10 @@ impl<D: Drive> Drive for WithParts<D> {
         }
     }
 
+    fn small(&self, ino: Ino, bytes_max: u64, caller: Caller) -> Option<Bytes> {
+        if self.parts.of(ino).is_none() { self.drive.small(ino, bytes_max, caller) } else { None }
+    }
+
     fn read(&self, ino: Ino, offset: u64, len: u32, caller: Caller) -> Answer<Bytes> {
         match self.parts.of(ino) {
             None => self.drive.read(ino, offset, len, caller),

@@ -11,6 +11,8 @@ use crate::drive::DriveError;
 use crate::drive::Result;
 use crate::drive::Seek;
 use crate::fuse::counts::Counters;
+use crate::fuse::gift::Gifts;
+use crate::fuse::gift::SMALL_BYTES_MAX;
 use crate::fuse::listing::Buffer;
 use crate::fuse::listing::ENTRIES_TYPICAL;
 use crate::fuse::listing::Filling;
@@ -86,6 +88,7 @@ pub(crate) struct Adapter {
     asks_open: bool,
     no_open: bool,
     no_opendir: bool,
+    pub(crate) gifts: Arc<Gifts>,
 }
 
 impl Adapter {
@@ -106,6 +109,7 @@ impl Adapter {
             counters: Arc::default(),
             acl,
             fitting: Arc::new(AtomicUsize::new(ENTRIES_TYPICAL)),
+            gifts: Arc::default(),
             no_open: false,
             no_opendir: false,
         }
@@ -237,7 +241,14 @@ impl Filesystem for Adapter {
         self.counters.open.add();
         if self.asks_open {
             let caller = caller(request);
-            self.answer(reply, |drive| drive.open(ino.0, caller), reply::opened);
+            let open = |drive: &dyn Drive| {
+                let allowed = drive.open(ino.0, caller);
+                if matches!(allowed, Answer::Now(Ok(()))) {
+                    self.gifts.hand_over(ino.0, || drive.small(ino.0, SMALL_BYTES_MAX, caller));
+                }
+                allowed
+            };
+            self.answer(reply, open, reply::opened);
         } else if self.no_open {
             // "Not implemented": the kernel opens by itself from now on and keeps the page cache.
             reply.error(Errno::ENOSYS);

@@ -21,6 +21,7 @@ mod adapter;
 mod attach;
 mod counts;
 mod error;
+mod gift;
 mod listing;
 mod point;
 mod reply;

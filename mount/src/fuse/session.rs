@@ -92,7 +92,7 @@ pub fn mount(drive: Arc<dyn Drive>, at: &Path, options: &MountOptions, runtime: 
     let acl = options.allow_other || !is_root;
     let (end, ended) = watch::channel(false);
     let adapter = Adapter::new(drive, runtime, options.deadline, acl, ended);
-    let counters = adapter.counters.clone();
+    let (counters, gifts) = (adapter.counters.clone(), adapter.gifts.clone());
     let name = table::clean_name(&options.fs_name);
     let channel = attach(device, &point, &name, options.allow_other)?;
     let shown = table::top(&point).map_err(failed)?.filter(table::Row::is_fuse).map(|row| row.device);
@@ -102,6 +102,7 @@ pub fn mount(drive: Arc<dyn Drive>, at: &Path, options: &MountOptions, runtime: 
         let _ = table::detach(&point, true);
         failed(error)
     })?;
+    gifts.to(served.notifier());
     if is_root {
         shown.inspect(|device| read_ahead(*device));
     }

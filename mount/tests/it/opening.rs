@@ -35,6 +35,8 @@ enum Rule {
     RefuseOpen,
     /// Refused when they read the second half of the file.
     RefuseRead,
+    /// Small files come with the permission to open them.
+    GiveSmall,
 }
 
 struct Choosy {
@@ -64,10 +66,19 @@ impl Drive for Choosy {
         self.drive.list(folder, cursor, entries_max)
     }
     fn asks_open(&self) -> bool {
-        self.rule == Rule::RefuseOpen
+        matches!(self.rule, Rule::RefuseOpen | Rule::GiveSmall)
     }
     fn open(&self, _: Ino, caller: Caller) -> Answer<()> {
-        Answer::Now(if is_us(caller) { Ok(()) } else { Err(DriveError::Denied) })
+        let is_allowed = self.rule == Rule::GiveSmall || is_us(caller);
+        Answer::Now(if is_allowed { Ok(()) } else { Err(DriveError::Denied) })
+    }
+    fn small(&self, ino: Ino, bytes_max: u64, caller: Caller) -> Option<Bytes> {
+        let Answer::Now(Ok(attr)) = self.drive.attr(ino) else { return None };
+        let is_small = self.rule == Rule::GiveSmall && attr.size <= bytes_max;
+        match is_small.then(|| self.drive.read(ino, 0, attr.size as u32, caller))? {
+            Answer::Now(read) => read.ok(),
+            Answer::Later(_) => None,
+        }
     }
     fn read(&self, ino: Ino, offset: u64, len: u32, caller: Caller) -> Answer<Bytes> {
         self.reads.lock().unwrap().push((caller.pid, offset, len));
@@ -149,4 +160,51 @@ fn a_refused_read_concerns_nobody_else() {
     // Now the system has all of it, and gives it to anybody.
     let (_, good, content) = cat(&shown);
     assert!(good && content == pattern(0, BYTES as usize));
+}
+
+const SIZES: [u64; 7] = [1, 100, 4096, 4097, 20_000, 32 << 10, (32 << 10) + 1];
+
+fn giving() -> (Shown, Reads) {
+    let mut builder = MemoryBuilder::new();
+    for (number, size) in SIZES.iter().cycle().enumerate().take(700) {
+        builder.pattern_file(ROOT, &number.to_string(), *size);
+    }
+    let reads = Reads::default();
+    let drive = Choosy { drive: builder.build(), rule: Rule::GiveSmall, reads: reads.clone() };
+    (show_drive(Arc::new(drive), &MountOptions::default()), reads)
+}
+
+fn expect_content(shown: &Shown, number: usize) {
+    let size = SIZES[number % SIZES.len()] as usize;
+    assert!(fs::read(shown.path(&number.to_string())).unwrap() == pattern(0, size), "{number}");
+}
+
+#[test]
+fn small_files_come_with_the_permission_to_open_them() {
+    let (shown, reads) = giving();
+    let (_, counts) = shown.counted(|| (0..700).for_each(|number| expect_content(&shown, number)));
+    assert_eq!(counts.open, 700);
+    // One size is too long for that.
+    assert!((100..=200).contains(&counts.read), "{counts:?}");
+    assert_eq!(reads.lock().unwrap().len() as u64, counts.read);
+    let (_, counts) = shown.counted(|| (0..700).for_each(|number| expect_content(&shown, number)));
+    assert_eq!((counts.open, counts.read), (700, 0));
+}
+
+#[test]
+fn many_who_open_the_same_small_files_do_not_wait_for_each_other() {
+    for _ in 0..3 {
+        let (shown, _) = giving();
+        std::thread::scope(|scope| {
+            for reader in 0..8 {
+                let shown = &shown;
+                // The same ones at about the same time, half of the readers from the other end.
+                scope.spawn(move || {
+                    for step in 0..700 {
+                        expect_content(shown, if reader % 2 == 0 { step } else { 699 - step });
+                    }
+                });
+            }
+        });
+    }
 }
