@@ -34,31 +34,37 @@ pub enum CompressError {
     Memory,
 }
 
+/// What a thread compresses with.
+struct Work {
+    level: i32,
+    compressor: zstd::bulk::Compressor<'static>,
+    /// Room for the worst case, kept for the next one.
+    frame: Vec<u8>,
+}
+
 thread_local! {
-    static COMPRESSOR: RefCell<Option<(i32, zstd::bulk::Compressor<'static>)>> = const { RefCell::new(None) };
+    static COMPRESSOR: RefCell<Option<Work>> = const { RefCell::new(None) };
     static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
 /// Appends `plain` to `out` in the smaller of the two forms and says which. At least 1/32 must be saved.
 pub fn compress(plain: &[u8], level: i32, out: &mut Vec<u8>) -> Result<Codec, CompressError> {
-    let start = out.len();
-    let room = zstd::zstd_safe::compress_bound(plain.len());
-    out.resize(start + room, 0);
-    let written = COMPRESSOR.with_borrow_mut(|slot| {
-        if slot.as_ref().is_none_or(|(l, _)| *l != level) {
-            let fresh = zstd::bulk::Compressor::new(level).map_err(|_| CompressError::Memory)?;
-            *slot = Some((level, fresh));
+    COMPRESSOR.with_borrow_mut(|slot| {
+        if slot.as_ref().is_none_or(|work| work.level != level) {
+            let compressor = zstd::bulk::Compressor::new(level).map_err(|_| CompressError::Memory)?;
+            *slot = Some(Work { level, compressor, frame: Vec::new() });
         }
-        let (_, compressor) = slot.as_mut().ok_or(CompressError::Memory)?;
-        compressor.compress_to_buffer(plain, &mut out[start..]).map_err(|_| CompressError::Memory)
-    })?;
-    if written + plain.len() / 32 >= plain.len() {
-        out.truncate(start);
-        out.extend_from_slice(plain);
-        return Ok(Codec::Raw);
-    }
-    out.truncate(start + written);
-    Ok(Codec::Zstd)
+        let Work { compressor, frame, .. } = slot.as_mut().ok_or(CompressError::Memory)?;
+        frame.clear();
+        frame.reserve(zstd::zstd_safe::compress_bound(plain.len()));
+        compressor.compress_to_buffer(plain, frame).map_err(|_| CompressError::Memory)?;
+        // Hardly smaller is not worth the work of decompressing.
+        let (codec, stored) =
+            if frame.len() + plain.len() / 32 >= plain.len() { (Codec::Raw, plain) } else { (Codec::Zstd, &frame[..]) };
+        out.reserve_exact(stored.len());
+        out.extend_from_slice(stored);
+        Ok(codec)
+    })
 }
 
 /// The plaintext, exactly `declared` bytes of it. The caller has checked `declared` against its limit.

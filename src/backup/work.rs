@@ -81,7 +81,6 @@ impl Shop {
             None => {
                 let mut encoded = Vec::new();
                 chunk::encode(plain, self.level, &mut encoded).map_err(Fault::Encode)?;
-                encoded.shrink_to_fit();
                 Some(encoded)
             }
         };
