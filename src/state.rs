@@ -45,7 +45,7 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS writer (id BLOB NOT NULL, machine BLOB NOT NULL);
     CREATE TABLE IF NOT EXISTS unfinished (backup INTEGER PRIMARY KEY);
     CREATE TABLE IF NOT EXISTS unacknowledged (snapshot BLOB PRIMARY KEY);
-    CREATE TABLE IF NOT EXISTS locked (until INTEGER NOT NULL);
+    CREATE TABLE IF NOT EXISTS locked (mode TEXT PRIMARY KEY, until INTEGER NOT NULL);
     CREATE TABLE IF NOT EXISTS head (writer BLOB PRIMARY KEY, seq INTEGER NOT NULL, hash BLOB NOT NULL);
 ";
 
@@ -143,18 +143,16 @@ impl State {
         self.db.execute(statement, [snapshot.0]).map(drop).map_err(|e| self.fault(e))
     }
 
-    /// Until when this machine has locked all that is needed, seconds since 1970 (Object Lock).
-    pub fn locked_until(&self) -> Result<Option<i64>, StateError> {
-        self.db.query_row("SELECT max(until) FROM locked", [], |row| row.get(0)).map_err(|e| self.fault(e))
+    /// Until when this machine has locked all that is needed in this mode of Object Lock, seconds since 1970.
+    pub fn locked_until(&self, mode: &str) -> Result<Option<i64>, StateError> {
+        let query = self.db.query_row("SELECT until FROM locked WHERE mode = ?1", [mode], |row| row.get(0));
+        query.optional().map_err(|e| self.fault(e))
     }
 
     /// Notes that all that is needed was locked until then.
-    pub fn set_locked_until(&self, until: i64) -> Result<(), StateError> {
-        let set = || {
-            self.db.execute("DELETE FROM locked", [])?;
-            self.db.execute("INSERT INTO locked VALUES (?1)", [until])
-        };
-        set().map(drop).map_err(|e| self.fault(e))
+    pub fn set_locked_until(&self, mode: &str, until: i64) -> Result<(), StateError> {
+        let set = self.db.execute("INSERT OR REPLACE INTO locked VALUES (?1, ?2)", (mode, until));
+        set.map(drop).map_err(|e| self.fault(e))
     }
 
     /// The heads this machine has seen.

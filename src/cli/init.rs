@@ -8,6 +8,7 @@ use crate::cli::from::FromArgs;
 use crate::cli::global::Global;
 use crate::cli::human;
 use crate::cli::json;
+use crate::cli::met;
 use crate::cli::open;
 use crate::cli::open::Opened;
 use crate::cli::out;
@@ -76,6 +77,7 @@ impl InitArgs {
                 None => Repo::init(counted.clone(), &given.password(), &options).await,
             }
         })?;
+        met::made(&location, repo.config().repository);
         let id = repo.config().repository.to_string();
         let create_only = repo.config().create_only;
         if global.json {

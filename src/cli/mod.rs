@@ -49,6 +49,7 @@ mod key;
 mod locks;
 mod ls;
 mod man;
+mod met;
 mod mount;
 mod moves;
 mod open;

@@ -11,6 +11,7 @@ use crate::cli::global::Global;
 use crate::cli::global::moved;
 use crate::cli::human;
 use crate::cli::json;
+use crate::cli::met;
 use crate::cli::out;
 use crate::cli::password;
 use crate::cli::password::Given;
@@ -103,6 +104,7 @@ impl Opened {
             }
         });
         let (repo, log) = opened.map_err(|error| wrong_password(error, &given))?;
+        met::meet(global, &location, repo.config().repository);
         let state = open_state(global, &repo)?;
         let mut opened = Opened { runtime, counted, location, repo, state, log };
         // An old answer is older than what this machine has seen since, and no rollback.

@@ -35,7 +35,7 @@ pub struct Reader {
     pub program: String,
     /// Its process.
     pub pid: u32,
-    /// Content it was given, bytes.
+    /// Content it was given, bytes: what it read, and small files that it opened.
     pub bytes: u64,
     /// Openings it was refused because it makes previews.
     pub refused: u64,

@@ -57,21 +57,38 @@ struct Listing {
 pub(super) struct Finder {
     repo: Repo,
     tables: RwLock<Vec<Arc<Table>>>,
+    /// Packs that were asked for and are not there any more.
+    gone: RwLock<HashSet<ObjectId>>,
     /// Locked while something is read.
     listing: AsyncMutex<Listing>,
 }
 
 impl Finder {
     pub(super) fn new(repo: &Repo) -> Finder {
-        Finder { repo: repo.clone(), tables: RwLock::default(), listing: AsyncMutex::default() }
+        Finder {
+            repo: repo.clone(),
+            tables: RwLock::default(),
+            gone: RwLock::default(),
+            listing: AsyncMutex::default(),
+        }
     }
 
     /// Where a chunk lies, as far as is known without asking: its hint, if nothing says otherwise.
     pub(super) fn place(&self, wanted: &ChunkRef) -> Locator {
         let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
-        let mut known = tables.iter().flat_map(|table| table.places(wanted.id)).peekable();
+        if tables.is_empty() {
+            return wanted.hint;
+        }
+        let gone = self.gone.read().unwrap_or_else(PoisonError::into_inner);
+        let known = tables.iter().flat_map(|table| table.places(wanted.id));
+        let mut known = known.filter(|place| !gone.contains(&place.pack)).peekable();
         let Some(first) = known.peek().copied() else { return wanted.hint };
         if known.any(|place| place.pack == wanted.hint.pack) { wanted.hint } else { first }
+    }
+
+    /// Takes note that a pack is not there any more; false if that is known.
+    pub(super) fn note_gone(&self, pack: ObjectId) -> bool {
+        self.gone.write().unwrap_or_else(PoisonError::into_inner).insert(pack)
     }
 
     /// Another place of a chunk than those that were tried; `None` if the whole index, as it is now, knows none.
@@ -135,17 +152,20 @@ impl Finder {
         }
         let batch = &listing.unread[listing.unread.len() - count..];
         let reads = join_all(batch.iter().map(async |(_, id)| (*id, index_object(&self.repo, *id).await))).await;
+        let mut tables = Vec::new();
         for (id, read) in reads {
             match read {
-                Ok(index) => {
-                    self.tables.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(Table::new(&index)))
+                Ok(index) => tables.push(Arc::new(Table::new(&index))),
+                // A prune has put others in its place, which a later listing shows; or nobody may be asked.
+                Err(Error::Store(e)) if matches!(e.kind, ErrorKind::NotFound | ErrorKind::Offline) => {}
+                Err(e @ Error::Object { .. }) => {
+                    tracing::warn!(object = index_name(id), error = chain(&e), "Index object cannot be read");
                 }
-                Err(e) if e.is_transient() => return Err(e),
-                // A prune has put others in its place, which a later listing shows.
-                Err(Error::Store(e)) if e.kind == ErrorKind::NotFound => {}
-                Err(e) => tracing::warn!(object = index_name(id), error = chain(&e), "Index object cannot be read"),
+                // It may be read another time.
+                Err(e) => return Err(e),
             }
         }
+        self.tables.write().unwrap_or_else(PoisonError::into_inner).append(&mut tables);
         listing.unread.truncate(listing.unread.len() - count);
         Ok(())
     }

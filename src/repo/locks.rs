@@ -1,7 +1,7 @@
 //! Locks against removal (Object Lock of S3), extended as long as something is needed.
 //!
 //! What a snapshot shares with older ones was locked when it was stored, for a time that may be nearly over. So everything
-//! in the repository is locked anew now and then, but for what a prune is going to remove.
+//! in the repository is locked anew now and then, but for what a prune has swept: a mark can still be taken back.
 
 use crate::monitor::Event;
 use crate::monitor::Monitor;
@@ -12,26 +12,29 @@ use crate::repo::pack_of;
 use crate::repo::parity_of;
 use crate::store::ErrorKind;
 use futures::StreamExt;
-use futures::TryStreamExt;
 
 /// Objects locked at once.
 const LOCKS_AT_ONCE: usize = 16;
 
-/// Puts off the end of the locks of all objects that no prune has marked: how many. One request each.
+/// Puts off the end of the locks of all objects that no prune has swept: how many. One request each. If some cannot be locked the others
+/// are all the same, and the first failure is told.
 pub async fn extend_locks(repo: &Repo, monitor: &dyn Monitor) -> Result<u64> {
-    let marked = Log::read(repo).await?.marked_packs();
+    let words = Log::read(repo).await?.words();
     let listed = repo.store().list("").await?;
-    let stays = |name: &str| pack_of(name).or_else(|| parity_of(name)).is_none_or(|pack| !marked.contains(&pack));
+    let stays =
+        |name: &str| pack_of(name).or_else(|| parity_of(name)).is_none_or(|pack| !words.swept().contains(&pack));
     let staying: Vec<_> = listed.into_iter().filter(|stored| stays(&stored.name)).collect();
-    let count = staying.len() as u64;
-    let locked = futures::stream::iter(staying).map(Ok).try_for_each_concurrent(LOCKS_AT_ONCE, async |stored| {
-        match repo.store().extend_lock(&stored.name).await {
+    let locks = staying.iter().map(|stored| repo.store().extend_lock(&stored.name)).collect::<Vec<_>>();
+    let mut locks = futures::stream::iter(locks).buffer_unordered(LOCKS_AT_ONCE);
+    let (mut count, mut failed) = (0, None);
+    while let Some(locked) = locks.next().await {
+        monitor.event(Event::Done { nodes: 1, bytes: 0 });
+        match locked {
+            Ok(()) => count += 1,
             // Somebody else removed it meanwhile.
             Err(error) if error.kind == ErrorKind::NotFound => {}
-            done => done?,
+            Err(error) => failed = failed.or(Some(error)),
         }
-        monitor.event(Event::Done { nodes: 1, bytes: 0 });
-        Ok(())
-    });
-    locked.await.map(|()| count)
+    }
+    failed.map_or(Ok(count), |error| Err(error.into()))
 }

@@ -67,12 +67,15 @@ pub(crate) struct Clients {
 /// Clients that lock.
 pub(crate) struct Locking {
     pub(crate) lock: ObjectLock,
-    /// Says with every object how it is locked.
-    pub(crate) writer: Arc<dyn ObjectStore>,
+    /// Says with every object how it is locked, until when counted from the time it is made.
+    pub(crate) writer: Box<Make>,
     /// Signs requests that `object_store` does not know, for `http` to send.
     pub(crate) signer: AmazonS3,
     pub(crate) http: HttpClient,
 }
+
+/// Makes a client.
+pub(crate) type Make = dyn Fn() -> object_store::Result<Arc<dyn ObjectStore>> + Send + Sync;
 
 /// Clients for a bucket or container. Nothing is asked of the server yet.
 pub(crate) fn clients(
@@ -213,16 +216,15 @@ fn s3(
     let builder = builder.with_bucket_name(bucket);
     let Some(lock) = lock else { return Ok(builder.build().map(without_locks)) };
     let make = || {
-        let headers = http.clone().with_default_headers(lock.headers());
-        // An object that is to be locked must come with a checksum.
-        let writer = builder.clone().with_client_options(headers).with_checksum_algorithm(Checksum::SHA256).build()?;
-        let locking = Locking {
-            lock,
-            writer: Arc::new(writer),
-            signer: builder.clone().build()?,
-            http: connector.connect(&http)?,
+        let (signer, sender) = (builder.clone().build()?, connector.connect(&http)?);
+        let bucket = Arc::new(builder.clone().build()?);
+        let writer = move || {
+            let http = http.clone().with_default_headers(lock.headers());
+            // An object that is to be locked must come with a checksum.
+            let writer = builder.clone().with_client_options(http).with_checksum_algorithm(Checksum::SHA256);
+            Ok(Arc::new(writer.build()?) as _)
         };
-        Ok(Clients { bucket: Arc::new(builder.build()?), locking: Some(locking) })
+        Ok(Clients { bucket, locking: Some(Locking { lock, writer: Box::new(writer), signer, http: sender }) })
     };
     Ok(make())
 }

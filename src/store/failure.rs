@@ -30,8 +30,9 @@ impl Failure {
     }
 
     /// An answer that is not what was hoped for.
-    pub(crate) fn of_status(status: u16, said: String) -> Failure {
-        Failure::new(kind_of_status(status, &said), format!("the server answered {status}: {said}"))
+    pub(crate) fn of_status(status: u16, said: &str) -> Failure {
+        let answer = answer_in(said).map_or_else(|| shortened(said), |(_, answer)| shortened(&answer));
+        Failure::new(kind_of_status(status, said), format!("the server answered {status}: {answer}"))
     }
 
     /// True if the server said that it does not know the request (such as a conditional put), or the client that
@@ -143,7 +144,6 @@ fn layers<'a>(
 
 /// The first layer below `object_store`'s own wrapping (it includes most of what is below), then the root cause.
 fn text_of(error: &object_store::Error) -> String {
-    const TEXT_LEN_MAX: usize = 600;
     let top = layers(error).find(|layer| !layer.is::<object_store::Error>());
     let mut text = top.map_or_else(|| error.to_string(), ToString::to_string);
     if let Some(root) = layers(error).last().map(ToString::to_string).filter(|root| !text.contains(root)) {
@@ -153,6 +153,12 @@ fn text_of(error: &object_store::Error) -> String {
         Some((begin, answer)) => format!("{}{answer}", &text[..begin]),
         None => text,
     };
+    shortened(&text)
+}
+
+/// One line of it, and not a long one.
+fn shortened(text: &str) -> String {
+    const TEXT_LEN_MAX: usize = 600;
     let mut text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if text.len() > TEXT_LEN_MAX {
         text = text.chars().take(TEXT_LEN_MAX).chain(" ...".chars()).collect();

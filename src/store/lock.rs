@@ -7,6 +7,7 @@
 
 use crate::store::Error;
 use crate::store::ErrorKind;
+use crate::store::cloud::Make;
 use crate::store::failure::Failure;
 use crate::store::options::bad_option;
 use base64::Engine;
@@ -14,6 +15,7 @@ use base64::prelude::BASE64_STANDARD;
 use jiff::Timestamp;
 use md5::Digest;
 use md5::Md5;
+use object_store::ObjectStore;
 use object_store::aws::AmazonS3;
 use object_store::client::HttpClient;
 use object_store::client::HttpRequest;
@@ -24,13 +26,20 @@ use object_store::signer::HeaderValue;
 use object_store::signer::Method;
 use object_store::signer::SignedUrlOptions;
 use object_store::signer::Signer;
+use reqwest::StatusCode;
 use reqwest::header::CONTENT_TYPE;
 use std::fmt;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::time::Duration;
+use std::time::Instant;
 
 /// The option that asks for locks.
 const OPTION: &str = "object_lock";
 const DAYS_MAX: u32 = 36_500;
+/// Locks may end so much earlier than they should.
+const RENEWED_AFTER: Duration = Duration::from_secs(3600);
 const SIGNED_FOR: Duration = Duration::from_secs(900);
 /// More than any answer about one object has.
 const ANSWER_LEN_MAX: usize = 1000;
@@ -101,6 +110,37 @@ impl ObjectLock {
     }
 }
 
+/// Stores objects that are locked for so long from now on.
+pub(crate) struct Writer {
+    make: Box<Make>,
+    made: Mutex<Option<(Instant, Arc<dyn ObjectStore>)>>,
+}
+
+impl Writer {
+    pub(crate) fn new(make: Box<Make>) -> Writer {
+        Writer { make, made: Mutex::default() }
+    }
+
+    /// The client of this hour: the end of its locks is in its settings.
+    pub(crate) fn client(&self) -> object_store::Result<Arc<dyn ObjectStore>> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*made {
+            Some((at, client)) if at.elapsed() < RENEWED_AFTER => Ok(client.clone()),
+            _ => {
+                let client = (self.make)()?;
+                *made = Some((Instant::now(), client.clone()));
+                Ok(client)
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer").finish_non_exhaustive()
+    }
+}
+
 /// Locks objects that are there already.
 #[derive(Debug)]
 pub(crate) struct Locker {
@@ -124,13 +164,13 @@ impl Locker {
         );
         let digest = BASE64_STANDARD.encode(Md5::digest(&body));
         let refused = match self.ask(Method::PUT, &path, body, Some(digest)).await {
-            Err(refused) if refused.kind == ErrorKind::Denied => refused,
+            Err(refused) if !matches!(refused.kind, ErrorKind::Unreachable | ErrorKind::NotFound) => refused,
             other => return other.map(drop),
         };
         // A lock is never shortened: that is what they are for.
         let there = self.ask(Method::GET, &path, String::new(), None).await;
-        match there.ok().as_deref().and_then(retained_until) {
-            Some(there) if there >= until => Ok(()),
+        match there.ok().as_deref().and_then(retention) {
+            Some((mode, there)) if there >= until && (mode == self.lock.mode || mode == LockMode::Compliance) => Ok(()),
             _ => Err(refused),
         }
     }
@@ -150,7 +190,12 @@ impl Locker {
         let status = answer.status();
         let said = answer.into_body().bytes().await.map_err(Failure::from)?;
         let said: String = String::from_utf8_lossy(&said).chars().take(ANSWER_LEN_MAX).collect();
-        if status.is_success() { Ok(said) } else { Err(Failure::of_status(status.as_u16(), said)) }
+        match status {
+            _ if status.is_success() => Ok(said),
+            // So some servers call an object that was removed: what is left of it is a mark.
+            StatusCode::METHOD_NOT_ALLOWED => Err(Failure::of_status(StatusCode::NOT_FOUND.as_u16(), &said)),
+            _ => Err(Failure::of_status(status.as_u16(), &said)),
+        }
     }
 }
 
@@ -159,10 +204,15 @@ fn written(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// The end of a lock in what the server says of it.
-fn retained_until(said: &str) -> Option<Timestamp> {
-    let (_, rest) = said.split_once("<RetainUntilDate>")?;
-    rest.split('<').next()?.parse().ok()
+/// Mode and end of a lock in what the server says of it.
+fn retention(said: &str) -> Option<(LockMode, Timestamp)> {
+    let inner = |tag: &str| said.split_once(&format!("<{tag}>"))?.1.split('<').next();
+    let mode = match inner("Mode")? {
+        "COMPLIANCE" => LockMode::Compliance,
+        "GOVERNANCE" => LockMode::Governance,
+        _ => return None,
+    };
+    Some((mode, inner("RetainUntilDate")?.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -171,7 +221,7 @@ mod tests {
 
     use crate::store::LockMode;
     use crate::store::ObjectLock;
-    use crate::store::lock::retained_until;
+    use crate::store::lock::retention;
     use crate::store::lock::written;
 
     #[test]
@@ -189,9 +239,11 @@ mod tests {
     #[test]
     fn ends_of_locks_are_read_and_written() {
         let until = ObjectLock::parse("governance:1d").unwrap().until();
-        let said = |text: &str| format!("<Retention><RetainUntilDate>{text}</RetainUntilDate></Retention>");
-        assert_eq!(retained_until(&said(&written(until))), Some(until));
-        assert_eq!(retained_until(&said("1970-01-01T00:00:09.000Z")).unwrap().as_second(), 9);
-        assert!(["<Error/>".to_owned(), said("soon"), said("")].iter().all(|text| retained_until(text).is_none()));
+        let said = |text: &str| {
+            format!("<Retention><Mode>GOVERNANCE</Mode><RetainUntilDate>{text}</RetainUntilDate></Retention>")
+        };
+        assert_eq!(retention(&said(&written(until))), Some((LockMode::Governance, until)));
+        assert_eq!(retention(&said("1970-01-01T00:00:09.000Z")).unwrap().1.as_second(), 9);
+        assert!(["<Error/>".to_owned(), said("soon"), said("")].iter().all(|text| retention(text).is_none()));
     }
 }

@@ -12,6 +12,7 @@ use crate::store::cloud;
 use crate::store::folder::Folder;
 use crate::store::http::Connector;
 use crate::store::lock::Locker;
+use crate::store::lock::Writer;
 use crate::store::options::bad_option;
 use crate::store::remote::Remote;
 use crate::store::throttle::Throttle;
@@ -58,19 +59,25 @@ pub fn open(location: &Location, options: &StoreOptions) -> Result<AnyStore> {
             let class = options.storage_class.as_deref().map(|class| storage_class(*cloud, class)).transpose()?;
             let connector = Connector::new(options, throttle.clone());
             let prefix = Path::parse(prefix).expect("a location holds only prefixes that are paths");
-            let below = |bucket: Arc<dyn ObjectStore>| match prefix.as_ref() {
-                "" => bucket,
-                _ => Arc::new(PrefixStore::new(bucket, prefix.clone())) as _,
-            };
             let clients = cloud::clients(*cloud, bucket, &location.to_string(), options, connector)?;
-            let mut remote = Remote::new(location.to_string(), below(clients.bucket), class);
+            let mut remote = Remote::new(location.to_string(), below(&prefix, clients.bucket), class);
             if let Some(locking) = clients.locking {
                 let locker =
                     Locker { lock: locking.lock, signer: locking.signer, client: locking.http, prefix: prefix.clone() };
-                remote = remote.locking(below(locking.writer), locker);
+                let (make, prefix) = (locking.writer, prefix.clone());
+                let writer = Writer::new(Box::new(move || make().map(|bucket| below(&prefix, bucket))));
+                remote = remote.locking(writer, locker);
             }
             Retrying::new(Arc::new(remote), options.retry_secs_max)
         }
     };
     Ok(Limited::cautious(store, options.requests_max, throttle))
+}
+
+/// A bucket as it is seen from a prefix on.
+fn below(prefix: &Path, bucket: Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> {
+    match prefix.as_ref() {
+        "" => bucket,
+        _ => Arc::new(PrefixStore::new(bucket, prefix.clone())),
+    }
 }

@@ -16,6 +16,7 @@ use crate::store::checked;
 use crate::store::failure::Failure;
 use crate::store::is_name;
 use crate::store::lock::Locker;
+use crate::store::lock::Writer;
 use crate::store::trivial_range;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -43,9 +44,7 @@ use std::sync::atomic::Ordering;
 pub(crate) struct Remote {
     location: String,
     inner: Arc<dyn ObjectStore>,
-    /// What objects are stored through: the same but for the locks.
-    writer: Arc<dyn ObjectStore>,
-    locker: Option<Locker>,
+    locking: Option<(Writer, Locker)>,
     /// The class of bulk data; none = the one of the bucket.
     class: Option<String>,
     /// Set once the server has said that it does not know conditional puts.
@@ -54,12 +53,20 @@ pub(crate) struct Remote {
 
 impl Remote {
     pub(crate) fn new(location: String, inner: Arc<dyn ObjectStore>, class: Option<String>) -> Remote {
-        Remote { location, writer: inner.clone(), inner, locker: None, class, is_unconditional: AtomicBool::new(false) }
+        Remote { location, inner, locking: None, class, is_unconditional: AtomicBool::new(false) }
     }
 
     /// The same with what it stores locked: stored through `writer`, and its lock extended by `locker`.
-    pub(crate) fn locking(self, writer: Arc<dyn ObjectStore>, locker: Locker) -> Remote {
-        Remote { writer, locker: Some(locker), ..self }
+    pub(crate) fn locking(self, writer: Writer, locker: Locker) -> Remote {
+        Remote { locking: Some((writer, locker)), ..self }
+    }
+
+    /// What objects are stored through.
+    fn writer(&self) -> std::result::Result<Arc<dyn ObjectStore>, Failure> {
+        match &self.locking {
+            Some((writer, _)) => Ok(writer.client()?),
+            None => Ok(self.inner.clone()),
+        }
     }
 
     fn path(&self, name: &str, verb: &'static str) -> Result<Path> {
@@ -121,9 +128,10 @@ impl Remote {
     async fn put(&self, path: &Path, bytes: &Bytes, class: Option<&str>) -> std::result::Result<(), Failure> {
         let attributes: Attributes =
             class.iter().map(|class| (Attribute::StorageClass, String::from(*class))).collect();
+        let writer = self.writer()?;
         let put = |mode: PutMode| {
             let options = PutOptions { mode, attributes: attributes.clone(), ..PutOptions::default() };
-            self.writer.put_opts(path, PutPayload::from(bytes.clone()), options)
+            writer.put_opts(path, PutPayload::from(bytes.clone()), options)
         };
         if !self.is_unconditional.load(Ordering::Relaxed) {
             match put(PutMode::Create).await.map_err(Failure::from) {
@@ -200,8 +208,11 @@ impl Store for Remote {
 
     async fn replace(&self, name: &str, bytes: Bytes) -> Result<()> {
         let path = self.path(name, "write")?;
-        let put = self.writer.put_opts(&path, PutPayload::from(bytes), PutMode::Overwrite.into()).await;
-        put.map(drop).map_err(|error| Failure::from(error).at("write", name, &self.location))
+        let put = async {
+            self.writer()?.put_opts(&path, PutPayload::from(bytes), PutMode::Overwrite.into()).await?;
+            Ok(())
+        };
+        put.await.map_err(|failure: Failure| failure.at("write", name, &self.location))
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Stored>> {
@@ -224,7 +235,7 @@ impl Store for Remote {
     }
 
     async fn extend_lock(&self, name: &str) -> Result<()> {
-        let Some(locker) = &self.locker else { return Ok(()) };
+        let Some((_, locker)) = &self.locking else { return Ok(()) };
         let path = self.path(name, "lock")?;
         locker.extend(&path).await.map_err(|failure| failure.at("lock", name, &self.location))
     }

@@ -30,8 +30,8 @@ use std::time::Duration;
 const FOLDERS: u64 = 60;
 const FILES: u64 = 60;
 
-/// Three backups, each of less; the first two are forgotten, and what is left of their packs is moved.
-fn moved() -> House {
+/// Three backups, each of less.
+fn three() -> House {
     let house = House::new();
     let source = house.source();
     for folder in 0..FOLDERS {
@@ -50,6 +50,11 @@ fn moved() -> House {
     house.backup();
     (0..FOLDERS / 2).for_each(|folder| remove(folder, &|file| file % 3 == 1));
     house.backup();
+    house
+}
+
+/// Forgets the oldest ones, and moves what is left of their packs.
+fn forget_and_prune(house: &House, count: usize) {
     let now = Time { secs: jiff::Timestamp::now().as_second(), nanos: 0 };
     let options = Options {
         now,
@@ -64,12 +69,11 @@ fn moved() -> House {
     house.runtime.block_on(async {
         let snapshots: Vec<_> =
             Log::read(&house.repo).await.unwrap().snapshots().iter().map(|snapshot| snapshot.id).collect();
-        Log::forget(&house.repo, house.author(), now, &snapshots[..2]).await.unwrap();
+        Log::forget(&house.repo, house.author(), now, &snapshots[..count]).await.unwrap();
         let monitor = Collect::default();
         let done = prune::prune(&house.repo, house.author(), &options, &monitor, &|_| {}).await.unwrap();
         assert!(done.removed_packs > 0 && done.stored_bytes > 1_000_000, "{done:?}");
     });
-    house
 }
 
 fn mount(house: &House, store: AnyStore) -> (Mounted, Arc<Chunks>) {
@@ -87,7 +91,8 @@ fn mount(house: &House, store: AnyStore) -> (Mounted, Arc<Chunks>) {
 
 #[test]
 fn a_drive_of_moved_chunks_asks_the_index_and_goes_on_as_before() {
-    let house = moved();
+    let house = three();
+    forget_and_prune(&house, 2);
     let store = Counted::with_log(Latency::new(house.repo.store().clone(), Duration::from_millis(5)));
     let (mounted, _chunks) = mount(&house, store.clone());
     expect_equal(&house.source(), &mounted.at);
@@ -99,6 +104,28 @@ fn a_drive_of_moved_chunks_asks_the_index_and_goes_on_as_before() {
     assert!(index <= 4, "{log:#?}");
     let packs = log.iter().filter(|request| request.verb == Verb::Get && request.name.starts_with("packs/")).count();
     assert!(packs <= 60, "{packs} requests: what was moved is fetched ahead as well: {log:#?}");
+}
+
+#[test]
+fn a_drive_that_stays_open_follows_what_is_moved_again() {
+    let house = three();
+    forget_and_prune(&house, 1);
+    let store = Counted::with_log(Latency::new(house.repo.store().clone(), Duration::from_millis(5)));
+    let (mounted, _chunks) = mount(&house, store.clone());
+    let read = |folders: std::ops::Range<u64>| {
+        for folder in folders {
+            let folder = folder.to_string();
+            expect_equal(&house.source().join(&folder), &mounted.at.join(&folder));
+        }
+    };
+    read(FOLDERS - 5..FOLDERS);
+    forget_and_prune(&house, 1);
+    let before = store.log().len();
+    read(0..FOLDERS);
+    let log = store.log().split_off(before);
+    let failed = log.iter().filter(|request| !request.is_ok).count();
+    assert!(failed <= 16, "{failed}: {log:#?}");
+    assert!(log.len() <= 90, "{}: {log:#?}", log.len());
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Object Lock of S3: what is stored cannot be removed, and what is still needed stays so.
 
+use crate::house::House;
 use crate::house::noise;
+use crate::house::open_store;
 use crate::program::Ended;
 use crate::program::Program;
 use crate::program::json_lines;
@@ -9,9 +11,17 @@ use crate::servers::Server;
 use crate::servers::Stub;
 use crate::servers::ask;
 use crate::servers::moto;
+use bygone::monitor::Collect;
 use bygone::monitor::chain;
+use bygone::repo::extend_locks;
 use bygone::store;
+use bygone::store::Asked;
+use bygone::store::Counted;
+use bygone::store::ErrorKind;
+use bygone::store::Fault;
+use bygone::store::Faulty;
 use bygone::store::StoreOptions;
+use bygone::store::Verb;
 use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Arc;
@@ -103,18 +113,29 @@ fn everything_is_locked_and_stays_locked() {
     assert!(!json_lines(&check.stdout).is_empty());
 }
 
-/// A server that keeps a lock until a given time and never shortens it.
-fn keeper(until: &'static str) -> Stub {
+/// A server that keeps a lock until a given time and never shortens it; what it says then differs.
+fn keeper(mode: &'static str, until: &'static str, refuses_with: u16) -> Stub {
     Stub::start(move |head, _, _| match head.split(' ').next() {
-        Some("get") => Answer::new(200, &format!("<Retention><RetainUntilDate>{until}</RetainUntilDate></Retention>")),
-        _ => Answer::new(403, "<Error><Code>AccessDenied</Code></Error>"),
+        Some("get") => {
+            let said = format!("<Mode>{mode}</Mode><RetainUntilDate>{until}</RetainUntilDate>");
+            Answer::new(200, &format!("<Retention>{said}</Retention>"))
+        }
+        _ => Answer::new(refuses_with, "<Error><Code>AccessDenied</Code><Message>It is\nlocked.</Message></Error>"),
     })
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn locks_that_last_longer_are_left_alone() {
-    for (until, is_fine) in [("2999-01-01T00:00:00.000Z", true), ("2026-01-01T00:00:00Z", false), ("soon", false)] {
-        let stub = keeper(until);
+    let long = "2999-01-01T00:00:00.000Z";
+    let cases = [
+        ("COMPLIANCE", long, 403, true),
+        ("COMPLIANCE", long, 400, true),
+        ("GOVERNANCE", long, 403, false),
+        ("COMPLIANCE", "2026-01-01T00:00:00Z", 403, false),
+        ("COMPLIANCE", "soon", 400, false),
+    ];
+    for (mode, until, status, is_fine) in cases {
+        let stub = keeper(mode, until, status);
         let mut options = StoreOptions { use_environment: false, retry_secs_max: 0, ..StoreOptions::default() };
         let endpoint = format!("s3.endpoint={}", stub.url());
         for setting in ["s3.access_key_id=t", "s3.secret_access_key=hunter2", "object_lock=compliance:9d", &endpoint] {
@@ -123,11 +144,33 @@ async fn locks_that_last_longer_are_left_alone() {
         let store = store::open(&"s3://tests/a".parse().unwrap(), &options).unwrap();
         let told = store.extend_lock("log/x").await.map_err(|error| chain(&error));
         assert_eq!(told.is_ok(), is_fine, "{told:?}");
-        assert!(told.is_ok() || told.unwrap_err().contains("cannot lock 'log/x' at s3://tests/a: access denied"));
+        if let Err(told) = told {
+            assert!(told.contains("cannot lock 'log/x' at s3://tests/a"), "{told}");
+            assert!(told.ends_with(&format!("the server answered {status}: AccessDenied: It is locked.")), "{told}");
+        }
         let seen = stub.seen();
         assert!(seen.iter().all(|head| head.contains("/tests/a/log/x?retention")), "{seen:?}");
         assert!(seen[0].contains("content-md5: "), "{seen:?}");
     }
+}
+
+#[test]
+fn one_that_cannot_be_locked_does_not_keep_the_others_from_it() {
+    let plan = |asked: &Asked<'_>| match asked.verb {
+        Verb::Lock if asked.name.starts_with("packs/") => Fault::Before(ErrorKind::Denied),
+        Verb::Lock if asked.name.starts_with("index/") => Fault::Vanished,
+        _ => Fault::None,
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let store = Counted::with_log(Faulty::new(open_store(&folder.path().join("repository")), plan));
+    let house = House::with_store(folder, store.clone());
+    fs::write(house.source().join("file"), noise(1, 1000)).unwrap();
+    house.backup();
+    let told = house.runtime.block_on(extend_locks(&house.repo, &Collect::default())).unwrap_err();
+    assert!(chain(&told).contains("cannot lock 'packs/"), "{}", chain(&told));
+    let asked: Vec<String> = store.log().into_iter().filter(|r| r.verb == Verb::Lock).map(|r| r.name).collect();
+    let there = house.runtime.block_on(house.repo.store().list("")).unwrap();
+    assert_eq!(asked.len(), there.len(), "{asked:?}");
 }
 
 #[test]

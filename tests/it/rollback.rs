@@ -342,3 +342,27 @@ fn a_fresh_machine_learns_of_a_withheld_record_from_the_others() {
     assert_eq!(check.code, 4, "{}", check.stderr);
     assert!((check.stdout + &check.stderr).contains(&name));
 }
+
+#[test]
+fn another_repository_in_the_place_of_the_known_one_is_told_once() {
+    let program = Program::with_source();
+    let (ours, away) = (program.repository(), program.scratch().join("away"));
+    let told = |arguments: &[&str]| program.run(arguments).ok().stderr;
+    assert_eq!(told(&["snapshots"]), "");
+    // Made by somebody else, with the same password.
+    let other = Program::new();
+    other.run(&["init"]).ok();
+    fs::rename(&ours, &away).unwrap();
+    fs::rename(other.repository(), &ours).unwrap();
+    let first = told(&["snapshots"]);
+    assert!(first.contains("ANOTHER REPOSITORY") && first.contains(ours.to_str().unwrap()), "{first}");
+    assert_eq!(told(&["snapshots"]), "");
+    // Disks that take turns are known by now.
+    fs::remove_dir_all(&ours).unwrap();
+    fs::rename(&away, &ours).unwrap();
+    assert_eq!(told(&["snapshots"]), "");
+    // Who makes a new one knows what he does.
+    fs::remove_dir_all(&ours).unwrap();
+    told(&["init"]);
+    assert_eq!(told(&["snapshots"]), "");
+}

@@ -242,9 +242,13 @@ impl Filesystem for Adapter {
         if self.asks_open {
             let caller = caller(request);
             let open = |drive: &dyn Drive| {
+                let is_first = self.gifts.is_first(ino.0);
                 let allowed = drive.open(ino.0, caller);
-                if matches!(allowed, Answer::Now(Ok(()))) {
-                    self.gifts.hand_over(ino.0, || drive.small(ino.0, SMALL_BYTES_MAX, caller));
+                if is_first
+                    && matches!(allowed, Answer::Now(Ok(())))
+                    && let Some(content) = drive.small(ino.0, SMALL_BYTES_MAX, caller)
+                {
+                    self.gifts.hand_over(ino.0, &content);
                 }
                 allowed
             };

@@ -18,6 +18,7 @@ use bygone_mount::memory::MemoryBuilder;
 use bygone_mount::memory::MemoryDrive;
 use bygone_mount::memory::pattern;
 use bytes::Bytes;
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -37,6 +38,8 @@ enum Rule {
     RefuseRead,
     /// Small files come with the permission to open them.
     GiveSmall,
+    /// The same, but the first permission comes later than others could.
+    GiveSmallLate,
 }
 
 struct Choosy {
@@ -44,6 +47,7 @@ struct Choosy {
     rule: Rule,
     /// Who read what: caller, offset, length.
     reads: Reads,
+    opened: Mutex<HashSet<Ino>>,
 }
 
 type Reads = Arc<Mutex<Vec<(u32, u64, u32)>>>;
@@ -66,15 +70,18 @@ impl Drive for Choosy {
         self.drive.list(folder, cursor, entries_max)
     }
     fn asks_open(&self) -> bool {
-        matches!(self.rule, Rule::RefuseOpen | Rule::GiveSmall)
+        !matches!(self.rule, Rule::Nothing | Rule::RefuseRead)
     }
-    fn open(&self, _: Ino, caller: Caller) -> Answer<()> {
-        let is_allowed = self.rule == Rule::GiveSmall || is_us(caller);
+    fn open(&self, ino: Ino, caller: Caller) -> Answer<()> {
+        if self.rule == Rule::GiveSmallLate && self.opened.lock().unwrap().insert(ino) {
+            return Answer::later(async { Ok(()) });
+        }
+        let is_allowed = matches!(self.rule, Rule::GiveSmall | Rule::GiveSmallLate) || is_us(caller);
         Answer::Now(if is_allowed { Ok(()) } else { Err(DriveError::Denied) })
     }
     fn small(&self, ino: Ino, bytes_max: u64, caller: Caller) -> Option<Bytes> {
         let Answer::Now(Ok(attr)) = self.drive.attr(ino) else { return None };
-        let is_small = self.rule == Rule::GiveSmall && attr.size <= bytes_max;
+        let is_small = attr.size <= bytes_max;
         match is_small.then(|| self.drive.read(ino, 0, attr.size as u32, caller))? {
             Answer::Now(read) => read.ok(),
             Answer::Later(_) => None,
@@ -103,7 +110,7 @@ fn choosy(rule: Rule) -> (Shown, Reads) {
     let mut builder = MemoryBuilder::new();
     builder.pattern_file(ROOT, "big", BYTES);
     let reads = Reads::default();
-    let drive = Choosy { drive: builder.build(), rule, reads: reads.clone() };
+    let drive = Choosy { drive: builder.build(), rule, reads: reads.clone(), opened: Mutex::default() };
     (show_drive(Arc::new(drive), &MountOptions::default()), reads)
 }
 
@@ -164,14 +171,14 @@ fn a_refused_read_concerns_nobody_else() {
 
 const SIZES: [u64; 7] = [1, 100, 4096, 4097, 20_000, 32 << 10, (32 << 10) + 1];
 
-fn giving() -> (Shown, Reads) {
+fn giving(rule: Rule, threads: usize) -> (Shown, Reads) {
     let mut builder = MemoryBuilder::new();
     for (number, size) in SIZES.iter().cycle().enumerate().take(700) {
         builder.pattern_file(ROOT, &number.to_string(), *size);
     }
     let reads = Reads::default();
-    let drive = Choosy { drive: builder.build(), rule: Rule::GiveSmall, reads: reads.clone() };
-    (show_drive(Arc::new(drive), &MountOptions::default()), reads)
+    let drive = Choosy { drive: builder.build(), rule, reads: reads.clone(), opened: Mutex::default() };
+    (show_drive(Arc::new(drive), &MountOptions { threads, ..MountOptions::default() }), reads)
 }
 
 fn expect_content(shown: &Shown, number: usize) {
@@ -181,7 +188,7 @@ fn expect_content(shown: &Shown, number: usize) {
 
 #[test]
 fn small_files_come_with_the_permission_to_open_them() {
-    let (shown, reads) = giving();
+    let (shown, reads) = giving(Rule::GiveSmall, 2);
     let (_, counts) = shown.counted(|| (0..700).for_each(|number| expect_content(&shown, number)));
     assert_eq!(counts.open, 700);
     // One size is too long for that.
@@ -192,9 +199,18 @@ fn small_files_come_with_the_permission_to_open_them() {
 }
 
 #[test]
+fn a_file_that_others_may_be_reading_is_not_given() {
+    let (shown, _) = giving(Rule::GiveSmallLate, 2);
+    let (_, counts) = shown.counted(|| (0..700).for_each(|number| expect_content(&shown, number)));
+    assert!(counts.open == 700 && counts.read >= 700, "{counts:?}");
+}
+
+#[test]
 fn many_who_open_the_same_small_files_do_not_wait_for_each_other() {
-    for _ in 0..3 {
-        let (shown, _) = giving();
+    for (rule, threads) in
+        [(Rule::GiveSmall, 1), (Rule::GiveSmall, 2), (Rule::GiveSmallLate, 1), (Rule::GiveSmallLate, 2)]
+    {
+        let (shown, _) = giving(rule, threads);
         std::thread::scope(|scope| {
             for reader in 0..8 {
                 let shown = &shown;

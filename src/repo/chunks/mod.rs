@@ -14,6 +14,7 @@ use crate::format::extents::ExtentPage;
 use crate::format::page::NodePage;
 use crate::format::sealed::ObjectType;
 use crate::id::ChunkId;
+use crate::id::ObjectId;
 use crate::repo::Error;
 use crate::repo::Repo;
 use crate::repo::Result;
@@ -24,7 +25,9 @@ use crate::repo::fetch::may_lie_elsewhere;
 use crate::repo::finder::Finder;
 use crate::repo::lru::ByteLru;
 use crate::repo::pack_name;
+use crate::repo::pack_of;
 use crate::repo::span::Span;
+use crate::store::ErrorKind;
 use crate::tree::Loaded;
 use crate::tree::Stop;
 use bytes::Bytes;
@@ -114,11 +117,13 @@ impl Chunks {
         self.data_within(wanted, |span| self.fetch.at_hand(span))
     }
 
-    fn data_within(&self, wanted: &ChunkRef, encoded: impl FnOnce(Span) -> Option<Bytes>) -> Option<Bytes> {
+    fn data_within(&self, wanted: &ChunkRef, encoded: impl Fn(Span) -> Option<Bytes>) -> Option<Bytes> {
         if let Some(bytes) = self.data.get(&wanted.id) {
             return Some(bytes);
         }
-        let bytes = self.decode(ChunkKind::Data, wanted, &encoded(self.span(ChunkKind::Data, wanted))?)?;
+        let read = |span| self.decode(ChunkKind::Data, wanted, &encoded(span)?);
+        let bytes =
+            read(self.span(ChunkKind::Data, wanted)).or_else(|| read(self.old_span(ChunkKind::Data, wanted)?))?;
         self.data.put(wanted.id, bytes.clone(), bytes.len());
         Some(bytes)
     }
@@ -194,11 +199,17 @@ impl Chunks {
     /// Brings chunks or pages into the cache and keeps them there under a label, best given in the order of their
     /// packs. Returns the bytes that were fetched.
     pub async fn pin(&self, label: &str, now_secs: i64, kind: ChunkKind, wanted: &[ChunkRef]) -> Result<u64> {
-        let pin = || self.fetch.pin(label, now_secs, wanted.iter().map(|chunk| self.span(kind, chunk)));
-        match pin().await {
-            // Some of it was moved: all that is known of where to is needed now.
-            Err(e) if may_lie_elsewhere(&e) && self.finder.read_all().await? => pin().await,
-            done => done,
+        loop {
+            match self.fetch.pin(label, now_secs, wanted.iter().map(|chunk| self.span(kind, chunk))).await {
+                // Some of it was moved: all that is known of where to is needed now.
+                Err(e) if may_lie_elsewhere(&e) => {
+                    let is_news = gone_pack(&e).is_some_and(|pack| self.finder.note_gone(pack));
+                    if !self.finder.read_all().await? && !is_news {
+                        return Err(e);
+                    }
+                }
+                done => return done,
+            }
         }
     }
 
@@ -328,7 +339,12 @@ impl Chunks {
     /// Reads where the chunk probably lies; if it does not, wherever else the index says.
     async fn fetch_chunk(&self, kind: ChunkKind, wanted: &ChunkRef) -> Result<Bytes> {
         // What the cache has may be from before the chunk was moved, or from afterwards.
-        let leaves_hope = |e: &Error| may_lie_elsewhere(e) || is_offline(e);
+        let leaves_hope = |e: &Error| {
+            if let Some(pack) = gone_pack(e) {
+                self.finder.note_gone(pack);
+            }
+            may_lie_elsewhere(e) || is_offline(e)
+        };
         let mut tried = vec![self.finder.place(wanted)];
         let first = match self.read_at(kind, wanted, tried[0]).await {
             Err(e) if leaves_hope(&e) => e,
@@ -353,11 +369,24 @@ impl Chunks {
         span(kind, self.finder.place(wanted))
     }
 
+    /// Where the chunk was before it was moved, if it was: the cache may have it from then.
+    fn old_span(&self, kind: ChunkKind, wanted: &ChunkRef) -> Option<Span> {
+        (self.finder.place(wanted) != wanted.hint).then(|| span(kind, wanted.hint))
+    }
+
     async fn read_at(&self, kind: ChunkKind, wanted: &ChunkRef, place: Locator) -> Result<Bytes> {
         let encoded = self.fetch.read(span(kind, place)).await?;
         chunk::open(self.repo.keys(), kind, wanted.id, wanted.len, &encoded)
             .map(Bytes::from)
             .map_err(|source| Error::Object { object: pack_name(place.pack), source })
+    }
+}
+
+/// The pack that is not there any more, if that is the fault.
+fn gone_pack(error: &Error) -> Option<ObjectId> {
+    match error.inner() {
+        Error::Store(e) if e.kind == ErrorKind::NotFound => pack_of(&e.name),
+        _ => None,
     }
 }
 

@@ -5,6 +5,7 @@ use crate::extent::ChunkRef;
 use crate::format::extents::ExtentPage;
 use crate::id::ChunkId;
 use crate::repo::chunks::Chunks;
+use crate::repo::span::Span;
 use crate::tree::Loaded;
 use crate::tree::Pages;
 use crate::tree::Stop;
@@ -45,13 +46,21 @@ impl<'a> KeptHere<'a> {
     /// Whether these data chunks are here. The cache on disk may turn out to be wrong when they are read.
     pub fn has(&self, wanted: &[ChunkRef]) -> bool {
         let unknown = wanted.iter().filter(|chunk| self.chunks.data.get(&chunk.id).is_none());
-        self.chunks.fetch.are_kept(unknown.map(|chunk| self.chunks.span(ChunkKind::Data, chunk)))
+        let (moved, others): (Vec<&ChunkRef>, Vec<_>) =
+            unknown.partition(|chunk| self.chunks.old_span(ChunkKind::Data, chunk).is_some());
+        let are_kept = |spans: &mut dyn Iterator<Item = Span>| self.chunks.fetch.are_kept(spans);
+        are_kept(&mut others.into_iter().map(|chunk| self.chunks.span(ChunkKind::Data, chunk)))
+            && moved.into_iter().all(|chunk| {
+                let now = self.chunks.span(ChunkKind::Data, chunk);
+                let places = [Some(now), self.chunks.old_span(ChunkKind::Data, chunk)];
+                places.into_iter().flatten().any(|place| are_kept(&mut std::iter::once(place)))
+            })
     }
 
     fn page(&self, kind: ChunkKind, wanted: &ChunkRef) -> std::result::Result<Bytes, Stop> {
-        let encoded = self.chunks.fetch.kept(self.chunks.span(kind, wanted));
-        let plain = encoded.and_then(|encoded| self.chunks.decode(kind, wanted, &encoded));
-        plain.ok_or(Stop::Miss(kind, *wanted))
+        let places = [Some(self.chunks.span(kind, wanted)), self.chunks.old_span(kind, wanted)];
+        let read = |place| self.chunks.decode(kind, wanted, &self.chunks.fetch.kept(place)?);
+        places.into_iter().flatten().find_map(read).ok_or(Stop::Miss(kind, *wanted))
     }
 }
 
