@@ -443,7 +443,7 @@ impl<'a> Drive<'a> {
 
     /// Unmounts, and waits until the process that served the drive has ended.
     pub(crate) fn umount(&self) {
-        // Whoever forks at the wrong moment holds what this process has open, for as long as a busy machine takes to start it.
+        // On a machine that is very busy something may use it a little longer.
         let umount = || self.program.run(&["umount", self.at.to_str().unwrap()]);
         let is_in_use = |ended: &Ended| ended.code == 1 && ended.stderr.contains("is in use");
         (0..5).map(|_| umount()).find(|ended| !is_in_use(ended)).expect("nobody uses it for so long").ok();
