@@ -14,9 +14,8 @@ use crate::repo::Repo;
 use crate::tree::PageSink;
 use tokio::runtime::Handle;
 
-/// Packs sealed and on their way at once. With two, the line is half idle whenever one is
-/// being acknowledged.
-const PACKS_AT_ONCE: usize = 3;
+/// Packs being sealed, waiting and on their way at once: one is always ready to go.
+const PACKS_AT_ONCE: usize = 4;
 /// zstd level of pages: they are small and read most.
 const PAGE_LEVEL: i32 = 6;
 

@@ -7,6 +7,7 @@
 pub mod chunk;
 pub mod config;
 pub mod disk;
+pub mod draft;
 pub mod extents;
 pub mod index;
 pub mod later;

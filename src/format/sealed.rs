@@ -7,9 +7,9 @@ use crate::crypto::Keys;
 use crate::crypto::aead::Aead;
 use crate::crypto::aead::NONCE_BYTES;
 use crate::crypto::aead::TAG_BYTES;
-use crate::crypto::random;
 use crate::format::FORMAT_VERSION;
 use crate::format::MAGIC;
+use crate::format::draft::Draft;
 use crate::format::wire::FormatError;
 use crate::format::wire::Reader;
 use crate::format::wire::Result;
@@ -89,7 +89,7 @@ pub struct Header {
 }
 
 impl Header {
-    fn encode(&self) -> [u8; HEADER_BYTES] {
+    pub(super) fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut out = Vec::with_capacity(HEADER_BYTES);
         out.extend_from_slice(MAGIC);
         out.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
@@ -182,7 +182,7 @@ pub fn padded_len(len: u64) -> u64 {
     (len + mask) & !mask
 }
 
-fn nonce(index: u64, last: bool) -> [u8; NONCE_BYTES] {
+pub(super) fn nonce(index: u64, last: bool) -> [u8; NONCE_BYTES] {
     let mut nonce = [0; NONCE_BYTES];
     nonce[..8].copy_from_slice(&index.to_le_bytes());
     nonce[11] = u8::from(last);
@@ -198,65 +198,9 @@ pub fn seal(
     directory: &[u8],
     floor: u64,
 ) -> Vec<u8> {
-    let len = (payload.len() + directory.len() + TRAILER_BYTES) as u64;
-    let plain_len = padded_len(len.max(floor));
-    let salt = random();
-    let key = keys.object(object_type.byte(), object, &salt);
-    let repository = keys.repository();
-    let header = Header { object_type, repository, object, salt, commitment: key.commitment, plain_len };
-    let clear = header.encode();
-    let aad = *blake3::hash(&clear).as_bytes();
-    let aead = Aead::new(&key.key);
-    let mut trailer = [0; TRAILER_BYTES];
-    trailer[..8].copy_from_slice(&(payload.len() as u64).to_le_bytes());
-    trailer[8..].copy_from_slice(&(directory.len() as u64).to_le_bytes());
-    let padding = (plain_len - len) as usize;
-    let mut parts =
-        [Part::Bytes(payload), Part::Bytes(directory), Part::Zeros(padding), Part::Bytes(&trailer)].into_iter();
-    let mut part = Part::Zeros(0);
-
-    let mut out = Vec::with_capacity(header.object_len() as usize);
-    out.extend_from_slice(&clear);
-    for index in 0..header.segments() {
-        let start = out.len();
-        let end = start + header.segment_len(index);
-        while out.len() < end {
-            part.fill(&mut out, end);
-            if out.len() < end {
-                part = parts.next().unwrap_or(Part::Zeros(end - out.len()));
-            }
-        }
-        let tag = aead.seal(nonce(index, index + 1 == header.segments()), &aad, &mut out[start..]);
-        out.extend_from_slice(&tag);
-    }
-    let checksum = blake3::hash(&out);
-    out.extend_from_slice(checksum.as_bytes());
-    out
-}
-
-/// A piece of the plaintext while it is being cut into segments.
-enum Part<'a> {
-    Bytes(&'a [u8]),
-    Zeros(usize),
-}
-
-impl Part<'_> {
-    /// Moves as much as fits below `end`.
-    fn fill(&mut self, out: &mut Vec<u8>, end: usize) {
-        let room = end - out.len();
-        match self {
-            Part::Bytes(bytes) => {
-                let (now, later) = bytes.split_at(room.min(bytes.len()));
-                out.extend_from_slice(now);
-                *bytes = later;
-            }
-            Part::Zeros(count) => {
-                let now = room.min(*count);
-                out.resize(out.len() + now, 0);
-                *count -= now;
-            }
-        }
-    }
+    let mut draft = Draft::with_room(payload.len() + directory.len() + TRAILER_BYTES);
+    draft.append(payload);
+    draft.seal(keys, object_type, object, directory, floor)
 }
 
 /// Opens segments of one object.

@@ -8,9 +8,9 @@ use crate::extent::Locator;
 use crate::format::FormatError;
 use crate::format::chunk;
 use crate::format::chunk::Packed;
+use crate::format::draft::Draft;
 use crate::format::extents::ExtentPage;
 use crate::format::page::NodePage;
-use crate::format::sealed;
 use crate::format::sealed::CHECKSUM_BYTES;
 use crate::format::sealed::HEADER_BYTES;
 use crate::format::sealed::ObjectType;
@@ -25,13 +25,18 @@ use crate::repo::Result;
 /// Plaintext of a data pack, padding included: a fixed point of Padmé, so full packs are all equally long.
 const DATA_PACK_BYTES: usize = 32 << 20;
 /// Plaintext of the first data pack of a run that stores much; a fixed point too.
-const FIRST_PACK_BYTES: usize = 8 << 20;
+const FIRST_PACK_BYTES: usize = 4 << 20;
 /// Plaintext of a metadata pack.
 const META_PACK_BYTES: usize = 8 << 20;
 /// What a line of the directory takes.
 const LINE_BYTES: usize = 45;
 /// Room for the count before the directory and the trailer behind it.
 const FRAME_BYTES: usize = 32;
+
+/// Plaintext of a full pack.
+fn usual_bytes(object_type: ObjectType) -> usize {
+    if object_type == ObjectType::MetaPack { META_PACK_BYTES } else { DATA_PACK_BYTES }
+}
 
 /// A pack that is being filled.
 #[derive(Debug)]
@@ -40,7 +45,7 @@ pub struct PackWriter {
     pack: ObjectId,
     /// Plaintext it takes, padding included.
     capacity: usize,
-    payload: Vec<u8>,
+    payload: Draft,
     directory: Vec<Packed>,
 }
 
@@ -53,27 +58,30 @@ pub struct FinishedPack {
     pub object_type: ObjectType,
     /// What lies in it.
     pub directory: Vec<Packed>,
-    payload: Vec<u8>,
+    payload: Draft,
 }
 
 impl PackWriter {
     /// An empty pack for chunks of files, or for pages.
     pub fn new(is_metadata: bool) -> PackWriter {
-        if is_metadata {
-            PackWriter::of(ObjectType::MetaPack, META_PACK_BYTES)
-        } else {
-            PackWriter::of(ObjectType::DataPack, DATA_PACK_BYTES)
-        }
+        let object_type = if is_metadata { ObjectType::MetaPack } else { ObjectType::DataPack };
+        PackWriter::of(object_type, usual_bytes(object_type))
     }
 
-    /// An empty pack for chunks of files, smaller than usual; each that follows it is twice as long, up to the usual
-    /// length. The line is in use sooner, and packs that are on their way together do not all end at once.
+    /// An empty pack for chunks of files, smaller than usual; those that follow grow by and by to the usual length. The line is
+    /// in use sooner and stays so: each is sealed before the ones ahead of it have gone.
     pub fn growing() -> PackWriter {
         PackWriter::of(ObjectType::DataPack, FIRST_PACK_BYTES)
     }
 
     fn of(object_type: ObjectType, capacity: usize) -> PackWriter {
-        PackWriter { object_type, pack: ObjectId(random()), capacity, payload: Vec::new(), directory: Vec::new() }
+        PackWriter {
+            object_type,
+            pack: ObjectId(random()),
+            capacity,
+            payload: Draft::with_room(capacity),
+            directory: Vec::new(),
+        }
     }
 
     /// True if this chunk would make the pack too long. An empty pack takes any chunk.
@@ -93,15 +101,16 @@ impl PackWriter {
         let encoded_len = u32::try_from(encoded.len()).expect("a chunk is far below 4 GiB");
         let hint = Locator { pack: self.pack, offset, len: encoded_len };
         let chunk = ChunkRef { id, len, hint };
-        self.payload.extend_from_slice(encoded);
+        self.payload.append(encoded);
         self.directory.push(Packed { kind, chunk });
         chunk
     }
 
     /// Takes the filled pack out and leaves an empty one with a new id.
     pub fn take(&mut self) -> FinishedPack {
-        let usual = PackWriter::new(self.object_type == ObjectType::MetaPack);
-        let fresh = PackWriter { capacity: usual.capacity.min(self.capacity * 2), ..usual };
+        // Half way to the next power of two: a fixed point of Padmé again.
+        let next = self.capacity + (1 << self.capacity.ilog2()) / 2;
+        let fresh = PackWriter::of(self.object_type, next.min(usual_bytes(self.object_type)));
         let full = std::mem::replace(self, fresh);
         FinishedPack {
             pack: full.pack,
@@ -117,10 +126,9 @@ impl FinishedPack {
     /// are let go of as soon as they are sealed; a second call would seal an empty pack.
     pub fn seal(&mut self, keys: &Keys) -> Result<Vec<u8>> {
         let directory = chunk::encode_directory(&self.directory);
-        let payload = std::mem::take(&mut self.payload);
-        let object = sealed::seal(keys, self.object_type, self.pack, &payload, &directory, 0);
+        let payload = std::mem::replace(&mut self.payload, Draft::with_room(0));
         let payload_len = payload.len();
-        drop(payload);
+        let object = payload.seal(keys, self.object_type, self.pack, &directory, 0);
         self.check(keys, &object, payload_len, &directory).map_err(|source| Error::PackFaulty { source })?;
         Ok(object)
     }
@@ -235,7 +243,7 @@ mod tests {
         chunk::encode(&plain, 1, &mut encoded).unwrap();
         let id = keys.chunk_id(ChunkKind::Data, &plain);
         let mut pack = PackWriter::growing();
-        for len in [FIRST_PACK_BYTES, 2 * FIRST_PACK_BYTES, DATA_PACK_BYTES, DATA_PACK_BYTES] {
+        for len in [4, 6, 8, 12, 16, 24, 32, 32].map(|mib| mib << 20) {
             while !pack.is_full_for(encoded.len()) {
                 pack.append(ChunkKind::Data, id, 1 << 20, &encoded);
             }

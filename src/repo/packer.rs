@@ -14,8 +14,13 @@ use crate::repo::Repo;
 use crate::repo::Result;
 use crate::repo::store_index;
 use bytes::Bytes;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+/// Packs on their way at once. With two, the line is half idle whenever one is being acknowledged; with more than three, more of
+/// them end together, and nothing is sealed that could take their place.
+const UPLOADS_MAX: usize = 3;
 /// Lines kept before an index object is due.
 const INDEX_LINES_MAX: usize = 100_000;
 
@@ -27,12 +32,13 @@ pub struct Packer {
     data: PackWriter,
     meta: PackWriter,
     uploads: JoinSet<Result<(FinishedPack, u64)>>,
+    line: Arc<Semaphore>,
     index: Index,
     bytes_stored: u64,
 }
 
 impl Packer {
-    /// Nothing stored yet. So many packs are sealed and on their way at once, about 32 MiB of memory each.
+    /// Nothing stored yet. So many packs are being sealed, wait, or are on their way at once, 32 MiB of memory each.
     pub fn new(repo: &Repo, packs_at_once: usize) -> Packer {
         Packer {
             repo: repo.clone(),
@@ -41,6 +47,7 @@ impl Packer {
             data: PackWriter::new(false),
             meta: PackWriter::new(true),
             uploads: JoinSet::new(),
+            line: Arc::new(Semaphore::new(UPLOADS_MAX)),
             index: Index::default(),
             bytes_stored: 0,
         }
@@ -81,12 +88,13 @@ impl Packer {
         while self.uploads.len() >= self.packs_at_once {
             self.land().await?;
         }
-        let repo = self.repo.clone();
+        let (repo, line) = (self.repo.clone(), self.line.clone());
         self.uploads.spawn(async move {
             let (keys, id) = (repo.keys().clone(), pack.pack);
             let sealing = tokio::task::spawn_blocking(move || pack.seal(&keys).map(|object| (pack, object)));
             let (pack, object) = sealing.await.map_err(|_| Error::TaskLost)??;
             let len = object.len() as u64;
+            let _place = line.acquire_owned().await;
             repo.store_pack(id, pack.object_type, Bytes::from(object)).await?;
             Ok((pack, len))
         });
