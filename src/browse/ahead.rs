@@ -66,11 +66,23 @@ struct Reader {
     /// The window has grown for waiting before this place.
     grown: Place,
     planning: bool,
+    /// Nothing comes behind `until`.
+    is_last: bool,
 }
 
 impl Reader {
     fn new(id: u64, at: Place, read: u64) -> Reader {
-        Reader { id, at, until: at, steps: VecDeque::new(), window: 0, read, grown: at, planning: false }
+        Reader {
+            id,
+            at,
+            until: at,
+            steps: VecDeque::new(),
+            window: 0,
+            read,
+            grown: at,
+            planning: false,
+            is_last: false,
+        }
     }
 
     /// True if a read at this place is this reader's next one (or one that was overtaken).
@@ -129,6 +141,8 @@ struct Plan {
     bytes: u64,
     open: u64,
     until: Option<Place>,
+    /// The tree ends there.
+    is_last: bool,
 }
 
 impl Plan {
@@ -192,7 +206,7 @@ impl Readers {
         reader.fit_window(has_moved && has_waited, &others, budget);
         let ahead = reader.ahead();
         let room = reader.window.saturating_sub(ahead);
-        let due = has_moved && !reader.planning && room > 0 && room >= reader.window / REFILLS;
+        let due = has_moved && !reader.planning && !reader.is_last && room > 0 && room >= reader.window / REFILLS;
         let work = due.then(|| (reader.id, reader.until, reader.window - ahead));
         reader.planning |= due;
         self.list.push_front(reader);
@@ -237,6 +251,7 @@ impl Ahead {
             // Forgotten meanwhile: nobody waits for this.
             let Some(reader) = readers.list.iter_mut().find(|reader| reader.id == id) else { return };
             reader.planning = false;
+            reader.is_last = plan.is_last;
             reader.until = reader.until.max(plan.until.unwrap_or(reader.until));
             reader.steps.extend(plan.steps);
             let at = reader.at;
@@ -270,11 +285,13 @@ fn plan<P: Pages + ?Sized>(
             plan.bytes < bytes
         })?;
         if plan.bytes >= bytes || rank - from.rank >= NODES_PLANNED {
-            break;
+            plan.close();
+            return Ok(plan);
         }
         plan.until = Some(Place { rank: rank + 1, offset: 0 });
         next = tree.next(pages, &found)?;
     }
+    plan.is_last = true;
     plan.close();
     Ok(plan)
 }
@@ -401,6 +418,18 @@ mod tests {
             read(&mut readers, 1, &mut at, reads % 3 == 0, 64 << 20);
             let reader = &readers.list[0];
             assert!(reader.ahead() <= reader.window.max(WINDOW_MIN) && reader.until.offset - at <= WINDOW_MAX);
+        }
+    }
+
+    #[test]
+    fn nothing_is_asked_for_behind_the_end() {
+        let (mut readers, mut at) = (Readers::default(), 0);
+        while readers.list.front().is_none_or(|reader| reader.until.offset < 1 << 20) {
+            read(&mut readers, 1, &mut at, true, 1 << 30);
+        }
+        readers.list[0].is_last = true;
+        for _ in 0..1000 {
+            assert_eq!(read(&mut readers, 1, &mut at, true, 1 << 30), None);
         }
     }
 
