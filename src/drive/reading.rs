@@ -105,8 +105,10 @@ impl Shown {
         question: impl FnOnce(&Shown) -> Asked<T> + Send + 'static,
     ) -> Answer<T> {
         let this = self.clone();
-        let asked = self.browse.chunks().runtime().spawn_blocking(move || question(&this));
-        Answer::later(async move { asked.await.unwrap_or(Err(DriveError::Io)) })
+        Answer::later(async move {
+            let asked = tokio::task::spawn_blocking(move || question(&this));
+            asked.await.unwrap_or(Err(DriveError::Io))
+        })
     }
 
     fn read_content(self: &Arc<Self>, ino: Ino, found: &Found, offset: u64, len: usize) -> Answer<Bytes> {

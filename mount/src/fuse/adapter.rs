@@ -10,7 +10,9 @@ use crate::drive::Drive;
 use crate::drive::DriveError;
 use crate::drive::Result;
 use crate::drive::Seek;
+use crate::fuse::counts::Counter;
 use crate::fuse::counts::Counters;
+use crate::fuse::follow;
 use crate::fuse::gift::Gifts;
 use crate::fuse::gift::SMALL_BYTES_MAX;
 use crate::fuse::listing::Buffer;
@@ -113,6 +115,11 @@ impl Adapter {
             no_open: false,
             no_opendir: false,
         }
+    }
+
+    fn heard(&self, request: &Request, kind: &Counter) {
+        kind.add();
+        follow::heard(request.pid());
     }
 
     /// Answers at once or hands the reply to a task.
@@ -222,23 +229,23 @@ impl Filesystem for Adapter {
         Ok(())
     }
 
-    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        self.counters.lookup.add();
+    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        self.heard(request, &self.counters.lookup);
         self.answer(reply, |drive| drive.lookup(parent.0, name.as_bytes()), reply::entry);
     }
 
-    fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        self.counters.getattr.add();
+    fn getattr(&self, request: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        self.heard(request, &self.counters.getattr);
         self.answer(reply, |drive| drive.attr(ino.0), reply::attr);
     }
 
-    fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
-        self.counters.readlink.add();
+    fn readlink(&self, request: &Request, ino: INodeNo, reply: ReplyData) {
+        self.heard(request, &self.counters.readlink);
         self.answer(reply, |drive| drive.read_link(ino.0), reply::data);
     }
 
     fn open(&self, request: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        self.counters.open.add();
+        self.heard(request, &self.counters.open);
         if self.asks_open {
             let caller = caller(request);
             let open = |drive: &dyn Drive| {
@@ -283,6 +290,7 @@ impl Filesystem for Adapter {
     ) {
         self.counters.read.add();
         let caller = caller(request);
+        follow::heard_read(caller.pid, size);
         // More bytes than asked for would end the connection.
         let send = move |reply, data: Result<Bytes>| {
             reply::data(reply, data.map(|data| data.slice(..data.len().min(size as usize))));
@@ -290,13 +298,13 @@ impl Filesystem for Adapter {
         self.answer(reply, |drive| drive.read(ino.0, offset, size, caller), send);
     }
 
-    fn readdir(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, reply: ReplyDirectory) {
-        self.counters.readdir.add();
+    fn readdir(&self, request: &Request, ino: INodeNo, _: FileHandle, offset: u64, reply: ReplyDirectory) {
+        self.heard(request, &self.counters.readdir);
         self.list(Filling::new(ino.0, offset, reply));
     }
 
-    fn readdirplus(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, reply: ReplyDirectoryPlus) {
-        self.counters.readdirplus.add();
+    fn readdirplus(&self, request: &Request, ino: INodeNo, _: FileHandle, offset: u64, reply: ReplyDirectoryPlus) {
+        self.heard(request, &self.counters.readdirplus);
         self.list(Filling::new(ino.0, offset, reply));
     }
 
@@ -309,8 +317,8 @@ impl Filesystem for Adapter {
         });
     }
 
-    fn getxattr(&self, _: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        self.counters.getxattr.add();
+    fn getxattr(&self, request: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        self.heard(request, &self.counters.getxattr);
         if !self.xattrs {
             return reply.error(Errno::ENOSYS);
         }
@@ -318,8 +326,8 @@ impl Filesystem for Adapter {
         self.answer(reply, |drive| drive.xattr(ino.0, name.as_bytes()), send);
     }
 
-    fn listxattr(&self, _: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        self.counters.listxattr.add();
+    fn listxattr(&self, request: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        self.heard(request, &self.counters.listxattr);
         if !self.xattrs {
             return reply.error(Errno::ENOSYS);
         }
@@ -330,8 +338,8 @@ impl Filesystem for Adapter {
         self.answer(reply, |drive| drive.xattr_names(ino.0), send);
     }
 
-    fn lseek(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
-        self.counters.lseek.add();
+    fn lseek(&self, request: &Request, ino: INodeNo, _: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
+        self.heard(request, &self.counters.lseek);
         let what = match whence {
             SEEK_DATA => Seek::Data,
             SEEK_HOLE => Seek::Hole,

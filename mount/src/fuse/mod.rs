@@ -9,6 +9,7 @@
 //! | `adapter` | each FUSE request to one [`Drive`] call and back; never waits |
 //! | `reply` | the words of a drive in the words of FUSE, the one table of error numbers |
 //! | `listing` | fills the buffer of one `readdir` |
+//! | `follow` | on which processor questions are answered |
 //! | `counts` | how many requests of each kind were made |
 //! | `session` | the life of one mount |
 //! | `point` | may a drive be shown at this folder? |
@@ -21,6 +22,7 @@ mod adapter;
 mod attach;
 mod counts;
 mod error;
+mod follow;
 mod gift;
 mod listing;
 mod point;
