@@ -15,17 +15,17 @@ use std::path::PathBuf;
 pub(super) fn made(location: &Location, repository: RepositoryId) {
     if let Some(note) = note_of(location) {
         // What cannot be kept cannot be told later: no reason to fail.
-        let _lost = add(&note, location, repository);
+        let _lost = add(&note, &read(&note), location, repository);
     }
 }
 
 /// Warns if only others were met there so far.
 pub(super) fn meet(global: &Global, location: &Location, repository: RepositoryId) {
     let Some(note) = note_of(location) else { return };
-    let known = fs::read_to_string(&note).unwrap_or_default();
-    let mut known = known.lines().skip(1).peekable();
-    let is_first = known.peek().is_none();
-    if known.any(|id| id == repository.to_string()) || add(&note, location, repository).is_err() || is_first {
+    let text = read(&note);
+    // A line that a crash has cut short names nothing.
+    let known: Vec<RepositoryId> = text.lines().skip(1).filter_map(|line| line.parse().ok()).collect();
+    if known.contains(&repository) || add(&note, &text, location, repository).is_err() || known.is_empty() {
         return;
     }
     out::warning(
@@ -55,10 +55,18 @@ fn text_of(location: &Location) -> String {
     }
 }
 
-fn add(note: &Path, location: &Location, repository: RepositoryId) -> std::io::Result<()> {
+fn read(note: &Path) -> String {
+    fs::read(note).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+}
+
+/// `text`: what the note says so far.
+fn add(note: &Path, text: &str, location: &Location, repository: RepositoryId) -> std::io::Result<()> {
     fs::create_dir_all(note.parent().unwrap_or(Path::new(".")))?;
-    let is_new = !note.exists();
+    let head = match text {
+        "" => text_of(location).replace('\n', " ") + "\n",
+        _ if text.ends_with('\n') => String::new(),
+        _ => "\n".to_owned(),
+    };
     let mut file = fs::OpenOptions::new().create(true).append(true).open(note)?;
-    let head = if is_new { text_of(location).replace('\n', " ") + "\n" } else { String::new() };
     file.write_all(format!("{head}{repository}\n").as_bytes())
 }

@@ -366,3 +366,18 @@ fn another_repository_in_the_place_of_the_known_one_is_told_once() {
     told(&["init"]);
     assert_eq!(told(&["snapshots"]), "");
 }
+
+#[test]
+fn a_note_that_was_cut_short_accuses_nobody() {
+    let program = Program::with_source();
+    program.run(&["snapshots"]).ok();
+    let folder = program.scratch().join("state/met");
+    let note = fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+    let whole = fs::read(&note).unwrap();
+    for len in [0, 1, whole.len() / 2, whole.len() - 33, whole.len() - 32, whole.len() - 10, whole.len() - 1] {
+        fs::write(&note, &whole[..len]).unwrap();
+        for _ in 0..2 {
+            assert_eq!(program.run(&["snapshots"]).ok().stderr, "", "{len} of {}", whole.len());
+        }
+    }
+}
