@@ -39,13 +39,8 @@ impl Draft {
     }
 
     /// Bytes appended so far.
-    pub fn len(&self) -> usize {
+    pub fn payload_len(&self) -> usize {
         self.len
-    }
-
-    /// True if nothing was appended.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
     }
 
     /// Appends to the payload.
@@ -116,7 +111,7 @@ mod tests {
             for room in [0, noise.len()] {
                 let mut draft = Draft::with_room(room);
                 noise.chunks(piece).for_each(|piece| draft.append(piece));
-                assert_eq!(draft.len(), noise.len());
+                assert_eq!(draft.payload_len(), noise.len());
                 let object = draft.seal(&keys, ObjectType::DataPack, ObjectId([9; 16]), b"directory", 0);
                 let opened = open(&keys, ObjectType::DataPack, None, &object).unwrap();
                 assert_eq!((opened.payload(), opened.directory()), (&noise[..], &b"directory"[..]), "{piece}");

@@ -87,7 +87,7 @@ impl PackWriter {
     /// True if this chunk would make the pack too long. An empty pack takes any chunk.
     pub fn is_full_for(&self, encoded_len: usize) -> bool {
         let lines = (self.directory.len() + 1) * LINE_BYTES;
-        !self.directory.is_empty() && self.payload.len() + encoded_len + lines + FRAME_BYTES > self.capacity
+        !self.directory.is_empty() && self.payload.payload_len() + encoded_len + lines + FRAME_BYTES > self.capacity
     }
 
     /// True if nothing is in it.
@@ -97,7 +97,7 @@ impl PackWriter {
 
     /// Appends an encoded chunk and says where it will lie.
     pub fn append(&mut self, kind: ChunkKind, id: ChunkId, len: u32, encoded: &[u8]) -> ChunkRef {
-        let offset = u32::try_from(self.payload.len()).expect("a pack is far below 4 GiB");
+        let offset = u32::try_from(self.payload.payload_len()).expect("a pack is far below 4 GiB");
         let encoded_len = u32::try_from(encoded.len()).expect("a chunk is far below 4 GiB");
         let hint = Locator { pack: self.pack, offset, len: encoded_len };
         let chunk = ChunkRef { id, len, hint };
@@ -127,7 +127,7 @@ impl FinishedPack {
     pub fn seal(&mut self, keys: &Keys) -> Result<Vec<u8>> {
         let directory = chunk::encode_directory(&self.directory);
         let payload = std::mem::replace(&mut self.payload, Draft::with_room(0));
-        let payload_len = payload.len();
+        let payload_len = payload.payload_len();
         let object = payload.seal(keys, self.object_type, self.pack, &directory, 0);
         self.check(keys, &object, payload_len, &directory).map_err(|source| Error::PackFaulty { source })?;
         Ok(object)
