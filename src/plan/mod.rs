@@ -43,7 +43,8 @@
 //! 1. *Decide*: read the log, then list packs and index. Is the mark ripe? Then [`prune::to_sweep`], with the
 //!    [`homes`](homes::homes) of what is [held](words::Words::held): wanted snapshots and those forgotten after the mark.
 //! 2. *Sweep*: append the sweep record, **only if the chain is still the one that was read**.
-//! 3. *Wait* twice the time for which the store may show old listings: not at all on the usual ones.
+//! 3. *Wait* twice the time for which the store may show old listings: not at all on the usual ones. If 4 finds another last sweep of this
+//!    chain, that of a second prune on this machine, wait once more.
 //! 4. *Check*: read the log again, then list packs and index again; homes of what is held **now**, where packs swept by anybody are no home.
 //!    Copy out what is to be [rescued](homes::Homes::rescue), and name it in the index. If such a pack is gone, somebody else was faster: check again.
 //! 5. *Remove* the packs ([`prune::to_remove`]).

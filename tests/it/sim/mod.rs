@@ -197,6 +197,7 @@ fn every_rule_is_needed() {
         ("what is rescued is not indexed", short, |r| r.indexes_rescued = false),
         ("no wait on a store with old listings", weak, |r| r.waits = 0),
         ("half the wait on a store with old listings", Rules { skips_listings: false, ..weak }, |r| r.waits = 1),
+        ("no wait for a sweep that came meanwhile", Rules { grace: 0, ..weak }, |r| r.waits_anew = false),
         ("appending without looking", Rules { shared_percent: 100, ..short }, |r| r.appends_compare = false),
         ("old sweeps are left alone", strong, |r| r.takes_over = false),
         ("old index objects go first", strong, |r| r.index_new_first = false),
@@ -214,7 +215,7 @@ fn every_rule_is_needed() {
     for (what, all, leave_out) in without {
         let mut rules = *all;
         leave_out(&mut rules);
-        match (0..20_000).find_map(|seed| Some((seed, play(rules, seed).violation?))) {
+        match (0..30_000).find_map(|seed| Some((seed, play(rules, seed).violation?))) {
             Some((seed, violation)) => {
                 println!("{what}: noticed after {} seeds: {violation}", seed + 1);
                 // The rule alone made the difference.

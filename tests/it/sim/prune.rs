@@ -62,6 +62,8 @@ pub(super) struct Prune {
     /// Those of the packs that the index names.
     named: Packs,
     listed: u64,
+    /// The last sweep that was waited for.
+    waited: Option<u64>,
     /// Times it has come to its end.
     pub(super) rounds: u64,
 }
@@ -83,7 +85,13 @@ impl Prune {
             At::Sweep(packs) => self.sweep(w, packs)?,
             At::Wait(until) if w.now < until => {}
             At::Wait(_) => self.at = At::Log,
-            At::Log => self.read_log(w, At::Packs),
+            At::Log => {
+                self.read_log(w, At::Packs);
+                // Another prune of this machine has swept meanwhile: that has not been waited for.
+                if w.rules.waits_anew && self.last_sweep(me) != self.waited {
+                    self.wait(w, self.last_sweep(me));
+                }
+            }
             At::Packs => self.check_again(w, me),
             At::Rescue(chunks) => {
                 let pack = w.put_pack(chunks)?;
@@ -139,6 +147,15 @@ impl Prune {
         *self = Prune { rounds: self.rounds + 1, ..Prune::new(self.chain) };
     }
 
+    fn last_sweep(&self, me: WriterId) -> Option<u64> {
+        self.log.words.sweep_of(me).map(|named| named.seq)
+    }
+
+    fn wait(&mut self, w: &World, sweep: Option<u64>) {
+        self.waited = sweep;
+        self.at = At::Wait(w.now + w.rules.waits * w.rules.stale);
+    }
+
     fn read_log(&mut self, w: &mut World, then: At) {
         self.log = w.read_log(self.chain);
         self.at = then;
@@ -184,7 +201,7 @@ impl Prune {
         self.list(w);
         let packs = &self.packs;
         self.at = match next(&self.log.words, me, |pack| packs.contains(&pack)) {
-            Next::Finish(_) => At::Wait(w.now + w.rules.waits * w.rules.stale),
+            Next::Finish(_) => return self.wait(w, self.last_sweep(me)),
             Next::Ripen { seq } if w.chains[self.chain].put[seq as usize] + w.rules.grace > w.now => {
                 self.end();
                 return;
@@ -212,7 +229,10 @@ impl Prune {
         }
         let stands = w.append(self.chain, Said::Sweep(packs.as_slice().into()), Some(self.log.own));
         self.at = match stands {
-            Ok(true) if w.rules.checks_after_sweep => At::Wait(w.now + w.rules.waits * w.rules.stale),
+            Ok(true) if w.rules.checks_after_sweep => {
+                self.wait(w, Some(self.log.own as u64));
+                return Ok(());
+            }
             Ok(true) => At::Remove(packs.into_iter().filter(|id| self.packs.contains(id)).collect()),
             // Somebody has appended to this chain meanwhile, perhaps this very record: look again.
             Ok(false) | Err(Failed) => At::Start,

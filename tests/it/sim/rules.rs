@@ -38,6 +38,8 @@ pub(super) struct Rules {
     pub(super) indexes_rescued: bool,
     /// How often the staleness of the store passes between sweep and check.
     pub(super) waits: u64,
+    /// It passes again if there is another sweep by then.
+    pub(super) waits_anew: bool,
     /// Marks and sweeps are appended only to the chain that was read.
     pub(super) appends_compare: bool,
     /// Sweeps left behind by others are taken over.
@@ -84,6 +86,7 @@ impl Rules {
         rescues: true,
         indexes_rescued: true,
         waits: 2,
+        waits_anew: true,
         appends_compare: true,
         takes_over: true,
         index_new_first: true,
