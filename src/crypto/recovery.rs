@@ -200,6 +200,15 @@ mod tests {
         }
         let sha1 = "da39a3ee5e6b4b0d3255bfef95601890afd80709";
         assert!(matches!(read(sha1.as_bytes()), Typed::Mistyped));
+        // Dashes where a code has them, and a whole group too much or too little is no slip.
+        let grouped = |count: usize| {
+            let digits = "7".repeat(count);
+            let groups: Vec<&str> =
+                (0..DIGITS / GROUP).map(|n| &digits[(n * GROUP).min(count)..((n + 1) * GROUP).min(count)]).collect();
+            groups.join("-")
+        };
+        assert!(matches!(read(grouped(DIGITS - GROUP).as_bytes()), Typed::Password));
+        assert!(matches!(read(grouped(DIGITS - GROUP + 1).as_bytes()), Typed::Mistyped));
         let sentence = format!("{}!", "x".repeat(39));
         assert!(matches!(read(sentence.as_bytes()), Typed::Password));
     }

@@ -263,6 +263,13 @@ mod tests {
     }
 
     #[test]
+    fn as_many_packs_can_be_damaged_as_fit() {
+        let of = |count| Event::Damaged(vec![ObjectId([1; 16]); count]);
+        assert!(of(DAMAGED_MAX).is_readable());
+        assert!(!of(DAMAGED_MAX + 1).is_readable());
+    }
+
+    #[test]
     fn hostile_lengths_take_no_memory_and_nothing_nests() {
         let wrap = |kind: u8, body: &[u8]| {
             let mut out = vec![kind];

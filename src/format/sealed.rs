@@ -364,6 +364,29 @@ mod tests {
     }
 
     #[test]
+    fn reserved_bytes_of_the_header_are_zero() {
+        let object = seal(&keys(), ObjectType::Record, ObjectId([9; 16]), b"payload", b"", 0);
+        assert!(Header::decode(&object).is_ok());
+        for at in (12..16).chain(HEADER_BYTES - 8..HEADER_BYTES) {
+            let mut bad = object.clone();
+            bad[at] = 1;
+            assert!(matches!(Header::decode(&bad), Err(FormatError::Unknown { what: "reserved field", .. })), "{at}");
+        }
+    }
+
+    #[test]
+    fn no_object_is_shorter_than_what_it_holds() {
+        for end in [0, 1, 1000, SEGMENT_BYTES, SEGMENT_BYTES + 1, 40 * SEGMENT_BYTES] {
+            let object = seal(&keys(), ObjectType::DataPack, ObjectId([9; 16]), &noise(end), b"", 0);
+            let least = object_len_min(end as u64);
+            let plain_len = (end + TRAILER_BYTES) as u64;
+            let unpadded = Header { plain_len, ..Header::decode(&object).unwrap() }.object_len();
+            assert!((unpadded - TAG_BYTES as u64..=unpadded).contains(&least), "{end}: {least}, {unpadded}");
+            assert!(least <= object.len() as u64);
+        }
+    }
+
+    #[test]
     fn padding_is_what_padme_says() {
         for (len, padded) in
             [(0, 0), (1, 1), (8, 8), (9, 10), (1000, 1024), (1 << 20, 1 << 20), ((1 << 20) + 1, (1 << 20) + (1 << 15))]

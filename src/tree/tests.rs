@@ -22,6 +22,7 @@ use crate::meta::Kind;
 use crate::meta::Meta;
 use crate::meta::Node;
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -185,6 +186,45 @@ fn a_page_in_a_wrong_place_is_refused() {
     let (other, _) = build(&sample(50, 60), &mut memory);
     let lie = NodeTree { root: other.root, ..tree };
     assert!(matches!(lie.at(&memory, 0), Err(Stop::Bad(_))));
+}
+
+#[test]
+fn the_nodes_of_a_page_that_is_not_there_are_told() {
+    let mut memory = Memory::default();
+    let all = sample(1700, 60);
+    let (tree, _) = build(&all, &mut memory);
+    let told = |rank| {
+        let mut span = 0..0;
+        tree.at_telling(&memory, rank, &mut span).unwrap().unwrap();
+        span
+    };
+    let (mut next, mut pages) = (0, 0);
+    while next < tree.nodes {
+        let span = told(next);
+        assert!(span.start == next && told(span.end - 1) == span, "{span:?}, {next} is the next");
+        next = span.end;
+        pages += 1;
+    }
+    assert!(next == tree.nodes && pages > 10);
+}
+
+#[test]
+fn an_extent_more_leaves_most_pages_as_they_are() {
+    let mut memory = Memory::default();
+    let mut pages_of = |first: u64| {
+        let before: HashSet<ChunkId> = memory.pages.keys().copied().collect();
+        let mut builder = ExtentTreeBuilder::default();
+        for i in first..30_000 {
+            let id = ChunkId(*blake3::hash(&i.to_le_bytes()).as_bytes());
+            let hint = Locator { pack: ObjectId([1; 16]), offset: 1, len: 2 };
+            builder.push(Extent::Data(ChunkRef { id, len: 1000, hint }), &mut memory).unwrap();
+        }
+        builder.finish(&mut memory).unwrap();
+        memory.pages.keys().filter(|id| !before.contains(id)).count()
+    };
+    let all = pages_of(1);
+    let anew = pages_of(0);
+    assert!(all > 60 && anew <= 8, "{anew} of {all}");
 }
 
 #[test]
