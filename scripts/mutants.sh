@@ -28,6 +28,7 @@ done
 out=${CARGO_TARGET_DIR:-$PWD/target}/mutants
 rm -rf "$out"
 mkdir -p "$out"
+out=$(cd "$out" && pwd)
 cd "$scratch"
 code=0
 env -u CARGO_TARGET_DIR cargo mutants --in-place --shard "$shard" --sharding round-robin --output "$out" --colors never --no-times \

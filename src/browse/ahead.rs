@@ -300,6 +300,15 @@ fn plan<P: Pages + ?Sized>(
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::extent::Locator;
+    use crate::id::ChunkId;
+    use crate::id::ObjectId;
+    use crate::meta::Content;
+    use crate::meta::Kind;
+    use crate::meta::Node;
+    use crate::tree::tests::Memory;
+    use crate::tree::tests::build;
+    use crate::tree::tests::node;
 
     fn place(rank: u64, offset: u64) -> Place {
         Place { rank, offset }
@@ -418,6 +427,26 @@ mod tests {
             read(&mut readers, 1, &mut at, reads % 3 == 0, 64 << 20);
             let reader = &readers.list[0];
             assert!(reader.ahead() <= reader.window.max(WINDOW_MIN) && reader.until.offset - at <= WINDOW_MAX);
+        }
+    }
+
+    #[test]
+    fn a_plan_knows_whether_the_tree_ends_with_it() {
+        let chunk = |n: u8| {
+            let hint = Locator { pack: ObjectId([1; 16]), offset: 0, len: 100 };
+            ChunkRef { id: ChunkId([n; 32]), len: 100, hint }
+        };
+        let file = |n: u8| Node { content: Content::Chunk(chunk(n)), ..node(&format!("file {n:02}"), Kind::File, 0) };
+        let mut all = vec![(Vec::new(), node("", Kind::Folder, 0))];
+        all.extend((0..10).map(|n| (Vec::new(), file(n))));
+        let mut memory = Memory::default();
+        let (tree, _) = build(&all, &mut memory);
+        let plan = |rank, bytes| plan(&tree, &memory, place(rank, 0), bytes, &|_, _| 100).unwrap();
+        for (rank, bytes, chunks, is_last) in
+            [(0, 300, 3, false), (0, 1000, 10, false), (0, 1001, 10, true), (8, 500, 3, true), (11, 500, 0, true)]
+        {
+            let plan = plan(rank, bytes);
+            assert_eq!((plan.chunks.len(), plan.is_last), (chunks, is_last), "{bytes} bytes from {rank}");
         }
     }
 

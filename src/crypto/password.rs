@@ -76,3 +76,16 @@ pub fn derive(password: &Password, salt: &[u8; 16], cost: Cost) -> Option<([u8; 
     out.zeroize();
     Some((key, commitment))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_compared_and_not_printed() {
+        let password = Password::new(b"correct horse".to_vec());
+        assert!(!password.is_empty() && Password::new(Vec::new()).is_empty());
+        assert!(password.matches(&password.clone()) && !password.matches(&Password::new(b"correct Horse".to_vec())));
+        assert_eq!(format!("{password:?}"), "Password(***)");
+    }
+}

@@ -38,7 +38,8 @@ pub struct Packer {
 }
 
 impl Packer {
-    /// Nothing stored yet. So many packs are being sealed, wait, or are on their way at once, 32 MiB of memory each.
+    /// Nothing stored yet. So many packs are being sealed, wait, or are on their way at once, 32 MiB of memory each, beside those that
+    /// are being filled.
     pub fn new(repo: &Repo, packs_at_once: usize) -> Packer {
         Packer {
             repo: repo.clone(),

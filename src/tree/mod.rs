@@ -30,4 +30,4 @@ pub use what::What;
 pub use what::content_id;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 /// A sink and a source of pages in memory.
 #[derive(Default)]
-struct Memory {
+pub(crate) struct Memory {
     pages: HashMap<ChunkId, Vec<u8>>,
     puts: usize,
     /// Pages of nodes that were handed out.
@@ -64,7 +64,7 @@ impl Pages for Memory {
     }
 }
 
-fn node(name: &str, kind: Kind, size: usize) -> Node {
+pub(crate) fn node(name: &str, kind: Kind, size: usize) -> Node {
     let content = if size == 0 { Content::Empty } else { Content::Inline(vec![7; size]) };
     Node { name: name.into(), kind, meta: Meta { mode: 0o755, ..Meta::default() }, content }
 }
@@ -87,7 +87,7 @@ fn sample(folders: usize, files: usize) -> Vec<(Vec<u8>, Node)> {
     all
 }
 
-fn build(all: &[(Vec<u8>, Node)], memory: &mut Memory) -> (NodeTree, Root) {
+pub(crate) fn build(all: &[(Vec<u8>, Node)], memory: &mut Memory) -> (NodeTree, Root) {
     let mut builder = NodeTreeBuilder::new(keys());
     for (parent, node) in all {
         builder.push(parent, node.clone(), memory).unwrap();

@@ -67,10 +67,10 @@ impl Follower {
         };
         let mut there = CpuSet::new();
         there.set(to);
-        if let Some(home) = home.filter(|home| home.count() > 1 && home.is_set(to))
-            && sched_setaffinity(None, &there).is_ok()
-        {
-            self.bound = Some((to, home));
+        match home.filter(|home| home.count() > 1 && home.is_set(to)) {
+            Some(home) if sched_setaffinity(None, &there).is_ok() => self.bound = Some((to, home)),
+            // Where it cannot follow, it must not stay behind either.
+            _ => self.leave(),
         }
     }
 
@@ -89,7 +89,8 @@ fn processor(pid: u32) -> Option<usize> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     // The name may hold anything.
     let behind_name = stat.rsplit(|byte| *byte == b')').next()?;
-    str::from_utf8(behind_name).ok()?.split_ascii_whitespace().nth(PROCESSOR_FIELD)?.parse().ok()
+    let number = str::from_utf8(behind_name).ok()?.split_ascii_whitespace().nth(PROCESSOR_FIELD)?.parse().ok()?;
+    (number < CpuSet::MAX_CPU).then_some(number)
 }
 
 #[cfg(test)]
@@ -107,13 +108,13 @@ mod tests {
         u32::try_from(rustix::thread::gettid().as_raw_nonzero().get()).unwrap()
     }
 
-    /// A thread that runs on one processor, until it is told to end.
-    fn bound_to(processor: usize) -> (u32, impl FnOnce()) {
+    /// A thread that runs on one processor, until it is told to end; then it is waited for until the system has forgotten it.
+    fn bound_to(place: usize) -> (u32, impl FnOnce()) {
         let (tell, told) = std::sync::mpsc::channel();
         let (end, ended) = std::sync::mpsc::channel::<()>();
         let thread = thread::Builder::new().name(") 1 2 3".to_owned()).spawn(move || {
             let mut there = CpuSet::new();
-            there.set(processor);
+            there.set(place);
             sched_setaffinity(None, &there).unwrap();
             tell.send(pid()).unwrap();
             let _ = ended.recv();
@@ -122,7 +123,25 @@ mod tests {
         (pid, move || {
             drop(end);
             thread.unwrap().join().unwrap();
+            while processor(pid).is_some() {
+                thread::yield_now();
+            }
         })
+    }
+
+    #[test]
+    fn who_cannot_follow_does_not_stay_behind() {
+        let all = allowed();
+        let follow = move || {
+            let (pid, end) = bound_to(all[0]);
+            (0..LOOK_EVERY).for_each(|_| heard(pid));
+            assert_eq!(allowed(), all[..1]);
+            // As if the caller had gone where this process may not run.
+            FOLLOWER.with_borrow_mut(|follower| follower.go(CpuSet::MAX_CPU - 1));
+            assert_eq!(allowed(), all);
+            end();
+        };
+        thread::spawn(follow).join().unwrap();
     }
 
     #[test]
