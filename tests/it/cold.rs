@@ -20,7 +20,7 @@ fn open_cold(files: u64, snapshots: u64) {
     let house = House::new();
     synth::commit(&house, files, snapshots);
     // Requests made together must overlap, as they do over a network, for their depth to be seen.
-    let store = Counted::with_log(Latency::new(house.repo.store().clone(), Duration::from_millis(20)));
+    let store = Counted::with_log(Latency::new(house.repo.store().clone(), Duration::from_millis(100)));
     house.runtime.block_on(async {
         let (repo, log) = Repo::open_with_log(store.clone(), &password()).await.unwrap();
         assert!(log.problems.is_empty());
