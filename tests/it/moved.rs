@@ -19,7 +19,6 @@ use bygone::repo::Chunks;
 use bygone::repo::ChunksOptions;
 use bygone::repo::Log;
 use bygone::repo::Repo;
-use bygone::store::AnyStore;
 use bygone::store::Counted;
 use bygone::store::Latency;
 use bygone::store::Verb;
@@ -76,25 +75,26 @@ fn forget_and_prune(house: &House, count: usize) {
     });
 }
 
-fn mount(house: &House, store: AnyStore) -> (Mounted, Arc<Chunks>) {
+/// The newest snapshot as a drive, over a store that tells what it was asked for.
+fn mount(house: &House) -> (Mounted, Arc<Counted>) {
+    let store = Counted::with_log(Latency::new(house.repo.store().clone(), Duration::from_millis(5)));
     let base = house.source().canonicalize().unwrap();
     let base = base.to_str().unwrap().trim_start_matches('/').as_bytes().to_vec();
-    let (drive, chunks) = house.runtime.block_on(async {
-        let (repo, log) = Repo::open_with_log(store, &password()).await.unwrap();
+    let drive = house.runtime.block_on(async {
+        let (repo, log) = Repo::open_with_log(store.clone(), &password()).await.unwrap();
         assert!(log.problems.is_empty());
         let chunks = Chunks::new(&repo, &ChunksOptions { memory_bytes: 64 << 20 });
         let browse = Browse::open(&chunks, &log, log.snapshots().last().unwrap());
-        (snapshot_drive(browse, &base, DriveOptions::default()).await.unwrap().unwrap(), chunks)
+        snapshot_drive(browse, &base, DriveOptions::default()).await.unwrap().unwrap()
     });
-    (attach(house, drive), chunks)
+    (attach(house, drive), store)
 }
 
 #[test]
 fn a_drive_of_moved_chunks_asks_the_index_and_goes_on_as_before() {
     let house = three();
     forget_and_prune(&house, 2);
-    let store = Counted::with_log(Latency::new(house.repo.store().clone(), Duration::from_millis(5)));
-    let (mounted, _chunks) = mount(&house, store.clone());
+    let (mounted, store) = mount(&house);
     expect_equal(&house.source(), &mounted.at);
     let log = store.log();
     let failed: Vec<_> = log.iter().filter(|request| !request.is_ok).collect();
@@ -110,8 +110,7 @@ fn a_drive_of_moved_chunks_asks_the_index_and_goes_on_as_before() {
 fn a_drive_that_stays_open_follows_what_is_moved_again() {
     let house = three();
     forget_and_prune(&house, 1);
-    let store = Counted::with_log(Latency::new(house.repo.store().clone(), Duration::from_millis(5)));
-    let (mounted, _chunks) = mount(&house, store.clone());
+    let (mounted, store) = mount(&house);
     let read = |folders: std::ops::Range<u64>| {
         for folder in folders {
             let folder = folder.to_string();

@@ -2,8 +2,9 @@
 //!
 //! Such a program sleeps until it is answered, so its processor is free, awake and warm. The scheduler does not know that, FUSE
 //! does not tell it, and it prefers a processor that idles: to wake that one takes longer than most answers, in a virtual machine above
-//! all (`cp -r` of 10 000 files that are at hand: 1.15 s with threads anywhere, 0.55 s like this). Who reads much at once keeps two
-//! processors busy and is served by another one.
+//! all. A cold `tar` of 50 000 small files takes 3.6 s with threads anywhere and 2.7 s like this, on two virtual processors. It cannot be had
+//! whole: the scheduler moves the program away when it is woken by an answer, and is followed. Who reads much at once keeps two processors
+//! busy and is served by another one.
 //!
 //! Threads that a FUSE thread starts are bound like it: a drive starts none, it works in tasks of its runtime.
 

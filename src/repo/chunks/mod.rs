@@ -1,5 +1,6 @@
 //! Chunks and pages, decoded, checked against their ids and kept in memory; each decoded once however many wait.
 
+mod flights;
 mod views;
 
 pub use views::KeptHere;
@@ -14,26 +15,21 @@ use crate::format::extents::ExtentPage;
 use crate::format::page::NodePage;
 use crate::format::sealed::ObjectType;
 use crate::id::ChunkId;
-use crate::id::ObjectId;
 use crate::repo::Error;
 use crate::repo::Repo;
 use crate::repo::Result;
+use crate::repo::chunks::flights::Flight;
+use crate::repo::chunks::flights::gone_pack;
 use crate::repo::chunks::views::Kept;
 use crate::repo::fetch::Fetch;
-use crate::repo::fetch::is_offline;
 use crate::repo::fetch::may_lie_elsewhere;
 use crate::repo::finder::Finder;
 use crate::repo::lru::ByteLru;
 use crate::repo::pack_name;
-use crate::repo::pack_of;
 use crate::repo::span::Span;
-use crate::store::ErrorKind;
 use crate::tree::Loaded;
 use crate::tree::Stop;
 use bytes::Bytes;
-use futures::FutureExt;
-use futures::future::BoxFuture;
-use futures::future::Shared;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -51,8 +47,6 @@ impl Default for ChunksOptions {
         ChunksOptions { memory_bytes: 64 << 20 }
     }
 }
-
-type Flight = Shared<BoxFuture<'static, std::result::Result<Bytes, Arc<Error>>>>;
 
 /// A chunk up to this length is decoded by the thread that asks, if its bytes are in memory.
 const DECODE_NOW_BYTES_MAX: u32 = 128 << 10;
@@ -302,69 +296,6 @@ impl Chunks {
         }
     }
 
-    async fn fly(self: &Arc<Self>, kind: ChunkKind, wanted: &ChunkRef) -> Result<Bytes> {
-        self.landed(self.flight(kind, wanted), kind, wanted).await
-    }
-
-    /// Waits for a flight. The failure of one that others had begun is not believed: it may be older than this reader.
-    async fn landed(self: &Arc<Self>, joined: Joined, kind: ChunkKind, wanted: &ChunkRef) -> Result<Bytes> {
-        let landed = match (joined.flight.await, joined.is_ours) {
-            (Err(_), false) => self.flight(kind, wanted).flight.await,
-            (landed, _) => landed,
-        };
-        landed.map_err(Error::Shared)
-    }
-
-    /// Joins the flight of this chunk or starts one.
-    fn flight(self: &Arc<Self>, kind: ChunkKind, wanted: &ChunkRef) -> Joined {
-        let mut flights = self.flights.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(flight) = flights.get(&wanted.id) {
-            return Joined { flight: flight.clone(), is_ours: false };
-        }
-        let (this, wanted) = (self.clone(), *wanted);
-        let task = self.runtime.spawn(async move {
-            // Made here: a runtime that ends drops tasks within `spawn`, where the list is locked.
-            let _flown = Flown { chunks: this.clone(), id: wanted.id };
-            let result = this.fetch_chunk(kind, &wanted).await;
-            if let (Ok(bytes), ChunkKind::Data) = (&result, kind) {
-                this.data.put(wanted.id, bytes.clone(), bytes.len());
-            }
-            result.map_err(Arc::new)
-        });
-        let flight = async move { task.await.unwrap_or_else(|_| Err(Arc::new(Error::TaskLost))) }.boxed().shared();
-        flights.insert(wanted.id, flight.clone());
-        Joined { flight, is_ours: true }
-    }
-
-    /// Reads where the chunk probably lies; if it does not, wherever else the index says.
-    async fn fetch_chunk(&self, kind: ChunkKind, wanted: &ChunkRef) -> Result<Bytes> {
-        // What the cache has may be from before the chunk was moved, or from afterwards.
-        let leaves_hope = |e: &Error| {
-            if let Some(pack) = gone_pack(e) {
-                self.finder.note_gone(pack);
-            }
-            may_lie_elsewhere(e) || is_offline(e)
-        };
-        let mut tried = vec![self.finder.place(wanted)];
-        let first = match self.read_at(kind, wanted, tried[0]).await {
-            Err(e) if leaves_hope(&e) => e,
-            other => return other,
-        };
-        let cause = crate::monitor::chain(&first);
-        tracing::info!(chunk = %wanted.id, cause, "Chunk is not where it was, asking the index");
-        loop {
-            let place = match self.finder.another(wanted, &tried).await {
-                Ok(Some(place)) => place,
-                Err(e) if !is_offline(&e) => return Err(e),
-                _ => return Err(first),
-            };
-            match self.read_at(kind, wanted, place).await {
-                Err(e) if leaves_hope(&e) => tried.push(place),
-                other => return other,
-            }
-        }
-    }
-
     fn span(&self, kind: ChunkKind, wanted: &ChunkRef) -> Span {
         span(kind, self.finder.place(wanted))
     }
@@ -379,32 +310,6 @@ impl Chunks {
         chunk::open(self.repo.keys(), kind, wanted.id, wanted.len, &encoded)
             .map(Bytes::from)
             .map_err(|source| Error::Object { object: pack_name(place.pack), source })
-    }
-}
-
-/// The pack that is not there any more, if that is the fault.
-fn gone_pack(error: &Error) -> Option<ObjectId> {
-    match error.inner() {
-        Error::Store(e) if e.kind == ErrorKind::NotFound => pack_of(&e.name),
-        _ => None,
-    }
-}
-
-/// A flight, and whether it was begun for who holds this.
-struct Joined {
-    flight: Flight,
-    is_ours: bool,
-}
-
-/// Strikes a chunk off the list, however its flight ended.
-struct Flown {
-    chunks: Arc<Chunks>,
-    id: ChunkId,
-}
-
-impl Drop for Flown {
-    fn drop(&mut self) {
-        self.chunks.flights.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).remove(&self.id);
     }
 }
 
