@@ -5,12 +5,15 @@ use crate::backup::Options;
 use crate::backup::Summary;
 use crate::backup::looks::Looks;
 use crate::backup::scout::Ticket;
+use crate::backup::together::Frame;
 use crate::backup::uploader::Uploader;
 use crate::backup::work::Draft;
 use crate::backup::work::NodeDraft;
 use crate::backup::work::Outcome;
 use crate::extent::ChunkKind;
+use crate::extent::ChunkRef;
 use crate::extent::Extent;
+use crate::extent::Locator;
 use crate::format::page::add_bytes;
 use crate::format::record;
 use crate::format::record::Figures;
@@ -28,6 +31,7 @@ use crate::tree::ExtentTreeBuilder;
 use crate::tree::NodeTreeBuilder;
 use crate::tree::Root;
 use crossbeam_channel::Receiver;
+use std::sync::OnceLock;
 use std::time::Duration;
 use std::time::Instant;
 use tokio::runtime::Handle;
@@ -177,19 +181,28 @@ impl<'a> Collector<'a> {
         Ok(match draft {
             Draft::Hole(len) => Extent::Hole(len),
             Draft::Known(chunk) => Extent::Data(chunk),
-            Draft::Chunk { id, len, encoded } => {
+            Draft::Chunk { id, len, frame } => {
                 // Two workers can have met the same new chunk at once: the first to come here stores it.
-                let chunk = match (self.uploader.known(id, len)?, encoded) {
+                let chunk = match (self.uploader.known(id, len)?, frame.as_deref().and_then(OnceLock::get)) {
                     (Some(known), _) => known,
-                    (None, Some(encoded)) => {
-                        self.summary.figures.bytes_new += u64::from(len);
-                        self.uploader.append(ChunkKind::Data, id, len, &encoded)?
-                    }
+                    (None, Some(frame)) => ChunkRef { id, len, hint: self.store_frame(frame)? },
                     (None, None) => return Err(Error::Repo(crate::repo::Error::ChunkLost { id })),
                 };
                 Extent::Data(chunk)
             }
         })
+    }
+
+    /// Stores what was encoded as one, under the names of those that are not stored yet.
+    fn store_frame(&mut self, frame: &Frame) -> Result<Locator, Error> {
+        let mut new = Vec::with_capacity(frame.members.len());
+        for (id, len) in &frame.members {
+            if self.uploader.known(*id, *len)?.is_none() {
+                new.push((*id, *len));
+                self.summary.figures.bytes_new += u64::from(*len);
+            }
+        }
+        self.uploader.append(ChunkKind::Data, &new, &frame.encoded)
     }
 
     fn push(&mut self, parent: &[u8], node: Node) -> Result<(), Error> {

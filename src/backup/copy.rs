@@ -17,6 +17,7 @@ use crate::backup::work::Outcome;
 use crate::backup::work::Run;
 use crate::browse::Browse;
 use crate::browse::DataStream;
+use crate::extent::ChunkRef;
 use crate::extent::Extent;
 use crate::meta::Content;
 use crate::meta::Node;
@@ -28,6 +29,7 @@ use crate::repo::Repo;
 use crate::source;
 use crate::tree::Found;
 use crate::tree::Piece;
+use bytes::Bytes;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
@@ -207,7 +209,7 @@ impl Scout<'_> {
             }
             match ahead.planned.pop_front() {
                 Some(Outlook::Same(outcome)) => line.outcome(*outcome)?,
-                Some(Outlook::Read(planned)) => end(*planned, &mut line)?,
+                Some(Outlook::Read(planned)) => end(*planned, &mut ahead.data, &runtime, &mut line)?,
                 None => {}
             }
             if self.monitor.is_cancelled() || line.stop.load(Ordering::Relaxed) {
@@ -245,30 +247,34 @@ impl Scout<'_> {
     }
 }
 
-/// Sends the pieces that are known of a file, in order.
+/// The next data of all files.
+fn next(data: &mut DataStream, runtime: &Handle, chunk: &ChunkRef) -> Result<Bytes, Error> {
+    let (_, bytes) = runtime.block_on(data.next())?.ok_or(repo::Error::ChunkLost { id: chunk.id })?;
+    Ok(bytes)
+}
+
+/// Sends the pieces that are known of a file of several, in order.
 fn send_pieces(
     planned: &mut Planned,
     data: &mut DataStream,
     runtime: &Handle,
     line: &mut Line<'_>,
 ) -> Result<(), Error> {
-    if !planned.pieces.is_empty() {
-        line.send()?;
+    if matches!(planned.node.content, Content::Chunk(_)) || planned.pieces.is_empty() {
+        return Ok(());
     }
+    line.send()?;
     while let Some(piece) = planned.pieces.pop_front() {
         match piece.extent {
             Extent::Hole(len) => line.run(Run::Hole(len))?,
-            Extent::Data(chunk) => {
-                let (_, bytes) = runtime.block_on(data.next())?.ok_or(repo::Error::ChunkLost { id: chunk.id })?;
-                line.run(Run::Data(&bytes))?;
-            }
+            Extent::Data(chunk) => line.run(Run::Data(&next(data, runtime, &chunk)?))?,
         }
     }
     Ok(())
 }
 
-/// The node itself, behind its runs.
-fn end(planned: Planned, line: &mut Line<'_>) -> Result<(), Error> {
+/// The node itself: behind its runs, or with its only chunk.
+fn end(planned: Planned, data: &mut DataStream, runtime: &Handle, line: &mut Line<'_>) -> Result<(), Error> {
     let Planned { parent, node: Node { name, kind, meta, content }, is_new, .. } = planned;
     let bytes_read = match content {
         Content::Extents { data, .. } => data,
@@ -278,7 +284,8 @@ fn end(planned: Planned, line: &mut Line<'_>) -> Result<(), Error> {
     match content {
         Content::Inline(bytes) => line.node(NodeDraft { inline: Some(bytes), ..draft }),
         Content::Empty => line.node(draft),
-        Content::Chunk(_) | Content::Extents { .. } => {
+        Content::Chunk(chunk) => line.whole(draft, next(data, runtime, &chunk)?),
+        Content::Extents { .. } => {
             line.end_runs()?;
             line.end(Outcome::Read(Box::new(draft), None))
         }

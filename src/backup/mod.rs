@@ -21,6 +21,7 @@ mod options;
 mod parent;
 mod salvage;
 mod scout;
+mod together;
 mod uploader;
 mod work;
 

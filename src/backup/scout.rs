@@ -3,6 +3,7 @@
 use crate::backup::Error;
 use crate::backup::Stdin;
 use crate::backup::parent::OldNodes;
+use crate::backup::together::Together;
 use crate::backup::work::Cutter;
 use crate::backup::work::Draft;
 use crate::backup::work::NodeDraft;
@@ -23,6 +24,7 @@ use crate::path;
 use crate::source::Found;
 use crate::source::Step;
 use crate::source::Walk;
+use bytes::Bytes;
 use crossbeam_channel::Receiver;
 use crossbeam_channel::Sender;
 use std::sync::Arc;
@@ -55,7 +57,7 @@ pub(super) enum Ticket {
 
 /// Work for any worker.
 pub(super) enum Job {
-    /// Nodes to read, with others between them that need nothing.
+    /// Nodes to read or to cut, with others between them that need nothing.
     Batch(Vec<Task>, Sender<Result<Vec<Outcome>, Error>>),
     /// Chunks of a large file, one behind the other, with their lengths.
     Group(Group, Sender<Result<Vec<Draft>, Error>>),
@@ -65,6 +67,8 @@ pub(super) enum Job {
 pub(super) enum Task {
     /// To be read; true if the parent does not have it.
     Read(Found, bool),
+    /// A file with its only chunk.
+    Whole(Box<NodeDraft>, Bytes),
     /// Done already.
     Done(Outcome),
 }
@@ -89,13 +93,19 @@ enum Piece {
 impl Job {
     /// Does the work and sends the result; nobody listens any more once the backup has failed elsewhere.
     pub(super) fn run(self, shop: &Shop, buffer: &mut Vec<u8>) {
+        let mut together = Together::new(shop.level);
         match self {
             Job::Batch(tasks, done) => {
-                let outcome = tasks.into_iter().map(|task| match task {
-                    Task::Read(found, is_new) => shop.read(&found, is_new, buffer),
+                let outcomes = tasks.into_iter().map(|task| match task {
+                    Task::Read(found, is_new) => shop.read(&found, is_new, buffer, &mut together),
+                    Task::Whole(mut draft, bytes) => {
+                        draft.runs.push(shop.draft(&bytes, &mut together)?);
+                        Ok(Outcome::Read(draft, None))
+                    }
                     Task::Done(outcome) => Ok(outcome),
                 });
-                let _nobody_listens = done.send(outcome.collect());
+                let outcomes = outcomes.collect::<Result<_, _>>();
+                let _nobody_listens = done.send(together.close().and(outcomes));
             }
             Job::Group(group, done) => {
                 let mut rest = &group.bytes[..];
@@ -105,10 +115,11 @@ impl Job {
                     Piece::Data(len) => {
                         let (chunk, later) = rest.split_at(*len);
                         rest = later;
-                        shop.draft(chunk)
+                        shop.draft(chunk, &mut together)
                     }
                 });
-                let _nobody_listens = done.send(drafts.collect());
+                let drafts = drafts.collect::<Result<_, _>>();
+                let _nobody_listens = done.send(together.close().and(drafts));
             }
         }
     }
@@ -149,13 +160,19 @@ impl<'a> Line<'a> {
         self.push(Task::Done(Outcome::Read(Box::new(draft), None)), 0)
     }
 
+    /// A file that is to be stored in one chunk.
+    pub(super) fn whole(&mut self, draft: NodeDraft, bytes: Bytes) -> Result<(), Error> {
+        let len = bytes.len() as u64;
+        self.push(Task::Whole(Box::new(draft), bytes), len)
+    }
+
     /// What became of a node that needed no reading.
     pub(super) fn outcome(&mut self, outcome: Outcome) -> Result<(), Error> {
         self.push(Task::Done(outcome), 0)
     }
 
     fn push(&mut self, task: Task, bytes: u64) -> Result<(), Error> {
-        self.must_read |= matches!(task, Task::Read(..));
+        self.must_read |= !matches!(task, Task::Done(_));
         self.batch.push(task);
         self.batch_bytes += bytes;
         if self.batch_bytes >= BATCH_BYTES || self.batch.len() >= BATCH_NODES { self.send() } else { Ok(()) }

@@ -5,6 +5,7 @@ use crate::backup::known::HeldBy;
 use crate::backup::known::Known;
 use crate::extent::ChunkKind;
 use crate::extent::ChunkRef;
+use crate::extent::Locator;
 use crate::format::chunk;
 use crate::format::index::IndexedPack;
 use crate::format::page::Encoded;
@@ -38,14 +39,19 @@ impl<'a> Uploader<'a> {
         self.packer.bytes_stored()
     }
 
-    /// Appends a chunk to the pack of its kind; a full pack is sent on its way first.
-    pub(super) fn append(&mut self, kind: ChunkKind, id: ChunkId, len: u32, encoded: &[u8]) -> Result<ChunkRef, Error> {
-        let (chunk, full) = self.packer.put(kind, id, len, encoded);
+    /// Appends chunks that are encoded as one to the pack of their kind; a full pack is sent on its way first.
+    pub(super) fn append(
+        &mut self,
+        kind: ChunkKind,
+        members: &[(ChunkId, u32)],
+        encoded: &[u8],
+    ) -> Result<Locator, Error> {
+        let (hint, full) = self.packer.put(kind, members, encoded);
         if let Some(full) = full {
             self.runtime.block_on(self.packer.send(full))?;
         }
-        self.known.add(&chunk, HeldBy::Nobody);
-        Ok(chunk)
+        members.iter().for_each(|(id, len)| self.known.add(&ChunkRef { id: *id, len: *len, hint }, HeldBy::Nobody));
+        Ok(hint)
     }
 
     /// A reference to the chunk, if it need not be stored.
@@ -57,7 +63,7 @@ impl<'a> Uploader<'a> {
     pub(super) fn copy(&mut self, kind: ChunkKind, chunk: &ChunkRef, plain: &[u8]) -> Result<(), Error> {
         let mut encoded = Vec::new();
         chunk::encode(plain, PAGE_LEVEL, &mut encoded).map_err(Error::Encode)?;
-        self.append(kind, chunk.id, chunk.len, &encoded).map(drop)
+        self.append(kind, &[(chunk.id, chunk.len)], &encoded).map(drop)
     }
 
     /// Notes packs that an earlier run stored without naming them in an index. Pages are not taken: they may lead to
@@ -89,6 +95,6 @@ impl PageSink for Uploader<'_> {
         let mut encoded = Vec::new();
         let plain = [&page.hashed[..], &page.hints].concat();
         chunk::encode(&plain, PAGE_LEVEL, &mut encoded).map_err(Error::Encode)?;
-        self.append(kind, id, len, &encoded)
+        Ok(ChunkRef { id, len, hint: self.append(kind, &[(id, len)], &encoded)? })
     }
 }

@@ -1,11 +1,12 @@
 //! Reading and cutting files, hashing and compressing chunks: the work that keeps all cores busy.
 
 use crate::backup::known::Known;
+use crate::backup::together::Pending;
+use crate::backup::together::Together;
 use crate::chunker::Chunker;
 use crate::crypto::Keys;
 use crate::extent::ChunkKind;
 use crate::extent::ChunkRef;
-use crate::format::chunk;
 use crate::id::ChunkId;
 use crate::meta::Kind;
 use crate::meta::Meta;
@@ -33,8 +34,8 @@ pub(super) struct Shop {
 
 /// A run of a file, ready to be put into a pack.
 pub(super) enum Draft {
-    /// A chunk; without bytes if it is known already.
-    Chunk { id: ChunkId, len: u32, encoded: Option<Vec<u8>> },
+    /// A chunk; without a frame if it is known already.
+    Chunk { id: ChunkId, len: u32, frame: Option<Pending> },
     /// A hole.
     Hole(u64),
     /// A chunk that is stored where it says.
@@ -72,23 +73,25 @@ pub(super) enum Outcome {
 pub(super) type Fault = super::Error;
 
 impl Shop {
-    /// Names a chunk and encodes it if it is not known.
-    pub(super) fn draft(&self, plain: &[u8]) -> Result<Draft, Fault> {
+    /// Names a chunk, and sees to it that it is encoded if it is not known.
+    pub(super) fn draft(&self, plain: &[u8], together: &mut Together) -> Result<Draft, Fault> {
         let id = self.keys.chunk_id(ChunkKind::Data, plain);
         let len = u32::try_from(plain.len()).expect("the chunker cuts far below 4 GiB");
-        let encoded = match self.known.get(id, len)? {
+        let frame = match self.known.get(id, len)? {
             Some(_) => None,
-            None => {
-                let mut encoded = Vec::new();
-                chunk::encode(plain, self.level, &mut encoded).map_err(Fault::Encode)?;
-                Some(encoded)
-            }
+            None => Some(together.add(id, plain)?),
         };
-        Ok(Draft::Chunk { id, len, encoded })
+        Ok(Draft::Chunk { id, len, frame })
     }
 
     /// Reads one node whole.
-    pub(super) fn read(&self, found: &Found, is_new: bool, buffer: &mut Vec<u8>) -> Result<Outcome, Fault> {
+    pub(super) fn read(
+        &self,
+        found: &Found,
+        is_new: bool,
+        buffer: &mut Vec<u8>,
+        together: &mut Together,
+    ) -> Result<Outcome, Fault> {
         let mut changed = None;
         let (kind, meta) = match found.complete(&self.owners) {
             Ok(both) => both,
@@ -124,7 +127,7 @@ impl Shop {
                     }
                     Run::Data(bytes) => {
                         draft.bytes_read += bytes.len() as u64;
-                        draft.runs.push(self.draft(bytes)?);
+                        draft.runs.push(self.draft(bytes, together)?);
                     }
                 }
                 Ok(())

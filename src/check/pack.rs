@@ -5,9 +5,11 @@
 use crate::crypto::Keys;
 use crate::crypto::aead::TAG_BYTES;
 use crate::extent::ChunkKind;
+use crate::extent::ChunkRef;
 use crate::format::FormatError;
 use crate::format::chunk;
 use crate::format::chunk::Packed;
+use crate::format::group::InOrder;
 use crate::format::sealed::CHECKSUM_BYTES;
 use crate::format::sealed::HEADER_BYTES;
 use crate::format::sealed::Header;
@@ -126,7 +128,8 @@ pub fn examine(
     }
     let mut hasher = blake3::Hasher::new();
     hasher.update(&clear);
-    let mut window = Window { keys, plain: Vec::new(), base: 0, next: 0, last: 0, bad: Vec::new() };
+    let mut window =
+        Window { keys, plain: Vec::new(), base: 0, next: 0, in_order: InOrder::default(), bad: Vec::new() };
     for first in (0..header.segments()).step_by(READ_SEGMENTS as usize) {
         segments.open(first..(first + READ_SEGMENTS).min(header.segments()), &mut window, Some(&mut hasher))?;
         window.decode(&mut found, &header);
@@ -193,7 +196,14 @@ impl Segments<'_> {
 
     /// The plaintext of some segments, if all of them open.
     fn plain(&mut self, range: Range<u64>) -> Result<std::result::Result<Vec<u8>, FormatError>> {
-        let mut window = Window { keys: self.keys, plain: Vec::new(), base: 0, next: 0, last: 0, bad: Vec::new() };
+        let mut window = Window {
+            keys: self.keys,
+            plain: Vec::new(),
+            base: 0,
+            next: 0,
+            in_order: InOrder::default(),
+            bad: Vec::new(),
+        };
         self.open(range, &mut window, None)?;
         Ok(match window.bad.first() {
             Some(run) => Err(FormatError::Segment { index: run.start }),
@@ -246,8 +256,7 @@ struct Window<'a> {
     base: u64,
     /// Line of the directory that is looked at next.
     next: usize,
-    /// Where the last chunk ended.
-    last: u64,
+    in_order: InOrder,
     bad: Vec<Range<u64>>,
 }
 
@@ -278,17 +287,10 @@ impl Window<'_> {
                 break;
             }
             self.next += 1;
-            let is_in_order = area.start >= self.last;
-            self.last = self.last.max(area.end);
             if self.is_bad(&area) {
                 continue;
             }
-            let checked = match is_in_order {
-                true => self.chunk(kind, &chunk.id, chunk.len, &area, header),
-                // Else a few bytes could be decoded as often as there are lines.
-                false => Err(FormatError::Order { what: "chunks of the pack" }),
-            };
-            match checked {
+            match self.chunk(kind, &chunk, &area, header) {
                 Ok(()) => found.chunks += 1,
                 Err(source) if told < CHUNK_FAULTS_MAX => {
                     told += 1;
@@ -305,10 +307,9 @@ impl Window<'_> {
     }
 
     fn chunk(
-        &self,
+        &mut self,
         kind: ChunkKind,
-        id: &ChunkId,
-        len: u32,
+        chunk: &ChunkRef,
         area: &Range<u64>,
         header: &Header,
     ) -> std::result::Result<(), FormatError> {
@@ -318,6 +319,6 @@ impl Window<'_> {
         let start = area.start.checked_sub(self.base).ok_or(FormatError::Order { what: "chunks of the pack" })?;
         let range = start as usize..(area.end - self.base) as usize;
         let encoded = self.plain.get(range).ok_or(FormatError::Short { what: "pack" })?;
-        chunk::open(self.keys, kind, *id, len, encoded).map(drop)
+        self.in_order.open(self.keys, kind, chunk, encoded).map(drop)
     }
 }

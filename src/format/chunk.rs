@@ -6,6 +6,8 @@ use crate::compress::decompress;
 use crate::crypto::Keys;
 use crate::extent::ChunkKind;
 use crate::extent::ChunkRef;
+use crate::format::group;
+use crate::format::group::Group;
 use crate::format::wire::FormatError;
 use crate::format::wire::Reader;
 use crate::format::wire::Result;
@@ -47,8 +49,11 @@ pub fn decode(encoded: &[u8]) -> Result<Vec<u8>> {
 }
 
 /// The plaintext of a chunk that must be the one named by `id`. `len` counts the bytes the id covers: all of a data
-/// chunk, the front part of a page (what follows are its hints).
+/// chunk, the front part of a page (what follows are its hints). If a [group] stands there, it is the member of that name.
 pub fn open(keys: &Keys, kind: ChunkKind, id: ChunkId, len: u32, encoded: &[u8]) -> Result<Vec<u8>> {
+    if group::is_group(encoded) {
+        return Group::decode(encoded)?.take(keys, kind, id, len).map(<[u8]>::to_vec);
+    }
     let plain = decode(encoded)?;
     let covered = plain.get(..len as usize).ok_or(FormatError::Short { what: "chunk" })?;
     if (kind == ChunkKind::Data && covered.len() != plain.len()) || keys.chunk_id(kind, covered) != id {
@@ -81,6 +86,19 @@ pub struct Packed {
     pub kind: ChunkKind,
     /// Its id and place; `hint.pack` is the pack itself.
     pub chunk: ChunkRef,
+}
+
+impl Packed {
+    /// Bytes it takes in the pack; at the most, if it was compressed together with others.
+    pub fn stored_bytes(&self) -> u64 {
+        stored_bytes(self.kind, self.chunk.len, self.chunk.hint.len)
+    }
+}
+
+/// The same by its lengths, plain and encoded. Those of a page do not count its hints.
+pub(crate) fn stored_bytes(kind: ChunkKind, len: u32, encoded_len: u32) -> u64 {
+    let alone = u64::from(len) + CHUNK_HEADER_BYTES as u64;
+    if kind.is_metadata() { encoded_len.into() } else { alone.min(encoded_len.into()) }
 }
 
 const PACKED_BYTES: usize = 1 + 32 + 4 + 4 + 4;

@@ -9,6 +9,7 @@ pub mod config;
 pub mod disk;
 pub mod draft;
 pub mod extents;
+pub mod group;
 pub mod index;
 pub mod later;
 pub mod node;

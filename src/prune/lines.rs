@@ -5,6 +5,7 @@ use crate::extent::ChunkRef;
 use crate::extent::Locator;
 use crate::format::FormatError;
 use crate::format::chunk::Packed;
+use crate::format::chunk::stored_bytes;
 use crate::format::index::Index;
 use crate::format::index::IndexedPack;
 use crate::id::ChunkId;
@@ -62,6 +63,10 @@ impl Row {
         ChunkId(id)
     }
 
+    fn kind(&self) -> ChunkKind {
+        ChunkKind::from_byte(self.0[48]).expect("rows are made of lines")
+    }
+
     /// Number of the pack.
     pub(super) fn number(&self) -> usize {
         self.field(0) as usize
@@ -81,9 +86,9 @@ impl Row {
         Row(row)
     }
 
-    /// Bytes it takes in the pack.
+    /// Bytes it takes in the pack, by its own account: see [`Lines::claims`].
     pub(super) fn len(&self) -> u64 {
-        self.field(2).into()
+        stored_bytes(self.kind(), self.field(3), self.field(2))
     }
 }
 
@@ -109,6 +114,20 @@ pub(super) struct Lines {
 }
 
 impl Lines {
+    /// What the chunks of each pack take by their own account, by the numbers of packs. More than there is in a pack with chunks that
+    /// were compressed together.
+    pub(super) fn claims(&self) -> io::Result<Vec<u64>> {
+        let mut claims = vec![0; self.packs.len()];
+        self.visit(|rows| rows.for_each(|row| claims[row.number()] += row.len()))?;
+        Ok(claims)
+    }
+
+    /// What of these claims of chunks in a pack is true, as far as can be told: they come down in proportion.
+    pub(super) fn share_of(&self, number: usize, claimed: u64, claims: &[u64]) -> u64 {
+        let (all, len) = (claims[number], self.packs[number].len);
+        if all > len { (u128::from(claimed) * u128::from(len) / u128::from(all)) as u64 } else { claimed }
+    }
+
     /// Reads all index objects.
     pub(super) async fn load(repo: &Repo, scratch: &Scratch) -> Result<Lines> {
         for _ in 0..TRIES_MAX {
@@ -180,8 +199,7 @@ impl Lines {
     pub(super) fn line(&self, row: &Row) -> Packed {
         let pack = self.packs[row.number()].pack;
         let hint = Locator { pack, offset: row.field(1), len: row.field(2) };
-        let kind = ChunkKind::from_byte(row.0[48]).expect("rows are made of lines");
-        Packed { kind, chunk: ChunkRef { id: row.chunk(), len: row.field(3), hint } }
+        Packed { kind: row.kind(), chunk: ChunkRef { id: row.chunk(), len: row.field(3), hint } }
     }
 
     /// All places of a chunk.

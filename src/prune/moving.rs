@@ -1,8 +1,10 @@
-//! Copying needed chunks out of packs into new ones, as they are stored: opened, checked against their ids, sealed anew.
+//! Copying needed chunks out of packs into new ones, as they are stored: opened, checked against their ids, sealed anew. What was
+//! compressed together stays together, without what is not needed of it.
 //! The chunks of a pack keep their order, so what was read together still lies together.
 
 use crate::extent::ChunkKind;
 use crate::extent::ChunkRef;
+use crate::format::chunk::Packed;
 use crate::id::ObjectId;
 use crate::monitor::Event;
 use crate::monitor::Monitor;
@@ -78,12 +80,14 @@ impl Load {
         let (mut batch, mut bytes) = (Vec::new(), 0);
         for row in merge.by_ref() {
             let line = lines.line(&Row::of_place(&row));
-            bytes += u64::from(line.chunk.hint.len);
-            batch.push((line.kind, line.chunk));
-            if bytes >= AHEAD_BYTES || batch.len() >= AHEAD_CHUNKS {
+            let is_full = bytes >= AHEAD_BYTES || batch.len() >= AHEAD_CHUNKS;
+            // What lies in one place is moved together.
+            if is_full && batch.last().is_some_and(|last: &Packed| last.chunk.hint != line.chunk.hint) {
                 carrier.carry(std::mem::take(&mut batch)).await?;
                 bytes = 0;
             }
+            bytes += line.stored_bytes();
+            batch.push(line);
         }
         merge.end()?;
         carrier.carry(batch).await?;
@@ -101,21 +105,26 @@ struct Carrier<'a> {
 }
 
 impl Carrier<'_> {
-    async fn carry(&mut self, batch: Vec<(ChunkKind, ChunkRef)>) -> Result<()> {
-        self.chunks.encoded_ahead(&batch);
-        for (kind, chunk) in batch {
+    async fn carry(&mut self, batch: Vec<Packed>) -> Result<()> {
+        self.chunks.encoded_ahead(batch.iter().map(|line| (line.kind, line.chunk)));
+        for frame in batch.chunk_by(|before, line| before.chunk.hint == line.chunk.hint) {
+            let [Packed { kind, chunk: first }, ..] = frame else { continue };
             if self.monitor.is_cancelled() {
                 return Err(Error::Cancelled);
             }
-            match self.chunks.encoded(kind, &chunk).await {
-                Ok(encoded) => drop(self.packer.append(kind, chunk.id, chunk.len, &encoded).await?),
+            let wanted: Vec<_> = frame.iter().map(|line| (line.chunk.id, line.chunk.len)).collect();
+            match self.chunks.encoded(*kind, &wanted, first.hint).await {
+                Ok((members, encoded)) => drop(self.packer.append(*kind, &members, &encoded).await?),
                 Err(e) if e.is_transient() => return Err(e.into()),
                 Err(e) => {
-                    self.moved.bad.entry(chunk.hint.pack).or_insert(e);
-                    self.take_elsewhere(kind, &chunk).await?;
+                    self.moved.bad.entry(first.hint.pack).or_insert(e);
+                    for line in frame {
+                        self.take_elsewhere(line.kind, &line.chunk).await?;
+                    }
                 }
             }
-            self.monitor.event(Event::Done { nodes: 1, bytes: chunk.hint.len.into() });
+            let bytes = frame.iter().map(Packed::stored_bytes).sum();
+            self.monitor.event(Event::Done { nodes: frame.len() as u64, bytes });
         }
         Ok(())
     }
@@ -123,8 +132,8 @@ impl Carrier<'_> {
     /// Any other place will do.
     async fn take_elsewhere(&mut self, kind: ChunkKind, chunk: &ChunkRef) -> Result<()> {
         for hint in self.lines.places(chunk.id)?.into_iter().filter(|place| *place != chunk.hint) {
-            match self.chunks.encoded(kind, &ChunkRef { hint, ..*chunk }).await {
-                Ok(encoded) => return Ok(self.packer.append(kind, chunk.id, chunk.len, &encoded).await.map(drop)?),
+            match self.chunks.encoded(kind, &[(chunk.id, chunk.len)], hint).await {
+                Ok((members, encoded)) => return Ok(self.packer.append(kind, &members, &encoded).await.map(drop)?),
                 Err(e) if e.is_transient() => return Err(e.into()),
                 Err(_) => {}
             }

@@ -116,7 +116,7 @@ impl Walk<'_> {
             for (_, page) in &mut batch {
                 self.lead(page)?;
             }
-            self.chunks.encoded_ahead(&batch);
+            self.chunks.encoded_ahead(batch.iter().copied());
             let reads = batch.into_iter().map(|(kind, page)| async move { (kind, page, self.page(kind, &page).await) });
             let mut reads = futures::stream::iter(reads).buffered(READS_AT_ONCE);
             while let Some((kind, page, plain)) = reads.next().await {

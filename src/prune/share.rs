@@ -54,6 +54,7 @@ pub async fn share(
     let mine = Needed::nothing(&scratch)?.of(&mine, &walk).await?;
     let others = Needed::nothing(&scratch)?.of(&others, &walk).await?;
     let mut share = Share::default();
+    let claims = lines.claims()?;
     lines.visit(|rows| {
         mine.visit(|mine| {
             others.visit(|others| {
@@ -67,10 +68,11 @@ pub async fn share(
                     }
                     share.chunks += 1;
                     share.plain_bytes += u64::from(lines.line(&row).chunk.len);
-                    share.stored_bytes += row.len();
+                    let bytes = lines.share_of(row.number(), row.len(), &claims);
+                    share.stored_bytes += bytes;
                     if !meets(&mut others, &chunk) {
                         share.unique_chunks += 1;
-                        share.unique_bytes += row.len();
+                        share.unique_bytes += bytes;
                     }
                 }
             })

@@ -72,7 +72,7 @@ pub(super) async fn fetch(
                 Ok(plain) => {
                     let mut encoded = Vec::new();
                     chunk::encode(&plain, LEVEL, &mut encoded).map_err(Error::Encode)?;
-                    packer.append(kind, chunk.id, chunk.len, &encoded).await?;
+                    packer.append(kind, &[(chunk.id, chunk.len)], &encoded).await?;
                     stored.insert(chunk.id);
                     break;
                 }

@@ -10,6 +10,7 @@ use crate::format::chunk;
 use crate::format::chunk::Packed;
 use crate::format::draft::Draft;
 use crate::format::extents::ExtentPage;
+use crate::format::group::InOrder;
 use crate::format::page::NodePage;
 use crate::format::sealed::CHECKSUM_BYTES;
 use crate::format::sealed::HEADER_BYTES;
@@ -84,9 +85,9 @@ impl PackWriter {
         }
     }
 
-    /// True if this chunk would make the pack too long. An empty pack takes any chunk.
-    pub fn is_full_for(&self, encoded_len: usize) -> bool {
-        let lines = (self.directory.len() + 1) * LINE_BYTES;
+    /// True if so many chunks that are encoded as one would make the pack too long. An empty pack takes anything.
+    pub fn is_full_for(&self, chunks: usize, encoded_len: usize) -> bool {
+        let lines = (self.directory.len() + chunks) * LINE_BYTES;
         !self.directory.is_empty() && self.payload.payload_len() + encoded_len + lines + FRAME_BYTES > self.capacity
     }
 
@@ -97,13 +98,19 @@ impl PackWriter {
 
     /// Appends an encoded chunk and says where it will lie.
     pub fn append(&mut self, kind: ChunkKind, id: ChunkId, len: u32, encoded: &[u8]) -> ChunkRef {
+        let hint = self.append_together(kind, &[(id, len)], encoded);
+        ChunkRef { id, len, hint }
+    }
+
+    /// Appends chunks that are encoded as one, in the order in which they are in it, and says where they will lie.
+    pub fn append_together(&mut self, kind: ChunkKind, members: &[(ChunkId, u32)], encoded: &[u8]) -> Locator {
         let offset = u32::try_from(self.payload.payload_len()).expect("a pack is far below 4 GiB");
         let encoded_len = u32::try_from(encoded.len()).expect("a chunk is far below 4 GiB");
         let hint = Locator { pack: self.pack, offset, len: encoded_len };
-        let chunk = ChunkRef { id, len, hint };
         self.payload.append(encoded);
-        self.directory.push(Packed { kind, chunk });
-        chunk
+        self.directory
+            .extend(members.iter().map(|(id, len)| Packed { kind, chunk: ChunkRef { id: *id, len: *len, hint } }));
+        hint
     }
 
     /// Takes the filled pack out and leaves an empty one with a new id.
@@ -156,6 +163,7 @@ impl FinishedPack {
             }
             Ok::<_, FormatError>(())
         };
+        let mut in_order = InOrder::default();
         for Packed { kind, chunk } in &self.directory {
             let start = chunk.hint.offset as usize;
             let end = start + chunk.hint.len as usize;
@@ -164,7 +172,7 @@ impl FinishedPack {
                 base = start;
             }
             fill(&mut plain, base, end)?;
-            let opened = chunk::open(keys, *kind, chunk.id, chunk.len, &plain[start - base..end - base])?;
+            let opened = in_order.open(keys, *kind, chunk, &plain[start - base..end - base])?;
             match kind {
                 ChunkKind::Data => {}
                 ChunkKind::NodePage => drop(NodePage::decode(&opened, chunk.len)?),
@@ -225,7 +233,7 @@ mod tests {
         let mut value = vec![0; 200_000];
         blake3::Hasher::new().finalize_xof().fill(&mut value);
         let (id, len, encoded) = page(&keys, Xattr { name: b"user.noise".to_vec(), value });
-        while !pack.is_full_for(encoded.len()) {
+        while !pack.is_full_for(1, encoded.len()) {
             pack.append(ChunkKind::NodePage, id, len, &encoded);
         }
         let mut finished = pack.take();
@@ -244,7 +252,7 @@ mod tests {
         let id = keys.chunk_id(ChunkKind::Data, &plain);
         let mut pack = PackWriter::growing();
         for len in [4, 6, 8, 12, 16, 24, 32, 32].map(|mib| mib << 20) {
-            while !pack.is_full_for(encoded.len()) {
+            while !pack.is_full_for(1, encoded.len()) {
                 pack.append(ChunkKind::Data, id, 1 << 20, &encoded);
             }
             let object = pack.take().seal(&keys).unwrap();

@@ -2,7 +2,7 @@
 //! and a few are on their way.
 
 use crate::extent::ChunkKind;
-use crate::extent::ChunkRef;
+use crate::extent::Locator;
 use crate::format::chunk::Packed;
 use crate::format::index::Index;
 use crate::format::index::IndexedPack;
@@ -64,21 +64,26 @@ impl Packer {
         Packer { is_dry, ..self }
     }
 
-    /// Puts an encoded chunk into a pack and says where it will lie; with the pack that this filled, to be
-    /// [sent](Packer::send) next.
-    pub fn put(&mut self, kind: ChunkKind, id: ChunkId, len: u32, encoded: &[u8]) -> (ChunkRef, Option<FinishedPack>) {
+    /// Puts chunks that are encoded as one, in the order in which they are in it, into a pack and says where they will lie; with the
+    /// pack that this filled, to be [sent](Packer::send) next.
+    pub fn put(
+        &mut self,
+        kind: ChunkKind,
+        members: &[(ChunkId, u32)],
+        encoded: &[u8],
+    ) -> (Locator, Option<FinishedPack>) {
         let pack = if kind.is_metadata() { &mut self.meta } else { &mut self.data };
-        let full = pack.is_full_for(encoded.len()).then(|| pack.take());
-        (pack.append(kind, id, len, encoded), full)
+        let full = pack.is_full_for(members.len(), encoded.len()).then(|| pack.take());
+        (pack.append_together(kind, members, encoded), full)
     }
 
     /// Both in one.
-    pub async fn append(&mut self, kind: ChunkKind, id: ChunkId, len: u32, encoded: &[u8]) -> Result<ChunkRef> {
-        let (chunk, full) = self.put(kind, id, len, encoded);
+    pub async fn append(&mut self, kind: ChunkKind, members: &[(ChunkId, u32)], encoded: &[u8]) -> Result<Locator> {
+        let (hint, full) = self.put(kind, members, encoded);
         if let Some(full) = full {
             self.send(full).await?;
         }
-        Ok(chunk)
+        Ok(hint)
     }
 
     /// Sends a pack on its way, once fewer than the most are. Within a tokio runtime.

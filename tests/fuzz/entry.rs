@@ -11,10 +11,13 @@ use bygone::crypto::Keys;
 use bygone::crypto::MasterKey;
 use bygone::crypto::aead::Aead;
 use bygone::crypto::password::Password;
+use bygone::extent::ChunkKind;
 use bygone::format::chunk;
 use bygone::format::config::Config;
 use bygone::format::disk::Disk;
 use bygone::format::extents::ExtentPage;
+use bygone::format::group;
+use bygone::format::group::Group;
 use bygone::format::index::Index;
 use bygone::format::page::NodePage;
 use bygone::format::record::Record;
@@ -25,6 +28,7 @@ use bygone::format::sealed::ObjectType;
 use bygone::format::sealed::SEGMENT_BYTES;
 use bygone::format::slot;
 use bygone::format::wire::Reader;
+use bygone::id::ChunkId;
 use bygone::id::ObjectId;
 use bygone::id::RepositoryId;
 use bygone::id::WriterId;
@@ -34,9 +38,10 @@ use bygone::tree::Loaded;
 pub(crate) type Entry = fn(&[u8]) -> bool;
 
 /// Every target and what it feeds.
-pub(crate) const TARGETS: [(&str, Entry); 25] = [
+pub(crate) const TARGETS: [(&str, Entry); 26] = [
     ("sealed", sealed_object),
     ("chunk", encoded_chunk),
+    ("group", group),
     ("directory", pack_directory),
     ("config", config_object),
     ("slot", password_slot),
@@ -135,6 +140,18 @@ fn encoded_chunk(data: &[u8]) -> bool {
     chunk::encode(&plain, 1, &mut again).expect("what was a chunk can be one again");
     assert!(again.len() <= chunk::ENCODED_BYTES_MAX as usize);
     assert!(chunk::decode(&again).expect("own chunk decodes") == plain);
+    true
+}
+
+/// Each member by the front of its id alone: nothing is found that the id does not confirm.
+fn group(data: &[u8]) -> bool {
+    let mut id = ChunkId([0; 32]);
+    if let Some(mark) = data.get(6..10) {
+        id.0[..4].copy_from_slice(mark);
+    }
+    let Ok(group) = Group::decode(data) else { return false };
+    assert!(group.memory_bytes() <= 64 * data.len() + group::GROUP_BYTES_MAX as usize);
+    assert!(group.take(&keys(), ChunkKind::Data, id, 1).is_err());
     true
 }
 

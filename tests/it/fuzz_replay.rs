@@ -20,6 +20,7 @@ use bygone::format::disk::Disk;
 use bygone::format::disk::DiskFs;
 use bygone::format::disk::DiskPart;
 use bygone::format::extents::NOWHERE;
+use bygone::format::group;
 use bygone::format::index::Index;
 use bygone::format::page::Encoded;
 use bygone::format::page::NodePage;
@@ -309,6 +310,10 @@ fn write_corpus() {
     let Encoded { hashed, hints } = rich_page().encode();
     put("disk", "disk", &rich_disk().encode().unwrap());
     put_page("node_page", "rich", hashed.len() as u32, &[&hashed[..], &hints].concat());
+    for (name, plain) in [("text", "a line of text\n".repeat(40)), ("raw", "ab".to_owned())] {
+        let members = [1, plain.len() as u32 - 1].map(|len| (ChunkId([9; 32]), len));
+        put("group", name, &group::frame(&members, plain.as_bytes(), 3).unwrap());
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(from_golden());
 }

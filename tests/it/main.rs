@@ -28,6 +28,7 @@ mod format;
 mod fuzz_replay;
 mod golden;
 mod golden_disk;
+mod groups;
 mod history;
 mod hostile;
 mod house;

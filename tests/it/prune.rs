@@ -27,18 +27,22 @@ use serde_json::Value;
 use std::fs;
 use std::path::Path;
 
-fn summary(program: &Program, arguments: &[&str]) -> Value {
+pub(crate) fn summary(program: &Program, arguments: &[&str]) -> Value {
     let told = program.run(&[&["prune", "--json"], arguments].concat()).ok().stdout;
     json_lines(&told).into_iter().rfind(|line| line["type"] == "summary").unwrap()
 }
 
-fn number(value: &Value, name: &str) -> u64 {
+pub(crate) fn number(value: &Value, name: &str) -> u64 {
     value[name].as_u64().unwrap_or_else(|| panic!("{name} in {value}"))
 }
 
 /// Bytes of all packs.
-fn pack_bytes(program: &Program) -> u64 {
-    let folders = fs::read_dir(program.repository().join("packs")).unwrap();
+pub(crate) fn pack_bytes(program: &Program) -> u64 {
+    bytes_of_packs(&program.repository())
+}
+
+pub(crate) fn bytes_of_packs(repository: &Path) -> u64 {
+    let folders = fs::read_dir(repository.join("packs")).unwrap();
     let packs = folders.flat_map(|folder| fs::read_dir(folder.unwrap().path()).unwrap());
     packs.map(|pack| pack.unwrap().metadata().unwrap().len()).sum()
 }
@@ -50,12 +54,12 @@ fn write_all(source: &Path, names: std::ops::Range<u64>, len: usize) {
     }
 }
 
-fn backup(program: &Program) {
+pub(crate) fn backup(program: &Program) {
     program.run(&["backup", "source"]).ok();
 }
 
 /// Every snapshot that is left is whole, by its data; and the newest one is the source.
-fn all_is_well(program: &Program) {
+pub(crate) fn all_is_well(program: &Program) {
     let told = program.run(&["check", "--read-data"]).ok().stdout;
     assert!(told.contains("no problems"), "{told}");
     let _ = fs::remove_dir_all(program.scratch().join("back"));

@@ -62,7 +62,7 @@ impl PageSink for Sink<'_> {
         }
         let mut encoded = Vec::new();
         chunk::encode(&[&page.hashed[..], &page.hints].concat(), 1, &mut encoded).unwrap();
-        if self.pack.is_full_for(encoded.len()) {
+        if self.pack.is_full_for(1, encoded.len()) {
             self.store_pack();
         }
         let stored = self.pack.append(kind, id, u32::try_from(page.hashed.len()).unwrap(), &encoded);

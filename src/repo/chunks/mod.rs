@@ -12,9 +12,13 @@ use crate::extent::Locator;
 use crate::format::FormatError;
 use crate::format::chunk;
 use crate::format::extents::ExtentPage;
+use crate::format::group;
+use crate::format::group::Group;
+use crate::format::group::Members;
 use crate::format::page::NodePage;
 use crate::format::sealed::ObjectType;
 use crate::id::ChunkId;
+use crate::id::ObjectId;
 use crate::repo::Error;
 use crate::repo::Repo;
 use crate::repo::Result;
@@ -38,7 +42,7 @@ use tokio::runtime::Handle;
 /// Bounds of the memory caches.
 #[derive(Debug, Clone, Copy)]
 pub struct ChunksOptions {
-    /// Opened segments of packs, decoded chunks and decoded pages, all together.
+    /// Opened segments of packs, unpacked groups, decoded chunks and decoded pages, all together.
     pub memory_bytes: usize,
 }
 
@@ -50,6 +54,10 @@ impl Default for ChunksOptions {
 
 /// A chunk up to this length is decoded by the thread that asks, if its bytes are in memory.
 const DECODE_NOW_BYTES_MAX: u32 = 128 << 10;
+/// Groups that are unpacked at once: a prime, as offsets may have a measure.
+const TURNS: usize = 31;
+/// zstd level of what is left of a group.
+const GROUP_LEVEL: i32 = 3;
 /// Segments of one request of [`Chunks::fetch_along`]: half a MiB takes no longer than a round trip.
 const ALONG_SEGMENTS: u64 = 8;
 
@@ -60,6 +68,9 @@ pub struct Chunks {
     data_bytes_max: usize,
     fetch: Arc<Fetch>,
     data: ByteLru<ChunkId, Bytes>,
+    /// By pack and offset: whoever reads one small file will read its neighbours.
+    groups: ByteLru<(ObjectId, u64), Arc<Group>>,
+    turns: [Mutex<()>; TURNS],
     nodes: ByteLru<ChunkId, Arc<Loaded>>,
     extents: ByteLru<ChunkId, Arc<ExtentPage>>,
     flights: Mutex<HashMap<ChunkId, Flight>>,
@@ -75,9 +86,11 @@ impl Chunks {
         Arc::new(Chunks {
             repo: repo.clone(),
             runtime,
-            data_bytes_max: part * 2,
+            data_bytes_max: part * 3 / 2,
             fetch,
-            data: ByteLru::new(part * 2),
+            data: ByteLru::new(part * 3 / 2),
+            groups: ByteLru::new(part / 2),
+            turns: Default::default(),
             nodes: ByteLru::new(part * 2),
             extents: ByteLru::new(part),
             flights: Mutex::default(),
@@ -115,7 +128,12 @@ impl Chunks {
         if let Some(bytes) = self.data.get(&wanted.id) {
             return Some(bytes);
         }
-        let read = |span| self.decode(ChunkKind::Data, wanted, &encoded(span)?);
+        let read = |span| {
+            self.grouped(ChunkKind::Data, wanted, &span).or_else(|| {
+                let encoded = encoded(span)?;
+                self.open(ChunkKind::Data, wanted, &span, &encoded).ok()
+            })
+        };
         let bytes =
             read(self.span(ChunkKind::Data, wanted)).or_else(|| read(self.old_span(ChunkKind::Data, wanted)?))?;
         self.data.put(wanted.id, bytes.clone(), bytes.len());
@@ -131,11 +149,38 @@ impl Chunks {
         if wanted.len > DECODE_NOW_BYTES_MAX {
             return None;
         }
-        self.decode(kind, wanted, &self.fetch.now(self.span(kind, wanted))?)
+        let span = self.span(kind, wanted);
+        self.grouped(kind, wanted, &span).or_else(|| self.open(kind, wanted, &span, &self.fetch.now(span)?).ok())
     }
 
-    fn decode(&self, kind: ChunkKind, wanted: &ChunkRef, encoded: &Bytes) -> Option<Bytes> {
-        chunk::open(self.repo.keys(), kind, wanted.id, wanted.len, encoded).ok().map(Bytes::from)
+    /// The bytes of a chunk whose group was unpacked lately.
+    fn grouped(&self, kind: ChunkKind, wanted: &ChunkRef, span: &Span) -> Option<Bytes> {
+        let group = (kind == ChunkKind::Data).then(|| self.groups.get(&(span.pack, span.offset)))??;
+        group.take(self.repo.keys(), kind, wanted.id, wanted.len).ok().map(Bytes::copy_from_slice)
+    }
+
+    /// The bytes of a chunk out of the encoded ones at this place.
+    fn open(
+        &self,
+        kind: ChunkKind,
+        wanted: &ChunkRef,
+        span: &Span,
+        encoded: &[u8],
+    ) -> std::result::Result<Bytes, FormatError> {
+        if !group::is_group(encoded) {
+            return chunk::open(self.repo.keys(), kind, wanted.id, wanted.len, encoded).map(Bytes::from);
+        }
+        // Neighbours are often wanted at once: the first unpacks the group, the others wait for it.
+        let turn = &self.turns[span.offset as usize % TURNS];
+        let _turn = turn.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(bytes) = self.grouped(kind, wanted, span) {
+            return Ok(bytes);
+        }
+        let group = Group::decode(encoded)?;
+        let bytes = group.take(self.repo.keys(), kind, wanted.id, wanted.len).map(Bytes::copy_from_slice)?;
+        let memory_bytes = group.memory_bytes();
+        self.groups.put((span.pack, span.offset), Arc::new(group), memory_bytes);
+        Ok(bytes)
     }
 
     /// The bytes of a data chunk.
@@ -208,23 +253,28 @@ impl Chunks {
     }
 
     /// The bytes of a chunk or page, hints and all, exactly where its reference says: no other place is tried, and
-    /// nothing is kept. For who wants to know whether that place is whole.
+    /// it is not kept. For who wants to know whether that place is whole.
     pub async fn stored(&self, kind: ChunkKind, wanted: &ChunkRef) -> Result<Bytes> {
         self.read_at(kind, wanted, wanted.hint).await
     }
 
-    /// The encoded bytes of a chunk or page exactly where its reference says, once they were decoded and found to be what
-    /// its id says: for who stores them elsewhere.
-    pub async fn encoded(&self, kind: ChunkKind, wanted: &ChunkRef) -> Result<Bytes> {
-        let encoded = self.fetch.read(span(kind, wanted.hint)).await?;
-        let opened = chunk::open(self.repo.keys(), kind, wanted.id, wanted.len, &encoded);
-        opened.map_err(|source| Error::Object { object: pack_name(wanted.hint.pack), source })?;
-        Ok(encoded)
+    /// The encoded bytes of chunks, or of a page, exactly at this place, without others that are encoded with them, once all were
+    /// decoded and found to be what their ids say: for who stores them elsewhere. With their ids and lengths in order.
+    pub async fn encoded(
+        &self,
+        kind: ChunkKind,
+        wanted: &[(ChunkId, u32)],
+        place: Locator,
+    ) -> Result<(Members, Bytes)> {
+        let encoded = self.fetch.read(span(kind, place)).await?;
+        let (members, fewer) = group::only(self.repo.keys(), kind, wanted, &encoded, GROUP_LEVEL)
+            .map_err(|source| Error::Object { object: pack_name(place.pack), source })?;
+        Ok((members, fewer.map_or(encoded, Bytes::from)))
     }
 
     /// Starts to fetch chunks and pages, kept or not, as [`Chunks::fetch_ahead`] does.
-    pub fn encoded_ahead(self: &Arc<Self>, wanted: &[(ChunkKind, ChunkRef)]) {
-        self.fetch.ahead(wanted.iter().map(|(kind, chunk)| span(*kind, chunk.hint)));
+    pub fn encoded_ahead(self: &Arc<Self>, wanted: impl Iterator<Item = (ChunkKind, ChunkRef)>) {
+        self.fetch.ahead(wanted.map(|(kind, chunk)| span(kind, chunk.hint)));
     }
 
     /// Stored bytes that may be fetched ahead and not be read yet.
@@ -306,9 +356,12 @@ impl Chunks {
     }
 
     async fn read_at(&self, kind: ChunkKind, wanted: &ChunkRef, place: Locator) -> Result<Bytes> {
-        let encoded = self.fetch.read(span(kind, place)).await?;
-        chunk::open(self.repo.keys(), kind, wanted.id, wanted.len, &encoded)
-            .map(Bytes::from)
+        let span = span(kind, place);
+        if let Some(bytes) = self.grouped(kind, wanted, &span) {
+            return Ok(bytes);
+        }
+        let encoded = self.fetch.read(span).await?;
+        self.open(kind, wanted, &span, &encoded)
             .map_err(|source| Error::Object { object: pack_name(place.pack), source })
     }
 }

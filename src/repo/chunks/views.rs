@@ -59,7 +59,7 @@ impl<'a> KeptHere<'a> {
 
     fn page(&self, kind: ChunkKind, wanted: &ChunkRef) -> std::result::Result<Bytes, Stop> {
         let places = [Some(self.chunks.span(kind, wanted)), self.chunks.old_span(kind, wanted)];
-        let read = |place| self.chunks.decode(kind, wanted, &self.chunks.fetch.kept(place)?);
+        let read = |place| self.chunks.open(kind, wanted, &place, &self.chunks.fetch.kept(place)?).ok();
         places.into_iter().flatten().find_map(read).ok_or(Stop::Miss(kind, *wanted))
     }
 }
