@@ -1,4 +1,4 @@
-//! zstd, one frame per chunk. What does not shrink is stored as it is; what comes back is bounded by what was declared.
+//! zstd, one frame for a chunk or for several. What does not shrink is stored as it is; what comes back is bounded by what was declared.
 
 use std::cell::RefCell;
 

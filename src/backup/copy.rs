@@ -284,6 +284,8 @@ fn end(planned: Planned, data: &mut DataStream, runtime: &Handle, line: &mut Lin
     match content {
         Content::Inline(bytes) => line.node(NodeDraft { inline: Some(bytes), ..draft }),
         Content::Empty => line.node(draft),
+        // Of no length, it has no data either.
+        Content::Chunk(chunk) if chunk.len == 0 => line.node(draft),
         Content::Chunk(chunk) => line.whole(draft, next(data, runtime, &chunk)?),
         Content::Extents { .. } => {
             line.end_runs()?;

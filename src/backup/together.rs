@@ -5,6 +5,7 @@
 
 use crate::backup::work::Fault;
 use crate::format::group;
+use crate::format::group::GROUP_MEMBERS_MAX;
 use crate::format::group::Members;
 use crate::id::ChunkId;
 use std::sync::Arc;
@@ -48,7 +49,7 @@ impl Together {
         if self.members.iter().any(|(member, _)| *member == id) {
             return Ok(self.pending.clone());
         }
-        if self.plain.len() + plain.len() > GROUP_BYTES {
+        if self.plain.len() + plain.len() > GROUP_BYTES || self.members.len() == GROUP_MEMBERS_MAX {
             self.close()?;
         }
         self.members.push((id, len));

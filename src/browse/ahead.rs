@@ -43,6 +43,8 @@ const NODES_SKIPPED: u64 = 64;
 const NODES_PLANNED: u64 = 8192;
 /// A reader's progress is known in steps of so many stored bytes.
 const STEP_BYTES: u64 = 128 << 10;
+/// Chunks that may lie between two that were compressed together, as far as is looked.
+const NEAR: usize = 8;
 
 /// A position in the tree: a node and an offset in its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -279,7 +281,9 @@ fn plan<P: Pages + ?Sized>(
             if let Extent::Data(chunk) = &piece.extent
                 && piece.offset >= range.start
             {
-                let cost = cost(chunk, plan.chunks.last());
+                // Small chunks are compressed together, also around a large one.
+                let is_planned = plan.chunks.iter().rev().take(NEAR).any(|near| near.hint == chunk.hint);
+                let cost = if is_planned { 0 } else { cost(chunk, plan.chunks.last()) };
                 plan.add(chunk, cost, Place { rank, offset: piece.end() });
             }
             plan.bytes < bytes
@@ -430,17 +434,32 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_plan_knows_whether_the_tree_ends_with_it() {
-        let chunk = |n: u8| {
-            let hint = Locator { pack: ObjectId([1; 16]), offset: 0, len: 100 };
-            ChunkRef { id: ChunkId([n; 32]), len: 100, hint }
+    /// A tree of ten files of one chunk each, which lie at these offsets.
+    fn ten_files(offset: impl Fn(u32) -> u32) -> (NodeTree, Memory) {
+        let chunk = |n: u32| {
+            let hint = Locator { pack: ObjectId([1; 16]), offset: offset(n), len: 100 };
+            ChunkRef { id: ChunkId([n as u8; 32]), len: 100, hint }
         };
-        let file = |n: u8| Node { content: Content::Chunk(chunk(n)), ..node(&format!("file {n:02}"), Kind::File, 0) };
+        let file = |n: u32| Node { content: Content::Chunk(chunk(n)), ..node(&format!("file {n:02}"), Kind::File, 0) };
         let mut all = vec![(Vec::new(), node("", Kind::Folder, 0))];
         all.extend((0..10).map(|n| (Vec::new(), file(n))));
         let mut memory = Memory::default();
         let (tree, _) = build(&all, &mut memory);
+        (tree, memory)
+    }
+
+    #[test]
+    fn what_was_compressed_together_is_paid_once() {
+        for (offset, chunks) in [((|n| n * 100) as fn(u32) -> u32, 3), (|n| n / 3 * 100, 7), (|n| n % 2 * 100, 10)] {
+            let (tree, memory) = ten_files(offset);
+            let plan = plan(&tree, &memory, place(0, 0), 300, &|_, _| 100).unwrap();
+            assert_eq!(plan.chunks.len(), chunks);
+        }
+    }
+
+    #[test]
+    fn a_plan_knows_whether_the_tree_ends_with_it() {
+        let (tree, memory) = ten_files(|n| n * 100);
         let plan = |rank, bytes| plan(&tree, &memory, place(rank, 0), bytes, &|_, _| 100).unwrap();
         for (rank, bytes, chunks, is_last) in
             [(0, 300, 3, false), (0, 1000, 10, false), (0, 1001, 10, true), (8, 500, 3, true), (11, 500, 0, true)]

@@ -3,6 +3,7 @@
 use crate::browse::content;
 use crate::extent::ChunkRef;
 use crate::extent::Extent;
+use crate::format::chunk::stored_bytes;
 use crate::meta::Content;
 use crate::repo::Chunks;
 use crate::repo::Error;
@@ -87,7 +88,7 @@ impl DataStream {
             && let Some((offset, chunk)) = self.found.pop_front()
         {
             self.asked = self.asked.saturating_sub(1);
-            self.asked_bytes = self.asked_bytes.saturating_sub(chunk.hint.len.into());
+            self.asked_bytes = self.asked_bytes.saturating_sub(stored_bytes(&chunk));
             let chunks = self.chunks.clone();
             let decode = async move { chunks.data(&chunk).await };
             let range = offset..offset.saturating_add(chunk.len.into());
@@ -124,7 +125,7 @@ impl DataStream {
             && let Some((_, chunk)) = self.found.get(self.asked)
         {
             self.asked += 1;
-            self.asked_bytes += u64::from(chunk.hint.len);
+            self.asked_bytes += stored_bytes(chunk);
         }
         let wanted: Vec<ChunkRef> = self.found.range(before..self.asked).map(|(_, chunk)| *chunk).collect();
         self.chunks.fetch_ahead(&wanted);

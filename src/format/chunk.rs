@@ -62,6 +62,11 @@ pub fn open(keys: &Keys, kind: ChunkKind, id: ChunkId, len: u32, encoded: &[u8])
     Ok(plain)
 }
 
+/// Bytes that a data chunk takes in its pack; at the most, if it was compressed together with others.
+pub fn stored_bytes(chunk: &ChunkRef) -> u64 {
+    (u64::from(chunk.len) + CHUNK_HEADER_BYTES as u64).min(chunk.hint.len.into())
+}
+
 /// A plaintext length within its limit.
 pub(crate) fn plain_len(value: u64) -> Result<u32> {
     limited(value, CHUNK_BYTES_MAX, "chunk length")
@@ -86,19 +91,6 @@ pub struct Packed {
     pub kind: ChunkKind,
     /// Its id and place; `hint.pack` is the pack itself.
     pub chunk: ChunkRef,
-}
-
-impl Packed {
-    /// Bytes it takes in the pack; at the most, if it was compressed together with others.
-    pub fn stored_bytes(&self) -> u64 {
-        stored_bytes(self.kind, self.chunk.len, self.chunk.hint.len)
-    }
-}
-
-/// The same by its lengths, plain and encoded. Those of a page do not count its hints.
-pub(crate) fn stored_bytes(kind: ChunkKind, len: u32, encoded_len: u32) -> u64 {
-    let alone = u64::from(len) + CHUNK_HEADER_BYTES as u64;
-    if kind.is_metadata() { encoded_len.into() } else { alone.min(encoded_len.into()) }
 }
 
 const PACKED_BYTES: usize = 1 + 32 + 4 + 4 + 4;

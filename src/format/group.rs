@@ -17,6 +17,8 @@ use std::ops::Range;
 
 /// Longest plaintext of a group: what unpacking one member costs at the most.
 pub const GROUP_BYTES_MAX: u32 = 1 << 20;
+/// Most members of a group.
+pub const GROUP_MEMBERS_MAX: usize = 4096;
 
 /// Ids and lengths of chunks that are encoded as one, in order.
 pub type Members = Vec<(ChunkId, u32)>;
@@ -77,11 +79,18 @@ impl Group {
         };
         let len = group_len(r.u32("group length")?.into())?;
         let count = r.count(MARK_BYTES + 1, "members of a group")?;
+        if count > GROUP_MEMBERS_MAX {
+            let (value, max) = (count as u64, GROUP_MEMBERS_MAX as u64);
+            return Err(FormatError::Limit { what: "members of a group", value, max });
+        }
         let mut members = Vec::with_capacity(count);
         let mut start = 0;
         for _ in 0..count {
             let mark = r.array("member of a group")?;
             let end = group_len(u64::from(start) + r.varint_max(GROUP_BYTES_MAX.into(), "length of a member")?)?;
+            if end == start {
+                return Err(FormatError::Short { what: "member of a group" });
+            }
             members.push(Member { mark, range: start..end });
             start = end;
         }
@@ -101,16 +110,16 @@ impl Group {
         self.take_from(&mut 0, keys, kind, id, len)
     }
 
-    /// The same among the members from number `next` on, which becomes the number behind it: each is hashed only once by
-    /// who takes them in order.
+    /// The same among the members from number `next` on, which becomes the number behind the last that was hashed: who takes them in
+    /// order hashes each once.
     fn take_from(&self, next: &mut usize, keys: &Keys, kind: ChunkKind, id: ChunkId, len: u32) -> Result<&[u8]> {
         if kind != ChunkKind::Data {
             return Err(FormatError::Mismatch { what: "kind of a chunk in a group" });
         }
-        while let Some(member) = self.members.get(*next) {
-            *next += 1;
+        for (number, member) in self.members.iter().enumerate().skip(*next) {
             let Range { start, end } = member.range;
             if id.0.starts_with(&member.mark) && end - start == len {
+                *next = number + 1;
                 let plain = self.plain.get(start as usize..end as usize).ok_or(FormatError::Short { what: "group" })?;
                 if keys.chunk_id(kind, plain) == id {
                     return Ok(plain);
@@ -157,8 +166,8 @@ pub fn only(
 /// the directory says.
 #[derive(Debug, Default)]
 pub struct InOrder {
-    /// The last group, where it lies, and the member that may come next.
-    group: Option<(Locator, Group, usize)>,
+    /// The last group, or why it cannot be unpacked, where it lies, and the member that may come next.
+    group: Option<(Locator, Result<Group>, usize)>,
     /// Where the last chunk ended.
     end: u64,
 }
@@ -172,10 +181,11 @@ impl InOrder {
                 return Err(FormatError::Order { what: "chunks of the pack" });
             }
             self.end = u64::from(hint.offset) + u64::from(hint.len);
-            self.group = is_group(encoded).then(|| Group::decode(encoded)).transpose()?.map(|group| (hint, group, 0));
+            self.group = is_group(encoded).then(|| (hint, Group::decode(encoded), 0));
         }
         match &mut self.group {
-            Some((_, group, next)) => group.take_from(next, keys, kind, id, len).map(<[u8]>::to_vec),
+            Some((_, Ok(group), next)) => group.take_from(next, keys, kind, id, len).map(<[u8]>::to_vec),
+            Some((_, Err(error), _)) => Err(error.clone()),
             None => chunk::open(keys, kind, id, len, encoded),
         }
     }
@@ -270,6 +280,11 @@ mod tests {
         assert_eq!(Group::decode(&encoded).unwrap().take(&keys(), ChunkKind::Data, id, len), Ok(&long[2..]));
         encoded[1..5].copy_from_slice(&(GROUP_BYTES_MAX + 1).to_le_bytes());
         fails(Group::decode(&encoded).map(drop));
+        let fronts: Vec<[u8; 2]> = (0..=GROUP_MEMBERS_MAX as u16).map(u16::to_le_bytes).collect();
+        let most: Vec<&[u8]> = fronts.iter().map(|front| &front[..]).collect();
+        assert!(Group::decode(&group(&most[1..]).0).is_ok());
+        fails(Group::decode(&group(&most).0).map(drop));
+        assert_eq!(Group::decode(&group(&[b"ab", b""]).0), Err(FormatError::Short { what: "member of a group" }));
         let (mut encoded, _) = group(&[b"ab", b"c"]);
         encoded[1] += 1;
         assert_eq!(Group::decode(&encoded), Err(FormatError::Mismatch { what: "lengths of a group" }));
@@ -299,6 +314,8 @@ mod tests {
         let (first, members) = group(&[b"one", b"two", b"three"]);
         let mut alone = Vec::new();
         chunk::encode(b"alone", 3, &mut alone).unwrap();
+        let mut broken = first.clone();
+        broken[1] ^= 1;
         let other = line((keys().chunk_id(ChunkKind::Data, b"alone"), 5), first.len() as u32, &alone);
         let mut pack = InOrder::default();
         let mut open = |chunk: &ChunkRef, encoded: &[u8]| pack.open(&keys(), ChunkKind::Data, chunk, encoded);
@@ -310,5 +327,13 @@ mod tests {
         let order = Err(FormatError::Order { what: "chunks of the pack" });
         assert_eq!(open(&other, &alone), order);
         assert_eq!(open(&line(members[1], 0, &first), &first), order);
+        // One that does not unpack is the same fault for all; one that is not there does not hide the others.
+        let at = (first.len() + alone.len()) as u32;
+        let lengths = Err(FormatError::Mismatch { what: "lengths of a group" });
+        assert_eq!(open(&line(members[0], at, &broken), &broken), lengths);
+        assert_eq!(open(&line(members[1], at, &broken), &broken), lengths);
+        let at = at + broken.len() as u32;
+        assert_eq!(open(&line((ChunkId([9; 32]), 3), at, &first), &first), Err(FormatError::Id));
+        assert_eq!(open(&line(members[0], at, &first), &first).unwrap(), b"one");
     }
 }

@@ -5,7 +5,6 @@ use crate::extent::ChunkRef;
 use crate::extent::Locator;
 use crate::format::FormatError;
 use crate::format::chunk::Packed;
-use crate::format::chunk::stored_bytes;
 use crate::format::index::Index;
 use crate::format::index::IndexedPack;
 use crate::id::ChunkId;
@@ -27,8 +26,9 @@ use std::io;
 const READS_AT_ONCE: usize = 8;
 /// Somebody else's prune may take index objects away while this one reads them; so often in a row is no accident.
 const TRIES_MAX: usize = 10;
-/// Chunk id, number of the pack, offset, encoded length, plain length, kind.
-pub(super) const ROW_BYTES: usize = 49;
+/// Chunk id, number of the pack, offset, encoded length, plain length, share of the encoded length, kind.
+pub(super) const ROW_BYTES: usize = 53;
+const KIND_AT: usize = 52;
 
 /// A row: chunk and place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,14 +42,14 @@ fn ordered(value: u32) -> [u8; 4] {
 }
 
 impl Row {
-    fn new(number: u32, line: &Packed) -> Row {
+    fn new(number: u32, line: &Packed, share: u32) -> Row {
         let Packed { kind, chunk } = line;
         let mut row = [0; ROW_BYTES];
         row[..32].copy_from_slice(&chunk.id.0);
-        for (at, value) in [number, chunk.hint.offset, chunk.hint.len, chunk.len].into_iter().enumerate() {
+        for (at, value) in [number, chunk.hint.offset, chunk.hint.len, chunk.len, share].into_iter().enumerate() {
             row[32 + 4 * at..36 + 4 * at].copy_from_slice(&ordered(value));
         }
-        row[48] = kind.byte();
+        row[KIND_AT] = kind.byte();
         Row(row)
     }
 
@@ -64,7 +64,7 @@ impl Row {
     }
 
     fn kind(&self) -> ChunkKind {
-        ChunkKind::from_byte(self.0[48]).expect("rows are made of lines")
+        ChunkKind::from_byte(self.0[KIND_AT]).expect("rows are made of lines")
     }
 
     /// Number of the pack.
@@ -86,9 +86,9 @@ impl Row {
         Row(row)
     }
 
-    /// Bytes it takes in the pack, by its own account: see [`Lines::claims`].
+    /// Bytes it takes in the pack. Chunks that were compressed together share what they take by their lengths.
     pub(super) fn len(&self) -> u64 {
-        stored_bytes(self.kind(), self.field(3), self.field(2))
+        self.field(4).into()
     }
 }
 
@@ -114,20 +114,6 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// What the chunks of each pack take by their own account, by the numbers of packs. More than there is in a pack with chunks that
-    /// were compressed together.
-    pub(super) fn claims(&self) -> io::Result<Vec<u64>> {
-        let mut claims = vec![0; self.packs.len()];
-        self.visit(|rows| rows.for_each(|row| claims[row.number()] += row.len()))?;
-        Ok(claims)
-    }
-
-    /// What of these claims of chunks in a pack is true, as far as can be told: they come down in proportion.
-    pub(super) fn share_of(&self, number: usize, claimed: u64, claims: &[u64]) -> u64 {
-        let (all, len) = (claims[number], self.packs[number].len);
-        if all > len { (u128::from(claimed) * u128::from(len) / u128::from(all)) as u64 } else { claimed }
-    }
-
     /// Reads all index objects.
     pub(super) async fn load(repo: &Repo, scratch: &Scratch) -> Result<Lines> {
         for _ in 0..TRIES_MAX {
@@ -229,9 +215,19 @@ impl Loading {
             }
             packs.push(number);
         }
+        // All lines of a pack stand in one index object.
+        let mut together: HashMap<Locator, (u64, u64)> = HashMap::with_capacity(index.chunks.len());
+        for Packed { chunk, .. } in &index.chunks {
+            let (chunks, bytes) = together.entry(chunk.hint).or_default();
+            (*chunks, *bytes) = (*chunks + 1, *bytes + u64::from(chunk.len));
+        }
         for line in &index.chunks {
-            let number = self.numbers[&line.chunk.hint.pack];
-            self.rows.push(Row::new(number, line).0)?;
+            let ChunkRef { hint, len, .. } = line.chunk;
+            let share = match together[&hint] {
+                (1, _) | (_, 0) => hint.len,
+                (_, bytes) => (u64::from(hint.len) * u64::from(len) / bytes) as u32,
+            };
+            self.rows.push(Row::new(self.numbers[&hint.pack], line, share).0)?;
         }
         Ok(Named { packs, chunks: index.chunks.len() })
     }

@@ -2,9 +2,9 @@
 //! compressed together stays together, without what is not needed of it.
 //! The chunks of a pack keep their order, so what was read together still lies together.
 
-use crate::extent::ChunkKind;
-use crate::extent::ChunkRef;
+use crate::extent::Locator;
 use crate::format::chunk::Packed;
+use crate::format::group::GROUP_MEMBERS_MAX;
 use crate::id::ObjectId;
 use crate::monitor::Event;
 use crate::monitor::Monitor;
@@ -79,20 +79,36 @@ impl Load {
             Carrier { chunks, lines, monitor, packer: Packer::new(repo, PACKS_AT_ONCE), moved: Moved::default() };
         let (mut batch, mut bytes) = (Vec::new(), 0);
         for row in merge.by_ref() {
-            let line = lines.line(&Row::of_place(&row));
+            let row = Row::of_place(&row);
+            let load = Placed { line: lines.line(&row), bytes: row.len() };
+            let is_elsewhere = batch.last().is_none_or(|last: &Placed| last.place() != load.place());
+            // What lies in one place is moved together, unless the index tells of more than can be.
             let is_full = bytes >= AHEAD_BYTES || batch.len() >= AHEAD_CHUNKS;
-            // What lies in one place is moved together.
-            if is_full && batch.last().is_some_and(|last: &Packed| last.chunk.hint != line.chunk.hint) {
+            if is_full && (is_elsewhere || batch.len() >= AHEAD_CHUNKS + GROUP_MEMBERS_MAX) {
                 carrier.carry(std::mem::take(&mut batch)).await?;
                 bytes = 0;
             }
-            bytes += line.stored_bytes();
-            batch.push(line);
+            if is_elsewhere {
+                bytes += u64::from(load.place().len);
+            }
+            batch.push(load);
         }
         merge.end()?;
         carrier.carry(batch).await?;
         carrier.packer.flush().await?;
         Ok(Moved { bytes_stored: carrier.packer.bytes_stored(), ..carrier.moved })
+    }
+}
+
+/// A chunk to be moved, and its share of what lies in its place.
+struct Placed {
+    line: Packed,
+    bytes: u64,
+}
+
+impl Placed {
+    fn place(&self) -> Locator {
+        self.line.chunk.hint
     }
 }
 
@@ -105,32 +121,47 @@ struct Carrier<'a> {
 }
 
 impl Carrier<'_> {
-    async fn carry(&mut self, batch: Vec<Packed>) -> Result<()> {
-        self.chunks.encoded_ahead(batch.iter().map(|line| (line.kind, line.chunk)));
-        for frame in batch.chunk_by(|before, line| before.chunk.hint == line.chunk.hint) {
-            let [Packed { kind, chunk: first }, ..] = frame else { continue };
+    async fn carry(&mut self, batch: Vec<Placed>) -> Result<()> {
+        self.chunks.encoded_ahead(batch.iter().map(|load| (load.line.kind, load.line.chunk)));
+        for frame in batch.chunk_by(|before, load| before.place() == load.place() && before.line.kind == load.line.kind)
+        {
             if self.monitor.is_cancelled() {
                 return Err(Error::Cancelled);
             }
-            let wanted: Vec<_> = frame.iter().map(|line| (line.chunk.id, line.chunk.len)).collect();
-            match self.chunks.encoded(*kind, &wanted, first.hint).await {
-                Ok((members, encoded)) => drop(self.packer.append(*kind, &members, &encoded).await?),
-                Err(e) if e.is_transient() => return Err(e.into()),
-                Err(e) => {
-                    self.moved.bad.entry(first.hint.pack).or_insert(e);
-                    for line in frame {
-                        self.take_elsewhere(line.kind, &line.chunk).await?;
+            match (self.move_from(frame).await?, frame) {
+                (None, _) => {}
+                (Some(error), [alone]) => self.take_elsewhere(&alone.line, error).await?,
+                // What is wrong with one of several need not be wrong with the others.
+                (Some(_), several) => {
+                    for load in several {
+                        if let Some(error) = self.move_from(std::slice::from_ref(load)).await? {
+                            self.take_elsewhere(&load.line, error).await?;
+                        }
                     }
                 }
             }
-            let bytes = frame.iter().map(Packed::stored_bytes).sum();
+            let bytes = frame.iter().map(|load| load.bytes).sum();
             self.monitor.event(Event::Done { nodes: frame.len() as u64, bytes });
         }
         Ok(())
     }
 
+    /// Moves chunks that lie in one place; tells why they cannot be had there.
+    async fn move_from(&mut self, frame: &[Placed]) -> Result<Option<repo::Error>> {
+        let [Placed { line: first, .. }, ..] = frame else { return Ok(None) };
+        let wanted: Vec<_> = frame.iter().map(|load| (load.line.chunk.id, load.line.chunk.len)).collect();
+        match self.chunks.encoded(first.kind, &wanted, first.chunk.hint).await {
+            Ok((members, encoded)) => drop(self.packer.append(first.kind, &members, &encoded).await?),
+            Err(e) if e.is_transient() => return Err(e.into()),
+            Err(e) => return Ok(Some(e)),
+        }
+        Ok(None)
+    }
+
     /// Any other place will do.
-    async fn take_elsewhere(&mut self, kind: ChunkKind, chunk: &ChunkRef) -> Result<()> {
+    async fn take_elsewhere(&mut self, line: &Packed, error: repo::Error) -> Result<()> {
+        let Packed { kind, chunk } = *line;
+        self.moved.bad.entry(chunk.hint.pack).or_insert(error);
         for hint in self.lines.places(chunk.id)?.into_iter().filter(|place| *place != chunk.hint) {
             match self.chunks.encoded(kind, &[(chunk.id, chunk.len)], hint).await {
                 Ok((members, encoded)) => return Ok(self.packer.append(kind, &members, &encoded).await.map(drop)?),

@@ -95,7 +95,7 @@ impl Picture {
             };
         let standings: Vec<Option<Standing>> = lines.packs.iter().map(standing).collect();
         let mut usages = vec![Usage::default(); standings.len()];
-        let claims = lines.claims()?;
+        lines.visit(|rows| rows.for_each(|row| usages[row.number()].all += row.len()))?;
         let (mut lost, mut lost_count) = (Vec::new(), 0);
         visit_homes(lines, needed, &standings, |chunk, home| {
             match home {
@@ -113,10 +113,6 @@ impl Picture {
             }
             Ok(())
         })?;
-        for (number, usage) in usages.iter_mut().enumerate() {
-            usage.all = lines.share_of(number, claims[number], &claims);
-            usage.home = lines.share_of(number, usage.home, &claims);
-        }
         Ok(Picture { usages, standings, lost, lost_count })
     }
 

@@ -54,7 +54,6 @@ pub async fn share(
     let mine = Needed::nothing(&scratch)?.of(&mine, &walk).await?;
     let others = Needed::nothing(&scratch)?.of(&others, &walk).await?;
     let mut share = Share::default();
-    let claims = lines.claims()?;
     lines.visit(|rows| {
         mine.visit(|mine| {
             others.visit(|others| {
@@ -68,11 +67,10 @@ pub async fn share(
                     }
                     share.chunks += 1;
                     share.plain_bytes += u64::from(lines.line(&row).chunk.len);
-                    let bytes = lines.share_of(row.number(), row.len(), &claims);
-                    share.stored_bytes += bytes;
+                    share.stored_bytes += row.len();
                     if !meets(&mut others, &chunk) {
                         share.unique_chunks += 1;
-                        share.unique_bytes += bytes;
+                        share.unique_bytes += row.len();
                     }
                 }
             })

@@ -28,14 +28,11 @@ impl Span {
     }
 
     /// What fetching this after the other moves, bytes of payload: what lies between if that is little, whole segments
-    /// if it begins anew, nothing if both are compressed together.
+    /// if it begins anew.
     pub(super) fn cost_after(&self, other: Option<&Span>) -> u64 {
         let (range, segment) = (self.segments(), SEGMENT_BYTES as u64);
         let begins_anew = (range.end - range.start) * segment;
         let Some(other) = other.filter(|other| other.pack == self.pack) else { return begins_anew };
-        if other == self {
-            return 0;
-        }
         let before = other.segments();
         if range.start < before.start || range.start > before.end + GAP_SEGMENTS_MAX {
             return begins_anew;

@@ -68,8 +68,8 @@ pub struct Chunks {
     data_bytes_max: usize,
     fetch: Arc<Fetch>,
     data: ByteLru<ChunkId, Bytes>,
-    /// By pack and offset: whoever reads one small file will read its neighbours.
-    groups: ByteLru<(ObjectId, u64), Arc<Group>>,
+    /// By pack, offset and length: whoever reads one small file will read its neighbours.
+    groups: ByteLru<(ObjectId, u64, u64), Arc<Group>>,
     turns: [Mutex<()>; TURNS],
     nodes: ByteLru<ChunkId, Arc<Loaded>>,
     extents: ByteLru<ChunkId, Arc<ExtentPage>>,
@@ -155,7 +155,7 @@ impl Chunks {
 
     /// The bytes of a chunk whose group was unpacked lately.
     fn grouped(&self, kind: ChunkKind, wanted: &ChunkRef, span: &Span) -> Option<Bytes> {
-        let group = (kind == ChunkKind::Data).then(|| self.groups.get(&(span.pack, span.offset)))??;
+        let group = (kind == ChunkKind::Data).then(|| self.groups.get(&(span.pack, span.offset, span.len)))??;
         group.take(self.repo.keys(), kind, wanted.id, wanted.len).ok().map(Bytes::copy_from_slice)
     }
 
@@ -170,17 +170,19 @@ impl Chunks {
         if !group::is_group(encoded) {
             return chunk::open(self.repo.keys(), kind, wanted.id, wanted.len, encoded).map(Bytes::from);
         }
-        // Neighbours are often wanted at once: the first unpacks the group, the others wait for it.
-        let turn = &self.turns[span.offset as usize % TURNS];
-        let _turn = turn.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(bytes) = self.grouped(kind, wanted, span) {
-            return Ok(bytes);
+        self.unpacked(span, encoded)?.take(self.repo.keys(), kind, wanted.id, wanted.len).map(Bytes::copy_from_slice)
+    }
+
+    /// The group at this place. Neighbours are often wanted at once: the first unpacks it, the others wait.
+    fn unpacked(&self, span: &Span, encoded: &[u8]) -> std::result::Result<Arc<Group>, FormatError> {
+        let place = (span.pack, span.offset, span.len);
+        let _turn = self.turns[span.offset as usize % TURNS].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(group) = self.groups.get(&place) {
+            return Ok(group);
         }
-        let group = Group::decode(encoded)?;
-        let bytes = group.take(self.repo.keys(), kind, wanted.id, wanted.len).map(Bytes::copy_from_slice)?;
-        let memory_bytes = group.memory_bytes();
-        self.groups.put((span.pack, span.offset), Arc::new(group), memory_bytes);
-        Ok(bytes)
+        let group = Arc::new(Group::decode(encoded)?);
+        self.groups.put(place, group.clone(), group.memory_bytes());
+        Ok(group)
     }
 
     /// The bytes of a data chunk.
