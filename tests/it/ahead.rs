@@ -261,14 +261,14 @@ struct Far {
     drive: Arc<dyn Drive>,
 }
 
-/// The newest snapshot as a drive, nothing cached, on a store 20 ms away.
+/// The newest snapshot as a drive, nothing cached, on a store 60 ms away.
 async fn open_far(house: &House) -> Far {
     open_far_within(house, 256 << 20).await
 }
 
 /// The same with so much memory.
 async fn open_far_within(house: &House, memory_bytes: usize) -> Far {
-    let store = Counted::with_log(Latency::new(house.repo.store().clone(), Duration::from_millis(20)));
+    let store = Counted::with_log(Latency::new(house.repo.store().clone(), Duration::from_millis(60)));
     let (repo, log) = Repo::open_with_log(store.clone(), &password()).await.unwrap();
     let chunks = Chunks::new(&repo, &ChunksOptions { memory_bytes });
     let browse = Browse::open(&chunks, &log, log.snapshots().last().unwrap());

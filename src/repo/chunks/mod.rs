@@ -86,13 +86,13 @@ impl Chunks {
         Arc::new(Chunks {
             repo: repo.clone(),
             runtime,
-            data_bytes_max: part * 3 / 2,
+            data_bytes_max: part * 2,
             fetch,
-            data: ByteLru::new(part * 3 / 2),
+            data: ByteLru::new(part * 2),
             groups: ByteLru::new(part / 2),
             turns: Default::default(),
             nodes: ByteLru::new(part * 2),
-            extents: ByteLru::new(part),
+            extents: ByteLru::new(part / 2),
             flights: Mutex::default(),
             finder: Finder::new(repo),
         })
