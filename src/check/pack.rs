@@ -128,8 +128,7 @@ pub fn examine(
     }
     let mut hasher = blake3::Hasher::new();
     hasher.update(&clear);
-    let mut window =
-        Window { keys, plain: Vec::new(), base: 0, next: 0, in_order: InOrder::default(), bad: Vec::new() };
+    let mut window = Window::new(keys);
     for first in (0..header.segments()).step_by(READ_SEGMENTS as usize) {
         segments.open(first..(first + READ_SEGMENTS).min(header.segments()), &mut window, Some(&mut hasher))?;
         window.decode(&mut found, &header);
@@ -196,14 +195,7 @@ impl Segments<'_> {
 
     /// The plaintext of some segments, if all of them open.
     fn plain(&mut self, range: Range<u64>) -> Result<std::result::Result<Vec<u8>, FormatError>> {
-        let mut window = Window {
-            keys: self.keys,
-            plain: Vec::new(),
-            base: 0,
-            next: 0,
-            in_order: InOrder::default(),
-            bad: Vec::new(),
-        };
+        let mut window = Window::new(self.keys);
         self.open(range, &mut window, None)?;
         Ok(match window.bad.first() {
             Some(run) => Err(FormatError::Segment { index: run.start }),
@@ -260,7 +252,11 @@ struct Window<'a> {
     bad: Vec<Range<u64>>,
 }
 
-impl Window<'_> {
+impl<'a> Window<'a> {
+    fn new(keys: &'a Keys) -> Window<'a> {
+        Window { keys, plain: Vec::new(), base: 0, next: 0, in_order: InOrder::default(), bad: Vec::new() }
+    }
+
     fn note_bad(&mut self, index: u64) {
         match self.bad.last_mut() {
             Some(run) if run.end == index => run.end += 1,

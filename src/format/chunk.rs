@@ -6,8 +6,6 @@ use crate::compress::decompress;
 use crate::crypto::Keys;
 use crate::extent::ChunkKind;
 use crate::extent::ChunkRef;
-use crate::format::group;
-use crate::format::group::Group;
 use crate::format::wire::FormatError;
 use crate::format::wire::Reader;
 use crate::format::wire::Result;
@@ -49,11 +47,8 @@ pub fn decode(encoded: &[u8]) -> Result<Vec<u8>> {
 }
 
 /// The plaintext of a chunk that must be the one named by `id`. `len` counts the bytes the id covers: all of a data
-/// chunk, the front part of a page (what follows are its hints). If a [group] stands there, it is the member of that name.
+/// chunk, the front part of a page (what follows are its hints).
 pub fn open(keys: &Keys, kind: ChunkKind, id: ChunkId, len: u32, encoded: &[u8]) -> Result<Vec<u8>> {
-    if group::is_group(encoded) {
-        return Group::decode(encoded)?.take(keys, kind, id, len).map(<[u8]>::to_vec);
-    }
     let plain = decode(encoded)?;
     let covered = plain.get(..len as usize).ok_or(FormatError::Short { what: "chunk" })?;
     if (kind == ChunkKind::Data && covered.len() != plain.len()) || keys.chunk_id(kind, covered) != id {

@@ -96,14 +96,8 @@ impl PackWriter {
         self.directory.is_empty()
     }
 
-    /// Appends an encoded chunk and says where it will lie.
-    pub fn append(&mut self, kind: ChunkKind, id: ChunkId, len: u32, encoded: &[u8]) -> ChunkRef {
-        let hint = self.append_together(kind, &[(id, len)], encoded);
-        ChunkRef { id, len, hint }
-    }
-
     /// Appends chunks that are encoded as one, in the order in which they are in it, and says where they will lie.
-    pub fn append_together(&mut self, kind: ChunkKind, members: &[(ChunkId, u32)], encoded: &[u8]) -> Locator {
+    pub fn append(&mut self, kind: ChunkKind, members: &[(ChunkId, u32)], encoded: &[u8]) -> Locator {
         let offset = u32::try_from(self.payload.payload_len()).expect("a pack is far below 4 GiB");
         let encoded_len = u32::try_from(encoded.len()).expect("a chunk is far below 4 GiB");
         let hint = Locator { pack: self.pack, offset, len: encoded_len };
@@ -222,7 +216,7 @@ mod tests {
         let keys = Keys::new(RepositoryId([7; 16]), MasterKey::generate());
         let mut pack = PackWriter::new(true);
         let (id, len, encoded) = page(&keys, Xattr { name: b"n".repeat(2000), value: vec![] });
-        pack.append(ChunkKind::NodePage, id, len, &encoded);
+        pack.append(ChunkKind::NodePage, &[(id, len)], &encoded);
         assert!(matches!(pack.take().seal(&keys), Err(Error::PackFaulty { source: FormatError::Limit { .. } })));
     }
 
@@ -234,7 +228,7 @@ mod tests {
         blake3::Hasher::new().finalize_xof().fill(&mut value);
         let (id, len, encoded) = page(&keys, Xattr { name: b"user.noise".to_vec(), value });
         while !pack.is_full_for(1, encoded.len()) {
-            pack.append(ChunkKind::NodePage, id, len, &encoded);
+            pack.append(ChunkKind::NodePage, &[(id, len)], &encoded);
         }
         let mut finished = pack.take();
         assert!(pack.is_empty() && finished.directory.len() > 30);
@@ -253,7 +247,7 @@ mod tests {
         let mut pack = PackWriter::growing();
         for len in [4, 6, 8, 12, 16, 24, 32, 32].map(|mib| mib << 20) {
             while !pack.is_full_for(1, encoded.len()) {
-                pack.append(ChunkKind::Data, id, 1 << 20, &encoded);
+                pack.append(ChunkKind::Data, &[(id, 1 << 20)], &encoded);
             }
             let object = pack.take().seal(&keys).unwrap();
             assert!((len - (2 << 20)..len + len / 1000).contains(&object.len()), "{} of {len}", object.len());
@@ -267,7 +261,7 @@ mod tests {
         let mut encoded = Vec::new();
         chunk::encode(b"what was written", 3, &mut encoded).unwrap();
         let id = keys.chunk_id(ChunkKind::Data, b"what was read!!!");
-        pack.append(ChunkKind::Data, id, 16, &encoded);
+        pack.append(ChunkKind::Data, &[(id, 16)], &encoded);
         assert!(matches!(pack.take().seal(&keys), Err(Error::PackFaulty { source: FormatError::Id })));
     }
 }

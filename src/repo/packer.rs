@@ -74,7 +74,7 @@ impl Packer {
     ) -> (Locator, Option<FinishedPack>) {
         let pack = if kind.is_metadata() { &mut self.meta } else { &mut self.data };
         let full = pack.is_full_for(members.len(), encoded.len()).then(|| pack.take());
-        (pack.append_together(kind, members, encoded), full)
+        (pack.append(kind, members, encoded), full)
     }
 
     /// Both in one.

@@ -5,6 +5,7 @@ use crate::program::Program;
 use crate::program::json_lines;
 use crate::prune::all_is_well;
 use crate::prune::backup;
+use crate::prune::backup_of;
 use crate::prune::bytes_of_packs;
 use crate::prune::number;
 use crate::prune::pack_bytes;
@@ -23,14 +24,7 @@ fn content(name: u64) -> Vec<u8> {
 
 /// A backup of small files that are alike.
 fn alike() -> Program {
-    let program = Program::new();
-    program.run(&["init"]).ok();
-    fs::create_dir_all(program.source()).unwrap();
-    for name in 0..FILES {
-        fs::write(program.source().join(name.to_string()), content(name)).unwrap();
-    }
-    backup(&program);
-    program
+    backup_of(0..FILES, content)
 }
 
 #[test]

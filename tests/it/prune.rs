@@ -47,11 +47,20 @@ pub(crate) fn bytes_of_packs(repository: &Path) -> u64 {
     packs.map(|pack| pack.unwrap().metadata().unwrap().len()).sum()
 }
 
-fn write_all(source: &Path, names: std::ops::Range<u64>, len: usize) {
+fn write_all(source: &Path, names: std::ops::Range<u64>, content: impl Fn(u64) -> Vec<u8>) {
     fs::create_dir_all(source).unwrap();
     for name in names {
-        fs::write(source.join(name.to_string()), noise(name, len)).unwrap();
+        fs::write(source.join(name.to_string()), content(name)).unwrap();
     }
+}
+
+/// A backup of so many files.
+pub(crate) fn backup_of(names: std::ops::Range<u64>, content: impl Fn(u64) -> Vec<u8>) -> Program {
+    let program = Program::new();
+    program.run(&["init"]).ok();
+    write_all(&program.source(), names, content);
+    backup(&program);
+    program
 }
 
 pub(crate) fn backup(program: &Program) {
@@ -77,15 +86,12 @@ fn back(program: &Program) -> std::path::PathBuf {
 
 /// Three snapshots: the first has what nobody else has, the second and third share.
 fn three() -> Program {
-    let program = Program::new();
-    program.run(&["init"]).ok();
-    write_all(&program.source(), 0..20, 200_000);
-    backup(&program);
+    let program = backup_of(0..20, |name| noise(name, 200_000));
     for name in 0..15 {
         fs::remove_file(program.source().join(name.to_string())).unwrap();
     }
     backup(&program);
-    write_all(&program.source(), 20..25, 200_000);
+    write_all(&program.source(), 20..25, |name| noise(name, 200_000));
     backup(&program);
     program
 }
@@ -292,7 +298,7 @@ fn a_killed_prune_is_finished_by_the_next() {
     program.run(&["init"]).ok();
     let mut killed = 0;
     for round in 0..8u64 {
-        write_all(&program.source(), round * 10..round * 10 + 20, 100_000);
+        write_all(&program.source(), round * 10..round * 10 + 20, |name| noise(name, 100_000));
         backup(&program);
         for name in 0..round * 10 {
             let _ = fs::remove_file(program.source().join(name.to_string()));

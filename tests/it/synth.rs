@@ -65,7 +65,8 @@ impl PageSink for Sink<'_> {
         if self.pack.is_full_for(1, encoded.len()) {
             self.store_pack();
         }
-        let stored = self.pack.append(kind, id, u32::try_from(page.hashed.len()).unwrap(), &encoded);
+        let len = u32::try_from(page.hashed.len()).unwrap();
+        let stored = ChunkRef { id, len, hint: self.pack.append(kind, &[(id, len)], &encoded) };
         self.known.insert(id, stored);
         Ok(stored)
     }

@@ -115,7 +115,8 @@ impl Filler {
         }
         let mut encoded = Vec::new();
         chunk::encode(bytes, 1, &mut encoded).unwrap();
-        let chunk = self.data.append(ChunkKind::Data, id, bytes.len() as u32, &encoded);
+        let len = bytes.len() as u32;
+        let chunk = ChunkRef { id, len, hint: self.data.append(ChunkKind::Data, &[(id, len)], &encoded) };
         self.data_bytes += encoded.len();
         self.known.insert(id, chunk);
         self.packs.insert(path.to_owned(), pack_name(chunk.hint.pack));
@@ -156,7 +157,8 @@ impl PageSink for Filler {
         let id = self.keys.chunk_id(kind, &page.hashed);
         let mut encoded = Vec::new();
         chunk::encode(&plain, 1, &mut encoded).unwrap();
-        let page = self.pages_open.append(kind, id, page.hashed.len() as u32, &encoded);
+        let len = page.hashed.len() as u32;
+        let page = ChunkRef { id, len, hint: self.pages_open.append(kind, &[(id, len)], &encoded) };
         if self.layout.page_packs {
             self.flush(true);
         }
