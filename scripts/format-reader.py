@@ -108,6 +108,7 @@ def decode_group(encoded):
     codec, length = r.fixed(1), r.fixed(4)
     need("length of a group", length <= GROUP_MAX)
     table = r.list(lambda member: (member.take(4), member.var(GROUP_MAX)))
+    need("members of a group", len(table) <= 4096 and all(size for _, size in table))
     need("lengths of a group", sum(size for _, size in table) == length)
     plain = r.data[r.at:]
     if codec == 3:

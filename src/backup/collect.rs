@@ -14,6 +14,7 @@ use crate::extent::ChunkKind;
 use crate::extent::ChunkRef;
 use crate::extent::Extent;
 use crate::extent::Locator;
+use crate::format::group;
 use crate::format::page::add_bytes;
 use crate::format::record;
 use crate::format::record::Figures;
@@ -52,6 +53,8 @@ pub(super) struct Collector<'a> {
     large_told: u64,
     began: Instant,
     dry_run: bool,
+    /// zstd level of data.
+    level: i32,
     checkpoint_every: Duration,
     checkpoint_at: Instant,
     new_at_checkpoint: u64,
@@ -82,6 +85,7 @@ impl<'a> Collector<'a> {
             large_told: 0,
             began,
             dry_run: options.dry_run,
+            level: options.level,
             checkpoint_every: options.checkpoint_every,
             checkpoint_at: began + options.checkpoint_every,
             new_at_checkpoint: 0,
@@ -193,7 +197,7 @@ impl<'a> Collector<'a> {
         })
     }
 
-    /// Stores what was encoded as one, under the names of those that are not stored yet.
+    /// Stores what was encoded as one, without those that are stored by now.
     fn store_frame(&mut self, frame: &Frame) -> Result<Locator, Error> {
         let mut new = Vec::with_capacity(frame.members.len());
         for (id, len) in &frame.members {
@@ -202,7 +206,12 @@ impl<'a> Collector<'a> {
                 self.summary.figures.bytes_new += u64::from(*len);
             }
         }
-        self.uploader.append(ChunkKind::Data, &new, &frame.encoded)
+        if new.len() == frame.members.len() {
+            return self.uploader.append(ChunkKind::Data, &new, &frame.encoded);
+        }
+        let fewer = group::only(self.repo.keys(), ChunkKind::Data, &new, &frame.encoded, self.level);
+        let (_, fewer) = fewer.map_err(Error::Encode)?;
+        self.uploader.append(ChunkKind::Data, &new, fewer.as_deref().unwrap_or(&frame.encoded))
     }
 
     fn push(&mut self, parent: &[u8], node: Node) -> Result<(), Error> {

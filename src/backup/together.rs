@@ -8,6 +8,7 @@ use crate::format::group;
 use crate::format::group::GROUP_MEMBERS_MAX;
 use crate::format::group::Members;
 use crate::id::ChunkId;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::OnceLock;
 
@@ -29,6 +30,8 @@ pub(super) type Pending = Arc<OnceLock<Frame>>;
 /// The group that is being filled.
 pub(super) struct Together {
     level: i32,
+    /// Where everything is that was taken in.
+    known: HashMap<ChunkId, Pending>,
     members: Members,
     plain: Vec<u8>,
     pending: Pending,
@@ -37,24 +40,27 @@ pub(super) struct Together {
 impl Together {
     /// Nothing in it yet; for one piece of work.
     pub(super) fn new(level: i32) -> Together {
-        Together { level, members: Vec::new(), plain: Vec::new(), pending: Pending::default() }
+        Together { level, known: HashMap::new(), members: Vec::new(), plain: Vec::new(), pending: Pending::default() }
     }
 
     /// Takes in a chunk, and says in which frame it will be.
     pub(super) fn add(&mut self, id: ChunkId, plain: &[u8]) -> Result<Pending, Fault> {
+        if let Some(pending) = self.known.get(&id) {
+            return Ok(pending.clone());
+        }
         let len = u32::try_from(plain.len()).expect("the chunker cuts far below 4 GiB");
-        if plain.len() > MEMBER_BYTES_MAX {
-            return Ok(Arc::new(OnceLock::from(self.encode(vec![(id, len)], plain)?)));
-        }
-        if self.members.iter().any(|(member, _)| *member == id) {
-            return Ok(self.pending.clone());
-        }
-        if self.plain.len() + plain.len() > GROUP_BYTES || self.members.len() == GROUP_MEMBERS_MAX {
-            self.close()?;
-        }
-        self.members.push((id, len));
-        self.plain.extend_from_slice(plain);
-        Ok(self.pending.clone())
+        let pending = if plain.len() > MEMBER_BYTES_MAX {
+            Arc::new(OnceLock::from(self.encode(vec![(id, len)], plain)?))
+        } else {
+            if self.plain.len() + plain.len() > GROUP_BYTES || self.members.len() == GROUP_MEMBERS_MAX {
+                self.close()?;
+            }
+            self.members.push((id, len));
+            self.plain.extend_from_slice(plain);
+            self.pending.clone()
+        };
+        self.known.insert(id, pending.clone());
+        Ok(pending)
     }
 
     /// Compresses what is open.

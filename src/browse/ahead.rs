@@ -41,6 +41,8 @@ const JUMP_MAX: u64 = 512 << 10;
 const NODES_SKIPPED: u64 = 64;
 /// Nodes looked at for one window.
 const NODES_PLANNED: u64 = 8192;
+/// Extents looked at for one window: a file can be one chunk a million times.
+const EXTENTS_PLANNED: usize = 8192;
 /// A reader's progress is known in steps of so many stored bytes.
 const STEP_BYTES: u64 = 128 << 10;
 /// Chunks that may lie between two that were compressed together, as far as is looked.
@@ -272,6 +274,7 @@ fn plan<P: Pages + ?Sized>(
     cost: &impl Fn(&ChunkRef, Option<&ChunkRef>) -> u64,
 ) -> Result<Plan, Stop> {
     let mut plan = Plan::default();
+    let mut looked = 0;
     let mut next = tree.at(pages, from.rank)?;
     while let Some(found) = next {
         let rank = found.rank;
@@ -286,9 +289,10 @@ fn plan<P: Pages + ?Sized>(
                 let cost = if is_planned { 0 } else { cost(chunk, plan.chunks.last()) };
                 plan.add(chunk, cost, Place { rank, offset: piece.end() });
             }
-            plan.bytes < bytes
+            looked += 1;
+            plan.bytes < bytes && looked < EXTENTS_PLANNED
         })?;
-        if plan.bytes >= bytes || rank - from.rank >= NODES_PLANNED {
+        if plan.bytes >= bytes || looked >= EXTENTS_PLANNED || rank - from.rank >= NODES_PLANNED {
             plan.close();
             return Ok(plan);
         }
@@ -310,6 +314,7 @@ mod tests {
     use crate::meta::Content;
     use crate::meta::Kind;
     use crate::meta::Node;
+    use crate::tree::ExtentTreeBuilder;
     use crate::tree::tests::Memory;
     use crate::tree::tests::build;
     use crate::tree::tests::node;
@@ -454,6 +459,27 @@ mod tests {
             let (tree, memory) = ten_files(offset);
             let plan = plan(&tree, &memory, place(0, 0), 300, &|_, _| 100).unwrap();
             assert_eq!(plan.chunks.len(), chunks);
+        }
+    }
+
+    #[test]
+    fn a_file_of_one_chunk_over_and_over_is_planned_piece_by_piece() {
+        let hint = Locator { pack: ObjectId([1; 16]), offset: 0, len: 100 };
+        let chunk = ChunkRef { id: ChunkId([1; 32]), len: 100, hint };
+        let mut memory = Memory::default();
+        let mut extents = ExtentTreeBuilder::default();
+        (0..100_000).for_each(|_| extents.push(Extent::Data(chunk), &mut memory).unwrap());
+        let content = extents.finish(&mut memory).unwrap();
+        let file = |name| Node { content: content.clone(), ..node(name, Kind::File, 0) };
+        let all = [node("", Kind::Folder, 0), file("one"), file("two")].map(|node| (Vec::new(), node));
+        let (tree, _) = build(&all, &mut memory);
+        let mut from = place(1, 0);
+        for _ in 0..3 {
+            let plan = plan(&tree, &memory, from, 1000, &|_, _| 100).unwrap();
+            assert_eq!((plan.chunks.len(), plan.bytes, plan.is_last), (EXTENTS_PLANNED, 100, false));
+            let until = plan.until.unwrap();
+            assert_eq!(until, place(1, from.offset + EXTENTS_PLANNED as u64 * 100));
+            from = until;
         }
     }
 

@@ -3,7 +3,6 @@
 use crate::browse::content;
 use crate::extent::ChunkRef;
 use crate::extent::Extent;
-use crate::format::chunk::stored_bytes;
 use crate::meta::Content;
 use crate::repo::Chunks;
 use crate::repo::Error;
@@ -28,8 +27,8 @@ pub struct DataStream {
     content: Content,
     /// Looked up to here.
     looked: u64,
-    /// Found and not being decoded yet; the first `asked` of them are being fetched.
-    found: VecDeque<(u64, ChunkRef)>,
+    /// Found and not being decoded yet, each with the stored bytes it takes; the first `asked` of them are being fetched.
+    found: VecDeque<(u64, ChunkRef, u64)>,
     asked: usize,
     asked_bytes: u64,
     /// Held here and not only in the cache, which may be too small for all files at once.
@@ -59,7 +58,9 @@ impl DataStream {
 
     /// Another chunk, and where it goes: behind everything that is still to come.
     pub fn add(&mut self, offset: u64, chunk: ChunkRef) {
-        self.found.push_back((offset, chunk));
+        // What was compressed together is fetched once.
+        let is_fetched = self.found.back().is_some_and(|(_, before, _)| before.hint == chunk.hint);
+        self.found.push_back((offset, chunk, if is_fetched { 0 } else { chunk.hint.len.into() }));
     }
 
     /// How many chunks are known and not being decoded yet.
@@ -85,10 +86,10 @@ impl DataStream {
         self.look_up().await?;
         self.fetch_ahead();
         while self.decoding.len() < CHUNKS_DECODED
-            && let Some((offset, chunk)) = self.found.pop_front()
+            && let Some((offset, chunk, bytes)) = self.found.pop_front()
         {
             self.asked = self.asked.saturating_sub(1);
-            self.asked_bytes = self.asked_bytes.saturating_sub(stored_bytes(&chunk));
+            self.asked_bytes = self.asked_bytes.saturating_sub(bytes);
             let chunks = self.chunks.clone();
             let decode = async move { chunks.data(&chunk).await };
             let range = offset..offset.saturating_add(chunk.len.into());
@@ -106,11 +107,11 @@ impl DataStream {
             let pieces = content::pieces_of(&self.chunks, &self.content, range.clone()).await?;
             self.looked =
                 pieces.last().map(Piece::end).filter(|end| *end > range.start).ok_or_else(content::too_short)?;
-            let new = pieces.iter().filter(|piece| piece.offset >= range.start);
-            self.found.extend(new.filter_map(|piece| match piece.extent {
-                Extent::Data(chunk) => Some((piece.offset, chunk)),
-                Extent::Hole(_) => None,
-            }));
+            for piece in pieces.iter().filter(|piece| piece.offset >= range.start) {
+                if let Extent::Data(chunk) = piece.extent {
+                    self.add(piece.offset, chunk);
+                }
+            }
         }
         Ok(())
     }
@@ -122,12 +123,12 @@ impl DataStream {
         }
         let before = self.asked;
         while self.asked_bytes < self.window
-            && let Some((_, chunk)) = self.found.get(self.asked)
+            && let Some((.., bytes)) = self.found.get(self.asked)
         {
             self.asked += 1;
-            self.asked_bytes += stored_bytes(chunk);
+            self.asked_bytes += bytes;
         }
-        let wanted: Vec<ChunkRef> = self.found.range(before..self.asked).map(|(_, chunk)| *chunk).collect();
+        let wanted: Vec<ChunkRef> = self.found.range(before..self.asked).map(|(_, chunk, _)| *chunk).collect();
         self.chunks.fetch_ahead(&wanted);
     }
 }

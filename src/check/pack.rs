@@ -52,7 +52,13 @@ pub enum PackFault {
 }
 
 impl PackFault {
-    /// Stretches of plaintext that nobody can read because of it.
+    /// True if the place of a chunk cannot be read for the same reason.
+    fn is_same(&self, place: &Range<u64>, why: &FormatError) -> bool {
+        matches!(self, PackFault::Chunk(_, area, source) if area == place && source == why)
+    }
+
+    /// Stretches of plaintext that nobody can read because of it. A group counts as a whole, also where one of its members alone is not
+    /// what its line says.
     pub fn areas(&self) -> Vec<Range<u64>> {
         const SEGMENT: u64 = SEGMENT_BYTES as u64;
         match self {
@@ -288,6 +294,8 @@ impl<'a> Window<'a> {
             }
             match self.chunk(kind, &chunk, &area, header) {
                 Ok(()) => found.chunks += 1,
+                // A group that cannot be unpacked is one fault, not one for each of its members.
+                Err(source) if found.faults.last().is_some_and(|last| last.is_same(&area, &source)) => {}
                 Err(source) if told < CHUNK_FAULTS_MAX => {
                     told += 1;
                     found.faults.push(PackFault::Chunk(chunk.id, area, source));
@@ -316,5 +324,49 @@ impl<'a> Window<'a> {
         let range = start as usize..(area.end - self.base) as usize;
         let encoded = self.plain.get(range).ok_or(FormatError::Short { what: "pack" })?;
         self.in_order.open(self.keys, kind, chunk, encoded).map(drop)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::crypto::MasterKey;
+    use crate::extent::Locator;
+    use crate::format::draft::Draft;
+    use crate::id::RepositoryId;
+
+    const PACK: ObjectId = ObjectId([9; 16]);
+
+    #[test]
+    fn a_group_that_does_not_unpack_is_one_fault() {
+        let keys = Keys::new(RepositoryId([7; 16]), MasterKey::from_bytes([1; 32]));
+        let mut payload = Draft::with_room(0);
+        let mut directory = Vec::new();
+        let mut add = |ids: std::ops::Range<u8>, encoded: &[u8]| {
+            let hint = Locator {
+                pack: PACK,
+                offset: payload.payload_len() as u32,
+                len: u32::try_from(encoded.len()).unwrap(),
+            };
+            payload.append(encoded);
+            let line = |id| Packed { kind: ChunkKind::Data, chunk: ChunkRef { id: ChunkId([id; 32]), len: 5, hint } };
+            directory.extend(ids.map(line));
+        };
+        let mut other = Vec::new();
+        chunk::encode(b"other", 3, &mut other).unwrap();
+        // The first is no group, and the content of the others is not what they are called after.
+        add(0..200, &[3; 100]);
+        add(200..201, &other);
+        add(201..202, &other);
+        let directory = chunk::encode_directory(&directory);
+        let object = payload.seal(&keys, ObjectType::DataPack, PACK, &directory, 0);
+        let mut read =
+            |range: Range<u64>| Ok(Bytes::copy_from_slice(&object[range.start as usize..range.end as usize]));
+        let found = examine(&keys, PACK, object.len() as u64, &mut read).unwrap();
+        assert_eq!((found.directory.len(), found.chunks, found.faults.len()), (202, 0, 3), "{:?}", found.faults);
+        let len = other.len() as u64;
+        let areas: Vec<_> = found.faults.iter().flat_map(PackFault::areas).collect();
+        assert_eq!(areas, [0..100, 100..100 + len, 100 + len..100 + 2 * len]);
     }
 }

@@ -8,7 +8,6 @@ use crate::check::pack::PackFault;
 use crate::check::pack::PackFound;
 use crate::crypto::Keys;
 use crate::extent::ChunkRef;
-use crate::format::chunk;
 use crate::format::chunk::Packed;
 use crate::format::sealed::SEGMENT_BYTES;
 use crate::id::ObjectId;
@@ -121,7 +120,7 @@ impl Run<'_> {
 
     /// Reads chunks at exactly these places.
     pub(super) async fn read_chunks(&mut self, chosen: Vec<Packed>) -> Result<()> {
-        let bytes = chosen.iter().map(|packed| chunk::stored_bytes(&packed.chunk)).sum();
+        let bytes = chosen.iter().map(|packed| u64::from(packed.chunk.hint.len)).sum();
         self.monitor.event(Event::Total { nodes: chosen.len() as u64, bytes });
         let chunks = self.chunks.clone();
         let reads = chosen.into_iter().map(|packed| {
@@ -133,7 +132,7 @@ impl Run<'_> {
         while let Some(read) = reads.next().await {
             self.go_on()?;
             let (Packed { chunk, .. }, read) = read.map_err(|_| Error::TaskLost)?;
-            self.done(1, chunk::stored_bytes(&chunk));
+            self.done(1, chunk.hint.len.into());
             match read {
                 Ok(_) => self.figures.chunks_read += 1,
                 Err(error) if error.is_transient() => return Err(error.into()),

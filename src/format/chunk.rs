@@ -57,11 +57,6 @@ pub fn open(keys: &Keys, kind: ChunkKind, id: ChunkId, len: u32, encoded: &[u8])
     Ok(plain)
 }
 
-/// Bytes that a data chunk takes in its pack; at the most, if it was compressed together with others.
-pub fn stored_bytes(chunk: &ChunkRef) -> u64 {
-    (u64::from(chunk.len) + CHUNK_HEADER_BYTES as u64).min(chunk.hint.len.into())
-}
-
 /// A plaintext length within its limit.
 pub(crate) fn plain_len(value: u64) -> Result<u32> {
     limited(value, CHUNK_BYTES_MAX, "chunk length")

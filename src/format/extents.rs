@@ -176,7 +176,9 @@ mod tests {
     fn both_pages_round_trip() {
         let leaf = ExtentPage::Leaf(vec![Extent::Data(chunk(1)), Extent::Hole(1 << 40), Extent::Data(chunk(2))]);
         let inner = ExtentPage::Inner(1, vec![ExtentChild { len: 1 << 41, page: chunk(3) }]);
-        for page in [leaf, inner] {
+        let longest = ExtentPage::Leaf(vec![Extent::Hole(FILE_BYTES_MAX)]);
+        let highest = ExtentPage::Inner(LEVEL_MAX, vec![ExtentChild { len: FILE_BYTES_MAX, page: chunk(3) }]);
+        for page in [leaf, inner, longest, highest] {
             let Encoded { hashed, hints } = page.encode();
             let plain = [&hashed[..], &hints].concat();
             assert_eq!(ExtentPage::decode(&plain, hashed.len() as u32).unwrap(), page);
@@ -191,6 +193,9 @@ mod tests {
         for page in [
             ExtentPage::Leaf(vec![Extent::Hole(FILE_BYTES_MAX), Extent::Hole(1)]),
             ExtentPage::Leaf(vec![Extent::Hole(0)]),
+            ExtentPage::Leaf(vec![Extent::Hole(0), Extent::Data(chunk(1))]),
+            ExtentPage::Inner(1, vec![ExtentChild { len: FILE_BYTES_MAX + 1, page: chunk(3) }]),
+            ExtentPage::Inner(LEVEL_MAX + 1, vec![ExtentChild { len: 1, page: chunk(3) }]),
             ExtentPage::Leaf(vec![Extent::Hole(1), Extent::Hole(1)]),
             ExtentPage::Leaf(vec![]),
             ExtentPage::Inner(200, vec![ExtentChild { len: 1, page: chunk(3) }]),

@@ -131,7 +131,8 @@ impl Group {
 }
 
 /// Some of the chunks that are encoded as one, without the others: their names in the order in which they are encoded, and the encoded
-/// bytes, `None` if they are those that came in. All are checked against their ids.
+/// bytes, `None` if they are those that came in. All are checked against their ids. Those that are not among them are left out; fails
+/// if none is.
 pub fn only(
     keys: &Keys,
     kind: ChunkKind,
@@ -149,8 +150,14 @@ pub fn only(
     let mut found = Vec::with_capacity(wanted.len());
     for (id, len) in wanted {
         let mut next = 0;
-        let plain = group.take_from(&mut next, keys, kind, *id, *len)?;
-        found.push((next, (*id, *len), plain));
+        match group.take_from(&mut next, keys, kind, *id, *len) {
+            Ok(plain) => found.push((next, (*id, *len), plain)),
+            Err(FormatError::Id) => {}
+            Err(other) => return Err(other),
+        }
+    }
+    if found.is_empty() {
+        return Err(FormatError::Id);
     }
     found.sort_unstable_by_key(|(next, ..)| *next);
     let members: Vec<_> = found.iter().map(|(_, member, _)| *member).collect();
@@ -305,7 +312,9 @@ mod tests {
         assert_eq!((&names[..], chunk::decode(&one).unwrap()), (&[second][..], b"second".to_vec()));
         assert_eq!(only(&[second], &one), Ok((vec![second], None)));
         assert!(only(&[first], &one).is_err());
-        assert_eq!(only(&[(ChunkId([9; 32]), 6)], &encoded), Err(FormatError::Id));
+        let stranger = (ChunkId([9; 32]), 6);
+        assert_eq!(only(&[stranger], &encoded), Err(FormatError::Id));
+        assert_eq!(only(&[second, stranger], &encoded).unwrap().0, [second]);
     }
 
     #[test]

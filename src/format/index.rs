@@ -114,4 +114,23 @@ mod tests {
             assert!(Index::decode(&payload[..len]).is_err());
         }
     }
+
+    #[test]
+    fn a_chunk_may_lie_in_two_packs_and_lines_ascend() {
+        let pack = |n: u8| IndexedPack { pack: ObjectId([n; 16]), len: 100 };
+        let line = |id: u8, n: u8| Packed {
+            kind: ChunkKind::Data,
+            chunk: ChunkRef {
+                id: ChunkId([id; 32]),
+                len: 9,
+                hint: Locator { pack: ObjectId([n; 16]), offset: 7, len: 80 },
+            },
+        };
+        let payload = Index { packs: vec![pack(1), pack(2)], chunks: vec![line(5, 1), line(5, 2)] }.encode();
+        assert_eq!(Index::decode(&payload).unwrap().chunks, [line(5, 1), line(5, 2)]);
+        // The id of the first line, behind the packs, the number of lines and the kind.
+        let mut descending = payload;
+        descending[1 + 2 * 17 + 1 + 1] = 6;
+        assert_eq!(Index::decode(&descending), Err(FormatError::Order { what: "index lines" }));
+    }
 }

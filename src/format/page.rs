@@ -333,10 +333,18 @@ mod tests {
         let page = NodePage::Inner(1, vec![child(b"a"), child(b"b")]);
         let Encoded { hashed, hints } = page.encode();
         assert_eq!(NodePage::decode(&[&hashed[..], &hints].concat(), hashed.len() as u32).unwrap(), page);
+        let decoded = |page: NodePage| {
+            let Encoded { hashed, hints } = page.encode();
+            NodePage::decode(&[&hashed[..], &hints].concat(), hashed.len() as u32)
+        };
         for wrong in [vec![child(b"b"), child(b"a")], vec![child(b"a"), child(b"a")], vec![]] {
-            let Encoded { hashed, hints } = NodePage::Inner(1, wrong).encode();
-            assert!(NodePage::decode(&[&hashed[..], &hints].concat(), hashed.len() as u32).is_err());
+            assert!(decoded(NodePage::Inner(1, wrong)).is_err());
         }
+        // As many nodes as there may be, and one more.
+        let with = |nodes: u64| decoded(NodePage::Inner(1, vec![child(b"a"), Child { nodes, ..child(b"b") }]));
+        assert_eq!(with(NODES_MAX - 100).unwrap().nodes(), NODES_MAX);
+        assert!(matches!(with(NODES_MAX - 99), Err(FormatError::Limit { what: "node count", .. })));
+        assert!(matches!(with(0), Err(FormatError::Limit { what: "node count", .. })));
     }
 
     #[test]

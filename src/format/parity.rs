@@ -376,6 +376,15 @@ mod tests {
             assert!(matches!(rebuilt(&object, &bad), Err(ParityError::Parity(_))), "byte {at}");
             assert!(check(Some(REPOSITORY), PACK, &whole[..at]).is_err());
         }
+        // What is reserved is zero, and no sum of it hides that it is not.
+        for reserved in [11..16, 68..80] {
+            for at in [reserved.start..reserved.start + 1, reserved.start..reserved.start + 2, reserved] {
+                let mut bad = whole.clone();
+                bad[at].fill(1);
+                let refused = Table::read(None, PACK, &bad).err();
+                assert!(matches!(refused, Some(FormatError::Unknown { what: "reserved field", .. })), "{refused:?}");
+            }
+        }
         assert!(check(Some(REPOSITORY), ObjectId([8; 16]), &whole).is_err());
         assert!(check(Some(RepositoryId([8; 16])), PACK, &whole).is_err());
         for (len, shard, count, spare) in [
@@ -388,5 +397,13 @@ mod tests {
         ] {
             assert!(Layout::checked(len, shard, count, spare).is_err(), "{len} {shard} {count} {spare}");
         }
+        let (shard, most) = (SHARD_BYTES_MAX as u32, SHARDS_MAX as u32);
+        let count = PLAIN_BYTES_MAX.div_ceil(shard.into()) as u32;
+        assert!(Layout::checked(PLAIN_BYTES_MAX, shard, count, most).is_ok());
+        assert!(Layout::checked(PLAIN_BYTES_MAX + 1, shard, count + 1, most).is_err());
+        assert!(Layout::checked(100, shard + SHARD_BYTES_STEP as u32, 1, 1).is_err());
+        assert!(Layout::checked(64 * u64::from(most), 64, most, 1).is_ok());
+        assert!(Layout::checked(64 * u64::from(most + 1), 64, most + 1, 1).is_err());
+        assert!(Layout::checked(100, 64, 2, most + 1).is_err());
     }
 }

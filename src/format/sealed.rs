@@ -375,6 +375,28 @@ mod tests {
     }
 
     #[test]
+    fn lengths_are_bounded_and_the_last_segment_ends_before_the_checksum() {
+        let object = seal(&keys(), ObjectType::Record, ObjectId([9; 16]), &noise(3 * SEGMENT_BYTES), b"", 0);
+        let header = Header::decode(&object).unwrap();
+        let count = header.plain_len.div_ceil(SEGMENT_BYTES as u64);
+        let end = (object.len() - CHECKSUM_BYTES) as u64;
+        assert_eq!(header.segment_range(0..count), HEADER_BYTES as u64..end);
+        let last = HEADER_BYTES as u64 + (count - 1) * SEALED_SEGMENT_BYTES as u64;
+        assert_eq!(header.segment_range(count - 1..count), last..end);
+        assert_eq!(header.segment_range(1..2).end, (HEADER_BYTES + 2 * SEALED_SEGMENT_BYTES) as u64);
+
+        let with_len = |plain_len: u64| {
+            let mut changed = object.clone();
+            changed[HEADER_BYTES - 16..HEADER_BYTES - 8].copy_from_slice(&plain_len.to_le_bytes());
+            Header::decode(&changed)
+        };
+        assert_eq!(with_len(PLAIN_BYTES_MAX).unwrap().plain_len, PLAIN_BYTES_MAX);
+        assert!(matches!(with_len(PLAIN_BYTES_MAX + 1), Err(FormatError::Limit { .. })));
+        assert_eq!(with_len(TRAILER_BYTES as u64).unwrap().plain_len, TRAILER_BYTES as u64);
+        assert!(matches!(with_len(TRAILER_BYTES as u64 - 1), Err(FormatError::Short { .. })));
+    }
+
+    #[test]
     fn no_object_is_shorter_than_what_it_holds() {
         for end in [0, 1, 1000, SEGMENT_BYTES, SEGMENT_BYTES + 1, 40 * SEGMENT_BYTES] {
             let object = seal(&keys(), ObjectType::DataPack, ObjectId([9; 16]), &noise(end), b"", 0);

@@ -284,6 +284,8 @@ mod tests {
     fn overlong_numbers_and_counts_are_refused() {
         assert!(Reader::new(&[0xff; 10]).varint("n").is_err());
         assert!(Reader::new(&[0x80; 11]).varint("n").is_err());
+        let beyond = [&[0xff; 9][..], &[2]].concat();
+        assert!(matches!(Reader::new(&beyond).varint("n"), Err(FormatError::Limit { .. })));
         for needless in [&[0x80, 0][..], &[0xff, 0x80, 0], &[0x80, 0x80, 0x80, 0]] {
             assert!(matches!(Reader::new(needless).varint("n"), Err(FormatError::Unknown { what: "n", .. })));
         }

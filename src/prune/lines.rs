@@ -215,17 +215,20 @@ impl Loading {
             }
             packs.push(number);
         }
-        // All lines of a pack stand in one index object.
-        let mut together: HashMap<Locator, (u64, u64)> = HashMap::with_capacity(index.chunks.len());
-        for Packed { chunk, .. } in &index.chunks {
-            let (chunks, bytes) = together.entry(chunk.hint).or_default();
-            (*chunks, *bytes) = (*chunks + 1, *bytes + u64::from(chunk.len));
+        // Only data is compressed together. All lines of a pack stand in one index object (FORMAT 10).
+        let place = |hint: &Locator| (self.numbers[&hint.pack], hint.offset, hint.len);
+        let mut together: HashMap<(u32, u32, u32), (u32, u64)> = HashMap::new();
+        for Packed { chunk, .. } in index.chunks.iter().filter(|line| line.kind == ChunkKind::Data) {
+            let (chunks, bytes) = together.entry(place(&chunk.hint)).or_default();
+            (*chunks, *bytes) = (chunks.saturating_add(1), *bytes + u64::from(chunk.len));
         }
         for line in &index.chunks {
             let ChunkRef { hint, len, .. } = line.chunk;
-            let share = match together[&hint] {
-                (1, _) | (_, 0) => hint.len,
-                (_, bytes) => (u64::from(hint.len) * u64::from(len) / bytes) as u32,
+            let share = match together.get(&place(&hint)) {
+                Some(&(chunks, bytes)) if line.kind == ChunkKind::Data && chunks > 1 && bytes > 0 => {
+                    (u64::from(hint.len) * u64::from(len) / bytes) as u32
+                }
+                _ => hint.len,
             };
             self.rows.push(Row::new(self.numbers[&hint.pack], line, share).0)?;
         }

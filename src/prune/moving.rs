@@ -2,9 +2,13 @@
 //! compressed together stays together, without what is not needed of it.
 //! The chunks of a pack keep their order, so what was read together still lies together.
 
+use crate::extent::ChunkKind;
+use crate::extent::ChunkRef;
 use crate::extent::Locator;
+use crate::format::FormatError;
 use crate::format::chunk::Packed;
 use crate::format::group::GROUP_MEMBERS_MAX;
+use crate::format::group::Members;
 use crate::id::ObjectId;
 use crate::monitor::Event;
 use crate::monitor::Monitor;
@@ -20,6 +24,7 @@ use crate::repo;
 use crate::repo::Chunks;
 use crate::repo::Packer;
 use crate::repo::Repo;
+use crate::repo::pack_name;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::io;
@@ -128,40 +133,45 @@ impl Carrier<'_> {
             if self.monitor.is_cancelled() {
                 return Err(Error::Cancelled);
             }
-            match (self.move_from(frame).await?, frame) {
-                (None, _) => {}
-                (Some(error), [alone]) => self.take_elsewhere(&alone.line, error).await?,
-                // What is wrong with one of several need not be wrong with the others.
-                (Some(_), several) => {
-                    for load in several {
-                        if let Some(error) = self.move_from(std::slice::from_ref(load)).await? {
-                            self.take_elsewhere(&load.line, error).await?;
-                        }
-                    }
-                }
-            }
+            self.move_from(frame).await?;
             let bytes = frame.iter().map(|load| load.bytes).sum();
             self.monitor.event(Event::Done { nodes: frame.len() as u64, bytes });
         }
         Ok(())
     }
 
-    /// Moves chunks that lie in one place; tells why they cannot be had there.
-    async fn move_from(&mut self, frame: &[Placed]) -> Result<Option<repo::Error>> {
-        let [Placed { line: first, .. }, ..] = frame else { return Ok(None) };
+    /// Moves chunks that lie in one place, or another place has.
+    async fn move_from(&mut self, frame: &[Placed]) -> Result<()> {
+        let [Placed { line: first, .. }, ..] = frame else { return Ok(()) };
+        let pack = first.chunk.hint.pack;
         let wanted: Vec<_> = frame.iter().map(|load| (load.line.chunk.id, load.line.chunk.len)).collect();
-        match self.chunks.encoded(first.kind, &wanted, first.chunk.hint).await {
-            Ok((members, encoded)) => drop(self.packer.append(first.kind, &members, &encoded).await?),
+        let there = match self.chunks.encoded(first.kind, &wanted, first.chunk.hint).await {
+            Ok((members, encoded)) => {
+                self.packer.append(first.kind, &members, &encoded).await?;
+                members
+            }
             Err(e) if e.is_transient() => return Err(e.into()),
-            Err(e) => return Ok(Some(e)),
+            Err(e) => {
+                self.moved.bad.entry(pack).or_insert(e);
+                Members::new()
+            }
+        };
+        if there.len() == wanted.len() {
+            return Ok(());
         }
-        Ok(None)
+        let mislaid = || repo::Error::Object { object: pack_name(pack), source: FormatError::Id };
+        self.moved.bad.entry(pack).or_insert_with(mislaid);
+        for load in frame {
+            let Packed { kind, chunk } = load.line;
+            if !there.contains(&(chunk.id, chunk.len)) {
+                self.take_elsewhere(kind, &chunk).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Any other place will do.
-    async fn take_elsewhere(&mut self, line: &Packed, error: repo::Error) -> Result<()> {
-        let Packed { kind, chunk } = *line;
-        self.moved.bad.entry(chunk.hint.pack).or_insert(error);
+    async fn take_elsewhere(&mut self, kind: ChunkKind, chunk: &ChunkRef) -> Result<()> {
         for hint in self.lines.places(chunk.id)?.into_iter().filter(|place| *place != chunk.hint) {
             match self.chunks.encoded(kind, &[(chunk.id, chunk.len)], hint).await {
                 Ok((members, encoded)) => return Ok(self.packer.append(kind, &members, &encoded).await.map(drop)?),

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod diff;
+mod ends;
+mod what;
 
 use super::*;
 use crate::crypto::Keys;

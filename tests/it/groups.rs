@@ -52,6 +52,28 @@ fn what_is_alike_is_stored_once_and_read_alone() {
 }
 
 #[test]
+fn what_stands_twice_in_one_backup_is_stored_once() {
+    // Every fifth file of the second folder is another one; one file is everywhere.
+    let program = backup_of(0..0, content);
+    for folder in 0..3u64 {
+        fs::create_dir(program.source().join(folder.to_string())).unwrap();
+        for name in 0..600 {
+            let seed = if name % 5 == 0 { name + 1000 * folder } else { name };
+            let at = program.source().join(format!("{folder}/{name:03}"));
+            fs::write(&at, noise(seed, 6000)).unwrap();
+            if name % 20 == 0 {
+                fs::write(at.with_extension("licence"), noise(9999, 8000)).unwrap();
+            }
+        }
+    }
+    backup(&program);
+    let stored = pack_bytes(&program);
+    let own = (600 + 2 * 120) * 6000 + 8000;
+    assert!(stored < own + own / 10, "{stored} of {own}");
+    all_is_well(&program);
+}
+
+#[test]
 fn what_is_needed_of_a_group_leaves_the_rest_behind() {
     let program = alike();
     for name in (0..FILES).filter(|name| name % 3 > 0) {

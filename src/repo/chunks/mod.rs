@@ -14,6 +14,7 @@ use crate::format::chunk;
 use crate::format::extents::ExtentPage;
 use crate::format::group;
 use crate::format::group::Group;
+use crate::format::group::InOrder;
 use crate::format::group::Members;
 use crate::format::page::NodePage;
 use crate::format::sealed::ObjectType;
@@ -52,11 +53,12 @@ impl Default for ChunksOptions {
     }
 }
 
-/// A chunk up to this length is decoded by the thread that asks, if its bytes are in memory.
+/// A chunk up to this length is decoded by the thread that asks, if its bytes are in memory. (A group that another program made can
+/// be longer.)
 const DECODE_NOW_BYTES_MAX: u32 = 128 << 10;
 /// Groups that are unpacked at once: a prime, as offsets may have a measure.
 const TURNS: usize = 31;
-/// zstd level of what is left of a group.
+/// zstd level of what is left of a group, whatever it was before: no repository knows the levels of its writers.
 const GROUP_LEVEL: i32 = 3;
 /// Segments of one request of [`Chunks::fetch_along`]: half a MiB takes no longer than a round trip.
 const ALONG_SEGMENTS: u64 = 8;
@@ -167,7 +169,7 @@ impl Chunks {
         span: &Span,
         encoded: &[u8],
     ) -> std::result::Result<Bytes, FormatError> {
-        if !group::is_group(encoded) {
+        if !group::is_group(encoded) || kind != ChunkKind::Data {
             return chunk::open(self.repo.keys(), kind, wanted.id, wanted.len, encoded).map(Bytes::from);
         }
         self.unpacked(span, encoded)?.take(self.repo.keys(), kind, wanted.id, wanted.len).map(Bytes::copy_from_slice)
@@ -257,11 +259,14 @@ impl Chunks {
     /// The bytes of a chunk or page, hints and all, exactly where its reference says: no other place is tried, and
     /// it is not kept. For who wants to know whether that place is whole.
     pub async fn stored(&self, kind: ChunkKind, wanted: &ChunkRef) -> Result<Bytes> {
-        self.read_at(kind, wanted, wanted.hint).await
+        let encoded = self.fetch.read(span(kind, wanted.hint)).await?;
+        let opened = InOrder::default().open(self.repo.keys(), kind, wanted, &encoded);
+        opened.map(Bytes::from).map_err(|source| Error::Object { object: pack_name(wanted.hint.pack), source })
     }
 
-    /// The encoded bytes of chunks, or of a page, exactly at this place, without others that are encoded with them, once all were
-    /// decoded and found to be what their ids say: for who stores them elsewhere. With their ids and lengths in order.
+    /// The encoded bytes of chunks, or of a page, exactly at this place, without others that are encoded with them, once they were
+    /// decoded and found to be what their ids say: for who stores them elsewhere. With the ids and lengths of those that are there,
+    /// in order; an error if none is.
     pub async fn encoded(
         &self,
         kind: ChunkKind,
