@@ -143,3 +143,39 @@ impl std::fmt::Debug for Keys {
         write!(f, "Keys {{ repository: {}, *** }}", self.repository)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys() -> Keys {
+        Keys::new(RepositoryId([7; 16]), MasterKey::from_bytes([1; 32]))
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Computed by another implementation of BLAKE3 from section 4 of FORMAT.md.
+    #[test]
+    fn what_is_derived_is_what_the_format_says() {
+        let keys = keys();
+        let chunk = keys.chunk_id(ChunkKind::Data, b"hello").to_string();
+        assert_eq!(chunk, "2d069e93947cb1c94e77bcbad483b4da855924c72e7a31877f39c95f7b78ec1e");
+        assert_eq!(keys.boundary(&[b"folder", b"/", b"name"]), 0x6df5_22bb_93cb_4494);
+        let gear = keys.gear();
+        assert_eq!((gear[0], gear[255]), (0x2b1f_df6c_01d1_f457, 0x491e_5c35_f0cb_5c6a));
+        let object = keys.object(3, ObjectId([9; 16]), &[5; 32]);
+        assert_eq!(hex(&object.key), "b17a9c03cd6684761990d76534930b92ff194c4ddd0b313c23fd257fac12534e");
+        assert_eq!(hex(&object.commitment), "a085a2d6eef00cc3e9e96480f56736921cb81c9654eca90226086672464e99ab");
+    }
+
+    #[test]
+    fn keys_are_random_and_never_shown() {
+        assert_ne!(random::<16>(), random::<16>());
+        assert_ne!(MasterKey::generate().expose(), MasterKey::generate().expose());
+        assert_eq!(format!("{:?}", keys().master()), "MasterKey(***)");
+        let shown = format!("{:?}", keys());
+        assert!(shown.contains("07070707") && !shown.contains("01010101") && !shown.contains("1, 1"), "{shown}");
+    }
+}

@@ -82,6 +82,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn costs_are_bounded_on_both_sides() {
+        assert_eq!(Cost::DEFAULT.memory_kib, 65_536);
+        let accepted = |memory_kib, passes, lanes| Cost { memory_kib, passes, lanes }.is_acceptable();
+        assert!(Cost::DEFAULT.is_acceptable() && Cost::CHEAP.is_acceptable());
+        for (memory_kib, passes, lanes) in [(8, 1, 1), (128, 1, 16), (2 << 20, 16, 16)] {
+            assert!(accepted(memory_kib, passes, lanes), "{memory_kib} {passes} {lanes}");
+        }
+        for (memory_kib, passes, lanes) in
+            [(64, 0, 1), (64, 17, 1), (64, 1, 0), (4096, 1, 17), (7, 1, 1), (127, 1, 16), ((2 << 20) + 1, 1, 1)]
+        {
+            assert!(!accepted(memory_kib, passes, lanes), "{memory_kib} {passes} {lanes}");
+            let cost = Cost { memory_kib, passes, lanes };
+            assert!(derive(&Password::new(b"x".to_vec()), &[0; 16], cost).is_none());
+        }
+    }
+
+    #[test]
     fn passwords_are_compared_and_not_printed() {
         let password = Password::new(b"correct horse".to_vec());
         assert!(!password.is_empty() && Password::new(Vec::new()).is_empty());

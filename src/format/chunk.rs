@@ -160,6 +160,18 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_chunk_that_does_not_shrink_is_the_longest_encoded_one() {
+        let mut noise = vec![0; CHUNK_BYTES_MAX as usize];
+        blake3::Hasher::new().finalize_xof().fill(&mut noise);
+        let mut encoded = Vec::new();
+        encode(&noise, 1, &mut encoded).unwrap();
+        assert_eq!(encoded.len(), ENCODED_BYTES_MAX as usize);
+        assert_eq!(encoded_len(encoded.len() as u64), Ok(ENCODED_BYTES_MAX));
+        assert!(encoded_len(encoded.len() as u64 + 1).is_err());
+        assert!(decode(&encoded).unwrap() == noise);
+    }
+
+    #[test]
     fn directory_round_trips_within_its_payload() {
         let pack = ObjectId([3; 16]);
         let hint = Locator { pack, offset: 10, len: 20 };

@@ -235,6 +235,7 @@ mod tests {
             let (encoded, members) = group(contents);
             let decoded = Group::decode(&encoded).unwrap();
             assert!(is_group(&encoded) && decoded.members.len() == contents.len());
+            assert!(decoded.memory_bytes() >= contents.concat().len());
             for ((id, len), plain) in members.iter().zip(contents) {
                 assert_eq!(decoded.take(&keys(), ChunkKind::Data, *id, *len), Ok(*plain));
                 for (kind, len) in [(ChunkKind::NodePage, *len), (ChunkKind::Data, len + 1)] {

@@ -340,6 +340,11 @@ mod tests {
         for wrong in [vec![child(b"b"), child(b"a")], vec![child(b"a"), child(b"a")], vec![]] {
             assert!(decoded(NodePage::Inner(1, wrong)).is_err());
         }
+        assert!(decoded(NodePage::Inner(LEVEL_MAX, vec![child(b"a")])).is_ok());
+        for level in [LEVEL_MAX + 1, u8::MAX] {
+            let refused = decoded(NodePage::Inner(level, vec![child(b"a")]));
+            assert!(matches!(refused, Err(FormatError::Limit { what: "page level", .. })));
+        }
         // As many nodes as there may be, and one more.
         let with = |nodes: u64| decoded(NodePage::Inner(1, vec![child(b"a"), Child { nodes, ..child(b"b") }]));
         assert_eq!(with(NODES_MAX - 100).unwrap().nodes(), NODES_MAX);

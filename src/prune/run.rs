@@ -42,6 +42,7 @@ use crate::repo::Repo;
 use crate::repo::pack_name;
 use crate::store::ErrorKind;
 use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Memory for pages and for what is moved.
@@ -67,6 +68,8 @@ pub(super) struct Run<'a> {
     pub(super) lines: Option<Lines>,
     pub(super) needed: Option<Needed>,
     pub(super) report: Report,
+    /// Packs and snapshots that would be gone by now if this were not a dry run.
+    going: HashSet<ObjectId>,
 }
 
 /// What a decision is based on: the log first, then packs.
@@ -94,8 +97,8 @@ impl<'a> Run<'a> {
         let scratch = Scratch { folder: options.scratch.clone(), memory_bytes: options.memory_bytes };
         let chunks = Chunks::new(repo, &ChunksOptions { memory_bytes: CHUNKS_MEMORY_BYTES });
         let needed = Some(Needed::nothing(&scratch)?);
-        let report = Report::default();
-        Ok(Run { repo, author, options, monitor, tell, scratch, chunks, lines: None, needed, report })
+        let (report, going) = (Report::default(), HashSet::new());
+        Ok(Run { repo, author, options, monitor, tell, scratch, chunks, lines: None, needed, report, going })
     }
 
     pub(super) async fn go(mut self) -> Result<Report> {
@@ -222,6 +225,7 @@ impl<'a> Run<'a> {
             let going: Vec<&There> = swept.iter().filter_map(|id| view.listed.get(id)).collect();
             self.report.removed_packs = going.len() as u64;
             self.report.removed_bytes = going.iter().map(|there| there.len).sum();
+            self.going = swept.into_iter().collect();
             return self.mark().await;
         }
         let event = Event::Sweep(swept);
@@ -323,9 +327,11 @@ impl<'a> Run<'a> {
         let named = view.listed.iter().filter(|(pack, _)| lines.number(**pack).is_some());
         let marked = to_mark(&view.words, &homes, named.map(|(pack, there)| (*pack, self.is_young(there))));
         let found = self.found(&view, &picture, &marked);
-        self.report.found = Some(found);
+        let is_news = self.report.found.replace(found) != Some(found);
         (self.report.lost_count, self.report.lost) = (picture.lost_count, picture.lost.clone());
-        (self.tell)(Step::Found(found));
+        if is_news {
+            (self.tell)(Step::Found(found));
+        }
         let emptied = self.badly_used(&view, &picture).await?;
         let bad = self.empty(&picture, &emptied).await?;
         if !bad.is_empty() {
@@ -335,7 +341,8 @@ impl<'a> Run<'a> {
         }
         let lines = self.lines.as_ref().expect("the index was loaded");
         let is_snapshot = |id: &ObjectId| view.words.knows(SnapshotId(id.0));
-        let (snapshots, garbage): (Vec<_>, Vec<_>) = marked.into_iter().partition(is_snapshot);
+        let is_left = |id: &ObjectId| !self.going.contains(id);
+        let (snapshots, garbage): (Vec<_>, Vec<_>) = marked.into_iter().filter(is_left).partition(is_snapshot);
         let mut packs: Vec<ObjectId> = emptied.iter().map(|number| lines.packs[*number].pack).chain(garbage).collect();
         packs.truncate(MARKED_MAX);
         self.report.marked_snapshots = snapshots.len() as u64;

@@ -153,6 +153,20 @@ fn forgotten_content_comes_free_and_what_is_shared_moves() {
 }
 
 #[test]
+fn a_dry_run_tells_each_pack_once() {
+    let program = three();
+    program.run(&["forget", "latest~2"]).ok();
+    age(&program, 2);
+    let marked = summary(&program, &[]);
+    age(&program, 8);
+    let looked = summary(&program, &["--dry-run"]);
+    assert_eq!(looked["removed_packs"], marked["marked_packs"], "{marked} {looked}");
+    assert_eq!((number(&looked, "marked_packs"), number(&looked, "marked_snapshots")), (0, 0), "{looked}");
+    let done = summary(&program, &[]);
+    assert_eq!(done["removed_bytes"], looked["removed_bytes"], "{looked} {done}");
+}
+
+#[test]
 fn until_the_grace_period_is_over_everything_can_be_taken_back() {
     let program = three();
     let before = pack_bytes(&program);
