@@ -32,6 +32,13 @@ pub enum Event<'a> {
         /// The reason, a few words.
         why: &'a str,
     },
+    /// Something about a path that people should know; nothing failed.
+    Note {
+        /// What it is about.
+        path: &'a [u8],
+        /// A sentence.
+        text: &'a str,
+    },
     /// One path failed and the deed goes on. Enough of these make exit code 3.
     Problem {
         /// What could not be done.

@@ -160,24 +160,27 @@ impl Scout<'_> {
         self.monitor.event(Event::Total { nodes: plans.len() as u64 + 1, bytes });
         let meta = Meta { mode: 0o755, mtime: self.time, ctime: self.time, links: 1, ..Meta::default() };
         line.node(empty_draft(b"".as_slice().into(), Vec::new(), Kind::Folder, meta))?;
+        let wants_old = plans.iter().any(|plan| plan.changed.is_some());
+        let old = if wants_old { self.old.disks()? } else { Vec::new() };
         let _root = self.old.take(b"", b"")?;
         line.send()?;
         for plan in plans {
-            self.disk(plan, &mut line, runtime)?;
+            self.disk(plan, &old, &mut line, runtime)?;
         }
         Ok(self.old.finish())
     }
 
-    fn disk(&mut self, mut plan: Plan, line: &mut Line<'_>, runtime: &Handle) -> Result<(), Error> {
+    fn disk(&mut self, mut plan: Plan, old: &[Node], line: &mut Line<'_>, runtime: &Handle) -> Result<(), Error> {
         let name = plan.disk.name.clone();
         self.monitor.event(Event::Path(&name));
-        let old = self.old.take(b"", &name)?;
-        let is_new = old.is_none();
-        let old = old.filter(|old| matches!(old.node().content, Content::Extents { .. }));
-        let mut known = match (plan.changed.take(), old) {
-            (Some(changed), Some(old)) => Unchanged::since(old.node(), changed, &plan.description),
-            _ => None,
-        };
+        for text in plan.description.parts.iter().flat_map(|part| &part.notes) {
+            self.monitor.event(Event::Note { path: &name, text });
+        }
+        let is_new = self.old.take(b"", &name)?.is_none();
+        // Names of disks depend on what else is backed up; where they are does not.
+        let mut known = plan.changed.take().and_then(|changed| {
+            old.iter().find_map(|old| Unchanged::since(old, &changed, &plan.description, plan.len))
+        });
         let mut bytes = DiskBytes::new(&plan, self.shop, runtime);
         self.store_ahead(&plan, &mut bytes, line)?;
         let mut bytes_read = 0;
@@ -301,12 +304,15 @@ struct Unchanged {
 const LOOK_BYTES: u64 = 64 << 20;
 
 impl Unchanged {
-    /// `None` if the parent's node is no such disk, or lacks blocks that are wanted now.
-    fn since(parent: &Node, mut changed: Vec<Range<u64>>, now: &disk::Disk) -> Option<Unchanged> {
+    /// `None` if the parent's node is not this disk, or lacks blocks that are wanted now.
+    fn since(parent: &Node, changed: &[Range<u64>], now: &disk::Disk, len: u64) -> Option<Unchanged> {
         let before = disk_of(parent)?;
-        if before.container != now.container || (now.all_blocks && !before.all_blocks) {
+        // Another disk may have taken its place: letters of devices change from one start of the system to the next.
+        let is_same = before.path == now.path && before.uuid == now.uuid && parent.content.len() == len;
+        if !is_same || before.container != now.container || (now.all_blocks && !before.all_blocks) {
             return None;
         }
+        let mut changed = changed.to_vec();
         // What could not be read then is no content.
         changed.extend(before.unreadable);
         Some(Unchanged { changed: joined(changed), content: parent.content.clone(), pieces: Vec::new(), at: 0 })
@@ -369,15 +375,21 @@ mod tests {
         let meta = Meta { xattrs, ..Meta::default() };
         let node = Node { name: b"disk.img".to_vec(), kind: Kind::File, meta, content: Content::Empty };
         let changed: Vec<Range<u64>> = std::iter::once(0..1 << 30).chain(nested).collect();
-        let known = Unchanged::since(&node, changed.clone(), &disk).expect("the same disk");
+        let known = Unchanged::since(&node, &changed, &disk, 0).expect("the same disk");
         for (at, has_changed) in
             [(0, true), (900 << 20, true), (1 << 30, false), (5000 << 20, true), (5001 << 20, false)]
         {
             assert_eq!(known.has_changed(&(at..at + 65_536)), has_changed, "{at}");
         }
-        let all = disk::Disk { all_blocks: true, ..disk.clone() };
-        assert!(Unchanged::since(&node, changed.clone(), &all).is_none());
-        assert!(Unchanged::since(&Node { meta: Meta::default(), ..node }, changed, &disk).is_none());
+        for other in [
+            disk::Disk { all_blocks: true, ..disk.clone() },
+            disk::Disk { path: b"/vm/other".to_vec(), ..disk.clone() },
+            disk::Disk { uuid: "7".to_owned(), ..disk.clone() },
+        ] {
+            assert!(Unchanged::since(&node, &changed, &other, 0).is_none(), "{other:?}");
+        }
+        assert!(Unchanged::since(&node, &changed, &disk, 1).is_none());
+        assert!(Unchanged::since(&Node { meta: Meta::default(), ..node }, &changed, &disk, 0).is_none());
     }
 
     #[test]

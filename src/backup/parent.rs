@@ -23,6 +23,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use tokio::runtime::Handle;
 
+/// Nodes looked at for disks: a snapshot of disks has no more.
+const DISKS_MAX: usize = 4096;
+
 /// A stream of old nodes, read as far as the new ones go.
 pub(super) struct OldNodes {
     runtime: Handle,
@@ -65,6 +68,30 @@ impl OldNodes {
             }
         }
         Ok(None)
+    }
+
+    /// The files of the snapshots that hold disks in many pieces, those of the unfinished one first. Nothing may have been
+    /// taken yet.
+    pub(super) fn disks(&mut self) -> Result<Vec<Node>> {
+        let mut disks = Vec::new();
+        let snapshots: Vec<Browse> = self.current.iter().chain(self.later.iter().rev()).cloned().collect();
+        for browse in snapshots {
+            let ranks = match self.runtime.block_on(browse.children(b"")) {
+                Ok(ranks) => ranks,
+                Err(error) => {
+                    self.survive(error)?;
+                    continue;
+                }
+            };
+            for rank in ranks.take(DISKS_MAX) {
+                match self.runtime.block_on(browse.at(rank)) {
+                    Ok(found) => disks.extend(found.map(|found| found.node().clone())),
+                    Err(error) => self.survive(error)?,
+                }
+            }
+        }
+        disks.retain(|node| matches!(node.content, Content::Extents { .. }) && browse::disk_of(node).is_some());
+        Ok(disks)
     }
 
     /// Counts what is left of the whole snapshot as removed.

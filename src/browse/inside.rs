@@ -6,6 +6,8 @@
 
 use crate::browse::Ahead;
 use crate::browse::Browse;
+use crate::browse::NeverRead;
+use crate::browse::Unreadable;
 use crate::disk::Run;
 use crate::disk::fs::Node;
 use crate::disk::fs::NodeId;
@@ -16,6 +18,7 @@ use crate::image::Fault;
 use crate::image::Image;
 use crate::image::ImageReader;
 use crate::image::Part;
+use crate::meta;
 use crate::meta::Content;
 use crate::repo;
 use bytes::Bytes;
@@ -46,6 +49,9 @@ pub enum InsideError {
     /// The repository it lies in.
     #[error(transparent)]
     Repo(#[from] repo::Error),
+    /// The disk, when it was backed up.
+    #[error(transparent)]
+    NeverRead(#[from] NeverRead),
 }
 
 impl InsideError {
@@ -66,8 +72,18 @@ struct ImageFile {
     browse: Browse,
     content: Content,
     is_raw: bool,
+    unreadable: Unreadable,
     /// Why the last of them could not be read.
-    fault: Arc<Mutex<Option<repo::Error>>>,
+    fault: LastFault,
+}
+
+/// Why bytes of an image could not be read the last time that happened.
+type LastFault = Arc<Mutex<Option<InsideError>>>;
+
+fn note(fault: &LastFault, error: InsideError) -> io::Error {
+    let text = error.to_string();
+    *fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    io::Error::other(text)
 }
 
 impl Image for ImageFile {
@@ -80,16 +96,18 @@ impl Image for ImageFile {
     }
 
     fn read(&self, offset: u64, len: u32) -> image::Bytes {
+        // No structure is to be found in zeros that only stand for it.
+        if let Err(never) = self.unreadable.check(&(offset..offset.saturating_add(len.into()))) {
+            let error = note(&self.fault, never.into());
+            return Box::pin(async move { Err(error) });
+        }
         if let Some(Ok(bytes)) = self.browse.read_now(&self.content, offset, len as usize) {
             return Box::pin(async move { Ok(bytes) });
         }
         let (browse, content, fault) = (self.browse.clone(), self.content.clone(), self.fault.clone());
         Box::pin(async move {
-            read_along(&browse, &content, offset, len).await.map_err(|error| {
-                let text = error.to_string();
-                *fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                io::Error::other(text)
-            })
+            let read = read_along(&browse, &content, offset, len).await;
+            read.map_err(|error| note(&fault, error.into()))
         })
     }
 }
@@ -125,8 +143,8 @@ static OPENED: AtomicU64 = AtomicU64::new(0);
 pub struct ImageAt<'a> {
     /// Its place in the tree.
     pub rank: u64,
-    /// Its bytes.
-    pub content: &'a Content,
+    /// The file that holds it.
+    pub node: &'a meta::Node,
     /// True if these are surely a disk as it is, and not one in a container.
     pub is_raw: bool,
 }
@@ -136,10 +154,11 @@ pub struct Inside {
     browse: Browse,
     rank: u64,
     content: Content,
+    unreadable: Unreadable,
     /// Files that were written one after the other lie one behind the other.
     ahead: Arc<Ahead>,
     reader: Arc<ImageReader>,
-    fault: Arc<Mutex<Option<repo::Error>>>,
+    fault: LastFault,
     /// Which part this is among those whose windows are remembered.
     number: u64,
 }
@@ -171,18 +190,19 @@ impl Windows {
 impl Inside {
     /// The part of an image; `None` for its layout alone. Nothing is read yet.
     pub fn new(browse: &Browse, image: ImageAt<'_>, part: Option<Part>, passphrase: &[u8]) -> Arc<Inside> {
-        let ImageAt { rank, content, is_raw } = image;
-        let fault = Arc::default();
-        let file = ImageFile { browse: browse.clone(), content: content.clone(), is_raw, fault: Arc::clone(&fault) };
+        let ImageAt { rank, node, is_raw } = image;
+        let (content, unreadable, fault) = (node.content.clone(), Unreadable::of(node), LastFault::default());
+        let file = ImageFile {
+            browse: browse.clone(),
+            content: content.clone(),
+            is_raw,
+            unreadable: unreadable.clone(),
+            fault: fault.clone(),
+        };
         let reader = ImageReader::new(Arc::new(file), part, passphrase, browse.chunks().runtime());
         let number = OPENED.fetch_add(1, Ordering::Relaxed);
-        let (browse, content, ahead) = (browse.clone(), content.clone(), Ahead::new(browse.clone()));
-        Arc::new(Inside { browse, rank, content, ahead, reader, fault, number })
-    }
-
-    /// The image.
-    pub fn content(&self) -> &Content {
-        &self.content
+        let (browse, ahead) = (browse.clone(), Ahead::new(browse.clone()));
+        Arc::new(Inside { browse, rank, content, unreadable, ahead, reader, fault, number })
     }
 
     /// The snapshot it lies in.
@@ -194,12 +214,12 @@ impl Inside {
     pub async fn ask<T>(&self, question: impl AsyncFnOnce(&Arc<ImageReader>) -> image::Result<T>) -> Result<T> {
         let answer = question(&self.reader).await;
         answer.map_err(|error| match (&error, self.last_fault()) {
-            (image::Error::Fault(Fault::Read { .. }), Some(cause)) => InsideError::Repo(cause),
+            (image::Error::Fault(Fault::Read { .. }), Some(cause)) => cause,
             _ => InsideError::Image(error),
         })
     }
 
-    fn last_fault(&self) -> Option<repo::Error> {
+    fn last_fault(&self) -> Option<InsideError> {
         self.fault.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
@@ -227,8 +247,22 @@ impl Inside {
         WINDOWS.lock().unwrap_or_else(PoisonError::into_inner).keep(key, window);
     }
 
+    /// Up to `len` bytes of the image itself from `offset`. Fails where it could not be read when it was backed up.
+    pub async fn read_image(&self, offset: u64, len: usize) -> Result<Bytes> {
+        self.unreadable.check(&(offset..offset.saturating_add(len as u64)))?;
+        Ok(self.browse.read(&self.content, offset, len).await?)
+    }
+
+    /// The same, if that needs no waiting.
+    pub fn read_image_now(&self, offset: u64, len: usize) -> Option<Result<Bytes>> {
+        if let Err(never) = self.unreadable.check(&(offset..offset.saturating_add(len as u64))) {
+            return Some(Err(never.into()));
+        }
+        Some(self.browse.read_now(&self.content, offset, len)?.map_err(InsideError::Repo))
+    }
+
     /// Up to `len` bytes of a file from `offset`, if that needs no waiting.
-    pub fn read_now(&self, file: NodeId, offset: u64, len: usize) -> Option<repo::Result<Bytes>> {
+    pub fn read_now(&self, file: NodeId, offset: u64, len: usize) -> Option<Result<Bytes>> {
         let window = self.known(file, offset)?;
         let start = offset % WINDOW_BYTES;
         let total: u64 = window.iter().map(Run::len).sum();
@@ -246,14 +280,14 @@ impl Inside {
         found
     }
 
-    fn join_now(&self, parts: Vec<Run>) -> Option<repo::Result<Bytes>> {
+    fn join_now(&self, parts: Vec<Run>) -> Option<Result<Bytes>> {
         if let [Run::Below { offset, len }] = &parts[..] {
-            return self.browse.read_now(&self.content, *offset, *len as usize);
+            return self.read_image_now(*offset, *len as usize);
         }
         let mut out = Vec::new();
         for part in parts {
             match part {
-                Run::Below { offset, len } => match self.browse.read_now(&self.content, offset, len as usize)? {
+                Run::Below { offset, len } => match self.read_image_now(offset, len as usize)? {
                     Ok(bytes) => out.extend_from_slice(&bytes),
                     Err(error) => return Some(Err(error)),
                 },
@@ -278,12 +312,12 @@ impl Inside {
                 self.ahead.note(self.rank, offset, len, true);
             }
             if let ([Run::Below { offset, len: all }], true) = (&runs[..], out.is_empty() && found == len as u64) {
-                return Ok(self.browse.read(&self.content, *offset, *all as usize).await?);
+                return self.read_image(*offset, *all as usize).await;
             }
             for run in runs {
                 match run {
                     Run::Below { offset, len } => {
-                        out.extend_from_slice(&self.browse.read(&self.content, offset, len as usize).await?);
+                        out.extend_from_slice(&self.read_image(offset, len as usize).await?);
                     }
                     Run::Zero { len } => out.resize(out.len() + len as usize, 0),
                     Run::Bytes(bytes) => out.extend_from_slice(&bytes),

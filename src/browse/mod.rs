@@ -9,6 +9,7 @@ mod content;
 mod inside;
 mod select;
 mod stream;
+mod unreadable;
 
 pub use ahead::Ahead;
 pub use changes::Changes;
@@ -20,6 +21,8 @@ pub use select::SelectError;
 pub use select::Selector;
 pub use select::SnapshotPath;
 pub use stream::DataStream;
+pub use unreadable::NeverRead;
+pub use unreadable::Unreadable;
 
 pub(crate) use content::pieces_of;
 

@@ -3,6 +3,7 @@
 use crate::browse::Browse;
 use crate::browse::Inside;
 use crate::browse::SnapshotPath;
+use crate::browse::Unreadable;
 use crate::cli::error::CommandError;
 use crate::cli::error::Fault;
 use crate::cli::error::Result;
@@ -18,8 +19,8 @@ use crate::cli::select;
 use crate::cli::unlock::UnlockArgs;
 use crate::disk::fs::NodeId;
 use crate::disk::fs::NodeKind;
-use crate::meta::Content;
 use crate::meta::Kind;
+use crate::meta::Node;
 use std::ops::Range;
 
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
@@ -55,13 +56,11 @@ impl CatArgs {
         let mut out = Out::new();
         opened.runtime.block_on(async {
             match inside::find(&browse, &self.at.path, &self.unlock.passphrase()?).await? {
-                Place::Node(found) if found.node().kind == Kind::File => {
-                    print(&browse, &found.node().content, &mut out).await
-                }
+                Place::Node(found) if found.node().kind == Kind::File => print(&browse, found.node(), &mut out).await,
                 Place::Inside(inside, id, node) if node.kind == NodeKind::File => {
                     print_inside(&inside, id, &mut out).await
                 }
-                Place::Raw(disk, part) => print_range(&browse, &disk.found.node().content, part.range, &mut out).await,
+                Place::Raw(disk, part) => print_range(&browse, disk.found.node(), part.range, &mut out).await,
                 _ => Err(CommandError::from(Fault::NotAFile { path: self.at.path.clone() })),
             }
         })?;
@@ -71,15 +70,18 @@ impl CatArgs {
     }
 }
 
-async fn print(browse: &Browse, content: &Content, out: &mut Out) -> Result<()> {
+async fn print(browse: &Browse, node: &Node, out: &mut Out) -> Result<()> {
     let mut written = 0;
-    let mut data = browse.data(content);
+    let (len, unreadable) = (node.content.len(), Unreadable::of(node));
+    let mut data = browse.data(&node.content);
     while let Some((offset, bytes)) = data.next().await? {
+        unreadable.check(&(written..offset.saturating_add(bytes.len() as u64)))?;
         fill(out, offset.saturating_sub(written))?;
         out.bytes(&bytes)?;
         written = offset + bytes.len() as u64;
     }
-    Ok(fill(out, content.len().saturating_sub(written))?)
+    unreadable.check(&(written..len))?;
+    Ok(fill(out, len.saturating_sub(written))?)
 }
 
 async fn print_inside(inside: &Inside, file: NodeId, out: &mut Out) -> Result<()> {
@@ -94,11 +96,12 @@ async fn print_inside(inside: &Inside, file: NodeId, out: &mut Out) -> Result<()
     }
 }
 
-async fn print_range(browse: &Browse, content: &Content, range: Range<u64>, out: &mut Out) -> Result<()> {
-    let mut at = range.start;
+async fn print_range(browse: &Browse, node: &Node, range: Range<u64>, out: &mut Out) -> Result<()> {
+    let (mut at, unreadable) = (range.start, Unreadable::of(node));
     while at < range.end {
         let len = READ_BYTES.min(usize::try_from(range.end - at).unwrap_or(READ_BYTES));
-        let bytes = browse.read(content, at, len).await?;
+        unreadable.check(&(at..at + len as u64))?;
+        let bytes = browse.read(&node.content, at, len).await?;
         if bytes.is_empty() {
             break;
         }

@@ -84,24 +84,30 @@ pub(super) fn chosen(paths: &[PathBuf], args: &DiskArgs, as_json: bool) -> Resul
     let mut names = HashSet::new();
     for path in paths {
         let mut device = Device::open(path).map_err(Fault::Device)?;
-        let origin = device.path().to_owned();
+        let origin = if device.is_device() { given(path) } else { None }.unwrap_or_else(|| device.path().to_owned());
         if let Some(method) = &args.snapshot_with {
-            // The name it was given, where that tells more than the device it stands for.
-            let given = std::path::absolute(path).unwrap_or_else(|_| origin.clone());
-            let capture = Capture::take(method, if device.is_device() { &given } else { &origin }, as_json)?;
+            let capture = Capture::take(method, if device.is_device() { &origin } else { device.path() }, as_json)?;
             device = Device::open(capture.path()).map_err(Fault::Device)?;
             chosen.captures.push(capture);
         }
-        let name = name_for(&origin, &mut names);
+        let name = name_for(&origin, device.is_device(), &mut names);
         let (all_blocks, live, changes) = (args.all_blocks, args.live, changes.clone());
         chosen.disks.push(Disk { device, origin, name, all_blocks, live, changes });
     }
     Ok(chosen)
 }
 
+/// Where a disk is by the name it was given: `/dev/vg0/root` and `/dev/disk/by-id/...` stay what they are, while the devices behind them
+/// change with every start.
+fn given(path: &Path) -> Option<PathBuf> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Some(std::fs::canonicalize(folder).ok()?.join(path.file_name()?))
+}
+
 /// `sda.img` for `/dev/sda`, `disk.img` for `disk.qcow2`; each name once.
-fn name_for(path: &Path, taken: &mut HashSet<Vec<u8>>) -> Vec<u8> {
-    let stem = path.file_stem().map_or(&b"disk"[..], OsStrExt::as_bytes);
+fn name_for(path: &Path, is_device: bool, taken: &mut HashSet<Vec<u8>>) -> Vec<u8> {
+    let stem = if is_device { path.file_name() } else { path.file_stem() };
+    let stem = stem.map_or(&b"disk"[..], OsStrExt::as_bytes);
     let named = |number: u32| match number {
         1 => [stem, b".img"].concat(),
         _ => [stem, format!(" {number}.img").as_bytes()].concat(),
@@ -136,7 +142,8 @@ mod tests {
     #[test]
     fn names_of_disks() {
         let mut taken = HashSet::new();
-        let mut name = |path: &str| String::from_utf8(name_for(Path::new(path), &mut taken)).unwrap();
+        let mut name =
+            |path: &str| String::from_utf8(name_for(Path::new(path), path.starts_with("/dev/"), &mut taken)).unwrap();
         assert_eq!(name("/dev/sda"), "sda.img");
         assert_eq!(name("/vm/disk.qcow2"), "disk.img");
         assert_eq!(name("/other/disk.vhdx"), "disk 2.img");

@@ -4,6 +4,7 @@
 
 use crate::backup;
 use crate::browse::InsideError;
+use crate::browse::NeverRead;
 use crate::browse::SelectError;
 use crate::cache;
 use crate::check;
@@ -129,6 +130,7 @@ fn of_layer(error: &(dyn Error + 'static)) -> Option<Exit> {
         .or_else(|| error.downcast_ref().and_then(of_source))
         .or_else(|| error.downcast_ref().and_then(of_target))
         .or_else(|| error.downcast_ref().map(of_select))
+        .or_else(|| error.downcast_ref::<NeverRead>().map(|_| Exit::Incomplete))
         .or_else(|| error.downcast_ref::<MountError>().map(|_| Exit::NoMount))
         .or_else(|| error.downcast_ref().and_then(of_unmount))
         .or_else(|| error.downcast_ref().and_then(of_sqlite))
@@ -143,7 +145,7 @@ fn of_fault(error: &Fault) -> Option<Exit> {
         | Fault::EmptyPassword { .. }
         | Fault::Usage { .. } => Some(Exit::Usage),
         Fault::NoPath { .. } | Fault::NotAFile { .. } | Fault::NotAFolder { .. } => Some(Exit::NotFound),
-        Fault::MountInRepository { .. } => Some(Exit::NoMount),
+        Fault::MountInRepository { .. } | Fault::MakeFolder { .. } => Some(Exit::NoMount),
         Fault::NoDisks { .. } => Some(Exit::NotFound),
         Fault::NoKey { .. } | Fault::KeysAlike { .. } => Some(Exit::NotFound),
         Fault::NothingForgotten | Fault::TooLate { .. } => Some(Exit::NotFound),
@@ -204,7 +206,11 @@ fn of_repair(error: &repair::Error) -> Option<Exit> {
 }
 
 fn of_inside(error: &InsideError) -> Option<Exit> {
-    if let InsideError::Repo(error) = error { of_repo(error) } else { None }
+    match error {
+        InsideError::Repo(error) => of_repo(error),
+        InsideError::NeverRead(_) => Some(Exit::Incomplete),
+        _ => None,
+    }
 }
 
 fn of_disk(error: &restore::DiskError) -> Option<Exit> {
@@ -236,6 +242,7 @@ fn of_repo(error: &repo::Error) -> Option<Exit> {
         repo::Error::NoRepository { .. } => Some(Exit::NoRepository),
         repo::Error::WrongPassword => Some(Exit::WrongPassword),
         repo::Error::State(error) => of_state(error),
+        repo::Error::Cache(error) => of_cache(error),
         repo::Error::ChainCrowded { .. } => Some(Exit::Locked),
         // The causes of a shared error are not seen from outside it.
         inner => inner.source().map(Exit::of).filter(|code| *code != Exit::Failed),

@@ -1,6 +1,8 @@
 //! The next step, in words for the person whose laptop died.
 
 use crate::backup;
+use crate::browse::InsideError;
+use crate::browse::NeverRead;
 use crate::browse::SelectError;
 use crate::cache;
 use crate::check;
@@ -36,6 +38,8 @@ fn of_layer(error: &(dyn Error + 'static)) -> Hints {
         .or_else(|| error.downcast_ref().and_then(of_repair))
         .or_else(|| error.downcast_ref().and_then(of_disk))
         .or_else(|| error.downcast_ref().and_then(of_disk_target))
+        .or_else(|| error.downcast_ref().and_then(of_inside))
+        .or_else(|| error.downcast_ref::<NeverRead>().map(|_| NEVER_READ))
         .or_else(|| error.downcast_ref().and_then(of_repo))
         .or_else(|| error.downcast_ref().and_then(of_store))
         .or_else(|| error.downcast_ref().and_then(of_cache))
@@ -79,6 +83,9 @@ fn of_fault(error: &Fault) -> Hints {
                                  by its path, as in latest:/vm/disk.qcow2"]
         }
         Fault::MountInRepository { .. } => &["choose a folder elsewhere, for example ~/Backups"],
+        Fault::MakeFolder { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            &["--create makes missing parents, too"]
+        }
         Fault::NotConfirmed => &["add --yes if nobody can be asked, or restore to another place (files: --to DIR)"],
         Fault::NoDisks { .. } => &["'bygone backup --image DISK' makes snapshots of disks"],
         Fault::NoQemu(_) => &["install qemu-utils (qemu-img), or restore with --format raw"],
@@ -108,9 +115,12 @@ fn of_backup(error: &backup::Error) -> Hints {
             "--snapshot-with lvm (or btrfs, zfs, or a command) reads a snapshot of it that stands still",
             "--live backs it up as it is, as if the power had failed in the middle",
         ]),
-        backup::Error::Disk(backup::DiskError::Bitmap { .. }) => {
-            Some(&["'qemu-img info' lists the bitmaps of an image", "without --bitmap all of the disk is read"])
-        }
+        backup::Error::Disk(backup::DiskError::Bitmap { .. }) => Some(&[
+            "'qemu-img info' lists the bitmaps of an image",
+            "without --bitmap all of the disk is read",
+            "one that is disabled or was not closed has to begin anew: 'qemu-img bitmap --clear --enable IMAGE NAME' \
+                 (or --remove and --add), then one backup without --bitmap",
+        ]),
         backup::Error::Disk(backup::DiskError::Image { .. }) => {
             Some(&["without --image it is backed up as a file, whatever is in it"])
         }
@@ -130,6 +140,18 @@ fn of_restore(error: &restore::Error) -> Hints {
         restore::Error::Cancelled => {
             Some(&["run the same restore again: files that are complete already are not written twice"])
         }
+        _ => None,
+    }
+}
+
+const NEVER_READ: &[&str] = &[
+    "'bygone restore --image' writes the whole disk, with zeros in these places; 'bygone inspect --snapshot' lists them",
+];
+
+fn of_inside(error: &InsideError) -> Hints {
+    match error {
+        InsideError::Repo(error) => of_repo(error),
+        InsideError::NeverRead(_) => Some(NEVER_READ),
         _ => None,
     }
 }
@@ -244,6 +266,7 @@ fn of_repo(error: &repo::Error) -> Hints {
         repo::Error::ChainCrowded { .. } => &[
             "another process uses the local state of this machine, or a copy of it: one machine should write at a time; then try again",
         ],
+        repo::Error::Cache(error) => return of_cache(error),
         repo::Error::State(_) => &["BYGONE_STATE_DIR may name another folder for the local state"],
         _ => return None,
     })
@@ -264,6 +287,10 @@ fn of_store(error: &store::Error) -> Hints {
         ],
         ErrorKind::Offline => &[
             "without --offline it is fetched and kept; 'bygone pin SNAPSHOT:/PATH' brings a folder as a whole beforehand",
+        ],
+        ErrorKind::Unreachable if says(&["(os error 5)"]) => &[
+            "the disk, its cable or its file system fails: the log of the system tells more ('dmesg')",
+            "'bygone check' tells what is damaged; bring the repository onto another disk while it can be read",
         ],
         ErrorKind::Unreachable => &[
             "check the network, the address and whether the disk is plugged in; nothing is lost, try again later",

@@ -75,7 +75,7 @@ pub(super) async fn open(browse: &Browse, found: Found, path: &[u8], passphrase:
     if let Some(disk) = known.filter(|_| passphrase.is_empty()) {
         return Ok(Opened { found, disk, is_raw, path });
     }
-    let image = ImageAt { rank: found.rank, content: &found.node().content, is_raw };
+    let image = ImageAt { rank: found.rank, node: found.node(), is_raw };
     let inside = Inside::new(browse, image, None, passphrase);
     let layout = inside.ask(async |reader| reader.layout().await).await?;
     Ok(Opened { found, disk: image::describe(&layout), is_raw, path })
@@ -128,7 +128,7 @@ pub(super) fn wrong_passphrase(part: &DiskPart) -> Fault {
 
 /// A part, open.
 fn part_of(browse: &Browse, opened: &Opened, part: &DiskPart, passphrase: &[u8]) -> Arc<Inside> {
-    let image = ImageAt { rank: opened.found.rank, content: &opened.found.node().content, is_raw: opened.is_raw };
+    let image = ImageAt { rank: opened.found.rank, node: opened.found.node(), is_raw: opened.is_raw };
     Inside::new(browse, image, Some(Part::Number(part.number)), passphrase)
 }
 

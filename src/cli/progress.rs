@@ -60,6 +60,7 @@ struct Shared {
     cancelled: Arc<AtomicBool>,
     json: bool,
     tell_skipped: bool,
+    tell_notes: bool,
     nouns: Nouns,
 }
 
@@ -92,6 +93,7 @@ impl Progress {
             cancelled: interrupt::watch(runtime),
             json: global.json,
             tell_skipped: global.verbose > 0,
+            tell_notes: !global.quiet,
             nouns,
         });
         let shown = match () {
@@ -150,8 +152,9 @@ impl Monitor for Progress {
                 shared.nodes_total.store(nodes, Ordering::Relaxed);
                 shared.bytes_total.store(bytes, Ordering::Relaxed);
             }
-            Event::Skipped { path, why } if shared.tell_skipped => tell_skipped(shared.json, path, why),
-            Event::Skipped { .. } => {}
+            Event::Skipped { path, why } if shared.tell_skipped => tell(shared.json, ("skipped", "why"), path, why),
+            Event::Note { path, text } if shared.tell_notes => tell(shared.json, ("note", "text"), path, text),
+            Event::Skipped { .. } | Event::Note { .. } => {}
             Event::Problem { path, cause } => {
                 shared.problems.fetch_add(1, Ordering::Relaxed);
                 tell_problem(shared.json, path, cause);
@@ -168,14 +171,14 @@ impl Monitor for Progress {
     }
 }
 
-fn tell_skipped(as_json: bool, path: &[u8], why: &str) {
+fn tell(as_json: bool, (kind, key): (&str, &str), path: &[u8], text: &str) {
     if as_json {
         let mut map = Map::new();
         json::put_bytes(&mut map, "path", path);
-        map.insert("why".to_owned(), why.into());
-        out::note(json::line("skipped", &Value::Object(map)));
+        map.insert(key.to_owned(), text.into());
+        out::note(json::line(kind, &Value::Object(map)));
     } else {
-        out::note(format_args!("skipped: {}: {why}", Show(path)));
+        out::note(format_args!("{kind}: {}: {}", Show(path), Show(text.as_bytes())));
     }
 }
 

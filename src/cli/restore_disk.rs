@@ -58,9 +58,9 @@ pub(super) struct DiskRestoreArgs {
     #[arg(long, requires = "image", help_heading = "Disks")]
     delta: bool,
 
-    /// What kind of file is written
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Raw, requires = "image", help_heading = "Disks")]
-    format: Format,
+    /// What kind of file is written; by the name of TARGET if left out: qcow2 or raw
+    #[arg(long, value_name = "FORMAT", value_enum, requires = "image", help_heading = "Disks")]
+    format: Option<Format>,
 }
 
 /// What kind of file a disk becomes.
@@ -70,6 +70,13 @@ enum Format {
     Raw,
     /// For virtual machines; needs qemu-img, and space for a raw file meanwhile
     Qcow2,
+}
+
+/// The kind of file that a name stands for.
+fn format_of(onto: &Path) -> Format {
+    let is_qcow2 = onto.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("qcow2"));
+    let is_device = std::fs::metadata(onto).is_ok_and(|found| !found.is_file());
+    if is_qcow2 && !is_device { Format::Qcow2 } else { Format::Raw }
 }
 
 /// What other options of the command say.
@@ -83,10 +90,9 @@ pub(super) struct Wanted {
 impl DiskRestoreArgs {
     pub(super) fn run(self, global: &Global, opened: &Opened, browse: &Browse, wanted: &Wanted) -> Result<Exit> {
         let onto = self.onto.as_deref().ok_or_else(|| usage("--image needs a TARGET"))?;
+        let format = self.format.unwrap_or_else(|| format_of(onto));
         let found = opened.runtime.block_on(disk_at(browse, &wanted.at.path))?;
-        if self.format == Format::Qcow2 {
-            self.check_qcow2(onto, wanted)?;
-        }
+        let _replaced = if format == Format::Qcow2 { self.check_qcow2(onto, wanted)? } else { None };
         let mut overwrite = wanted.yes;
         if !overwrite && !wanted.dry_run && DiskTarget::look(onto)?.is_some_and(|there| there.is_device()) {
             confirm(opened, browse, &found, onto)?;
@@ -95,15 +101,14 @@ impl DiskRestoreArgs {
         let options = DiskOptions { overwrite, delta: self.delta, verify: wanted.verify, dry_run: wanted.dry_run };
         let began = Instant::now();
         let progress = Progress::start(global, &opened.runtime, "Restoring");
-        let done = match self.format {
+        let done = match format {
             Format::Raw => restore_raw(opened, browse, &found, onto, &options, &progress),
             Format::Qcow2 => restore_qcow2(opened, browse, &found, onto, &options, &progress),
         };
         let problems = progress.finish();
         let summary = done?;
         let problems = problems.max(summary.problems);
-        let told =
-            Told { summary: &summary, name: &found.node().name, onto, format: self.format, dry_run: options.dry_run };
+        let told = Told { summary: &summary, name: &found.node().name, onto, format, dry_run: options.dry_run };
         if global.json {
             out::line(json::line("summary", &told.json(browse, problems, began, opened)))?;
         } else if !global.quiet {
@@ -121,7 +126,8 @@ impl DiskRestoreArgs {
         Ok(Exit::Incomplete)
     }
 
-    fn check_qcow2(&self, onto: &Path, wanted: &Wanted) -> Result<()> {
+    /// Gives the file that will be replaced, to be kept open until it is.
+    fn check_qcow2(&self, onto: &Path, wanted: &Wanted) -> Result<Option<DiskTarget>> {
         if self.delta {
             return Err(usage("--delta compares with a raw file or a device, not with a qcow2 file"));
         }
@@ -133,7 +139,13 @@ impl DiskRestoreArgs {
             Some(_) if !wanted.yes && !wanted.dry_run => {
                 Err(restore::DiskError::Exists { path: onto.to_owned() }.into())
             }
-            _ => Ok(()),
+            Some(_) if wanted.dry_run => Ok(None),
+            Some(there) => {
+                // The lock on a file ends when any handle of it is closed.
+                drop(there);
+                Ok(Some(restore::open_unused(onto)?))
+            }
+            None => Ok(None),
         }
     }
 }

@@ -34,6 +34,14 @@ pub enum Error {
         /// The feature, as its format calls it.
         what: String,
     },
+    /// A dirty bitmap that does not know of all writes.
+    #[error("the bitmap '{name}' lacks writes: {why}")]
+    Bitmap {
+        /// Its name.
+        name: String,
+        /// What kept it from noting them.
+        why: &'static str,
+    },
     /// There is no such node, name or stream.
     #[error("no such file or folder")]
     NotFound,

@@ -97,10 +97,12 @@ impl Disk {
     pub fn dirty(&self, name: &str) -> Result<Vec<Range<u64>>> {
         let Some(bitmaps) = &self.bitmaps else { return Err(Error::unsupported("dirty bitmaps in this container")) };
         let found = bitmaps.read()?.into_iter().find(|bitmap| bitmap.name == name).ok_or(Error::NotFound)?;
-        match found.is_consistent {
-            true => Ok(found.ranges),
-            false => Err(Error::unsupported(format!("the bitmap '{name}', which lacks writes: it was not closed"))),
-        }
+        let why = match (found.is_consistent, found.is_recording) {
+            (true, true) => return Ok(found.ranges),
+            (false, _) => "it was not closed",
+            (true, false) => "it is disabled",
+        };
+        Err(Error::Bitmap { name: found.name, why })
     }
 
     /// How many sources there are from the virtual disk down to the image.

@@ -192,8 +192,14 @@ impl<S: BlockSource> BlockSource for Cached<S> {
         let mut done = 0;
         while done < buf.len() {
             let at = offset + done as u64;
-            let block = self.block(at / Self::BLOCK_BYTES)?;
             let within = (at % Self::BLOCK_BYTES) as usize;
+            let Ok(block) = self.block(at / Self::BLOCK_BYTES) else {
+                // What is wanted may be whole although its neighbours cannot be read.
+                let len = (Self::BLOCK_BYTES as usize - within).min(buf.len() - done);
+                self.below.read_at(at, &mut buf[done..done + len])?;
+                done += len;
+                continue;
+            };
             let part = block.get(within..).unwrap_or_default();
             let len = part.len().min(buf.len() - done);
             if len == 0 {
@@ -255,6 +261,33 @@ mod tests {
         let mut runs = Vec::new();
         window.map(5..10, &mut runs).unwrap();
         assert_eq!(runs, [Run::Below { offset: 1005, len: 5 }]);
+    }
+
+    /// A disk with bytes that cannot be read.
+    struct Torn(Vec<u8>, Range<u64>);
+
+    impl BlockSource for Torn {
+        fn len(&self) -> u64 {
+            self.0.len() as u64
+        }
+
+        fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+            if offset < self.1.end && offset + buf.len() as u64 > self.1.start {
+                return Err(beyond_end(offset));
+            }
+            self.0.read_at(offset, buf)
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_does_not_take_its_neighbours_with_it() {
+        let cached = Cached::new(Torn(disk(), 70_000..70_010), 1 << 20);
+        let mut buf = vec![0; 10_000];
+        for (at, is_whole) in [(0, true), (60_000, true), (60_001, false), (70_009, false), (70_010, true)] {
+            assert_eq!(cached.read_at(at, &mut buf).is_ok(), is_whole, "at {at}");
+            assert!(!is_whole || disk()[at as usize..].starts_with(&buf), "at {at}");
+        }
+        assert!(cached.read_at(0, &mut vec![0; 140_000]).is_err());
     }
 
     #[test]

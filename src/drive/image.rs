@@ -35,8 +35,7 @@ struct ImageDrive {
 pub fn image_drive(browse: &Browse, found: &Found, disk: &Disk, is_raw: bool, options: DriveOptions) -> Arc<dyn Drive> {
     let node = found.node();
     let parts = Parts::new(options.owner, &options.passphrase);
-    let content = &node.content;
-    let at = DiskAt { slot: 0, rank: found.rank, browse, content, is_raw, time: node.meta.mtime, parent: ROOT };
+    let at = DiskAt { slot: 0, rank: found.rank, browse, node, is_raw, parent: ROOT };
     let drive = ImageDrive {
         root: virtual_folder(ROOT, options.owner, node.meta.mtime),
         parts: parts.of_disk(disk, &at, ""),

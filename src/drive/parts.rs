@@ -18,7 +18,7 @@ use crate::format::disk::Disk;
 use crate::format::disk::DiskPart;
 use crate::image::Fault;
 use crate::image::Part;
-use crate::meta::Content;
+use crate::meta::Node;
 use crate::meta::Time;
 use crate::path;
 use bygone_mount::Answer;
@@ -69,10 +69,10 @@ pub(super) struct DiskAt<'a> {
     pub(super) slot: u64,
     pub(super) rank: u64,
     pub(super) browse: &'a Browse,
-    pub(super) content: &'a Content,
+    /// The file that holds it.
+    pub(super) node: &'a Node,
     /// True if its bytes are the disk as it is.
     pub(super) is_raw: bool,
-    pub(super) time: Time,
     /// The folder its parts stand in.
     pub(super) parent: Ino,
 }
@@ -87,7 +87,6 @@ pub(super) struct PartFolder {
     inside: Arc<Inside>,
     /// Where the bytes of a raw part lie on the disk.
     raw: Option<Range<u64>>,
-    browse: Browse,
     root: Mutex<Option<NodeId>>,
     parents: Mutex<LruCache<NodeId, NodeId>>,
 }
@@ -129,16 +128,15 @@ impl Parts {
         }
         let ino = PART_MARK << MARK_SHIFT | (index as u64) << NODE_BITS | ROOT_ALIAS;
         let end = if part.fs.is_some() { "" } else { ".img" };
-        let image = ImageAt { rank: at.rank, content: at.content, is_raw: at.is_raw };
+        let image = ImageAt { rank: at.rank, node: at.node, is_raw: at.is_raw };
         let new = Arc::new(PartFolder {
             index: index as u64,
             name: format!("{prefix}{}{end}", part.folder).into_bytes(),
-            attr: inside_attr(&root_node(part, at.time), ino, self.owner),
+            attr: inside_attr(&root_node(part, at.node.meta.mtime), ino, self.owner),
             parent: at.parent,
             owner: self.owner,
             inside: Inside::new(at.browse, image, Some(Part::Number(part.number)), &self.passphrase),
             raw: part.fs.is_none().then(|| part.range.clone()),
-            browse: at.browse.clone(),
             root: Mutex::default(),
             parents: Mutex::new(LruCache::new(FOLDERS_MAX)),
         });
@@ -280,19 +278,16 @@ impl PartFolder {
         if let Some(range) = &self.raw {
             let at = range.start.saturating_add(offset).min(range.end);
             let len = len.min(usize::try_from(range.end - at).unwrap_or(usize::MAX));
-            if let Some(read) = self.browse.read_now(self.inside.content(), at, len) {
-                return Answer::Now(read.map_err(|error| drive_error(&error)));
+            if let Some(read) = self.inside.read_image_now(at, len) {
+                return Answer::Now(told(read));
             }
-            return Answer::later(async move {
-                let read = self.browse.read(self.inside.content(), at, len).await;
-                read.map_err(|error| drive_error(&error))
-            });
+            return Answer::later(async move { told(self.inside.read_image(at, len).await) });
         }
         if node == ROOT_ALIAS {
             return refuse(DriveError::IsAFolder);
         }
         if let Some(read) = self.inside.read_now(node, offset, len) {
-            return Answer::Now(read.map_err(|error| drive_error(&error)));
+            return Answer::Now(told(read));
         }
         Answer::later(async move { told(self.inside.read(node, offset, len).await) })
     }

@@ -1,11 +1,13 @@
 //! Reading files of a snapshot: out of memory at once, else later, and what will be read next is decoded ahead.
 
+use crate::browse::Unreadable;
 use crate::drive::drive_error;
 use crate::drive::refuse;
 use crate::drive::shown::Asked;
 use crate::drive::shown::Shown;
 use crate::extent::Extent;
 use crate::meta::Content;
+use crate::meta::Node;
 use crate::repo;
 use crate::tree::Found;
 use crate::tree::NodeTree;
@@ -29,11 +31,11 @@ const AHEAD_BYTES_MIN: u64 = 512 << 10;
 impl Shown {
     pub(super) fn seek(self: &Arc<Self>, ino: Ino, offset: u64, what: Seek) -> Answer<u64> {
         self.ask(move |this, tree, pages| {
-            let content = match this.node(tree, pages, ino)? {
-                Ok(found) => found.node().content.clone(),
+            let found = match this.node(tree, pages, ino)? {
+                Ok(found) => found,
                 Err(error) => return Ok(Err(error)),
             };
-            Ok(seek(pages, &content, offset, what)?.ok_or(DriveError::BeyondEnd))
+            Ok(seek(pages, found.node(), offset, what)?.ok_or(DriveError::BeyondEnd))
         })
     }
 
@@ -63,6 +65,7 @@ impl Shown {
         if found.node().is_folder() || !(1..=bytes_max).contains(&len) {
             return None;
         }
+        check(found.node(), 0, len).ok()?;
         let read = self.browse.read_now(content, 0, usize::try_from(len).ok()?)?.ok()?;
         self.ahead.note(found.rank, 0, len, false);
         Some(read)
@@ -84,6 +87,9 @@ impl Shown {
             Ok(Ok(found)) if found.node().is_folder() => return refuse(DriveError::IsAFolder),
             Ok(Err(error)) => return refuse(error),
             Ok(Ok(found)) => {
+                if let Err(error) = check(found.node(), offset, len.into()) {
+                    return refuse(error);
+                }
                 if let Some(read) = self.browse.read_at_hand(&found.node().content, offset, len as usize) {
                     return Answer::Now(told(read));
                 }
@@ -92,7 +98,9 @@ impl Shown {
         }
         self.ask_disk(move |this| match this.node(this.browse.tree(), &this.browse.chunks().kept(), ino) {
             Ok(found) => {
-                let read = this.browse.read_kept(&found?.node().content, offset, len as usize);
+                let found = found?;
+                check(found.node(), offset, len.into())?;
+                let read = this.browse.read_kept(&found.node().content, offset, len as usize);
                 read.map_or(Ok(None), told)
             }
             Err(_) => Ok(None),
@@ -114,6 +122,9 @@ impl Shown {
     fn read_content(self: &Arc<Self>, ino: Ino, found: &Found, offset: u64, len: usize) -> Answer<Bytes> {
         let told = |result: repo::Result<Bytes>| result.map_err(|error| drive_error(&error));
         let content = &found.node().content;
+        if let Err(error) = check(found.node(), offset, len as u64) {
+            return refuse(error);
+        }
         if let Some(read) = self.browse.read_now(content, offset, len) {
             self.ahead.note(found.rank, offset, len as u64, false);
             self.decode_ahead(ino, content, offset, len as u64);
@@ -153,8 +164,18 @@ impl Shown {
     }
 }
 
-/// The next data or hole from an offset on; `None` beyond the end, or if there is no more data.
-fn seek(pages: &dyn Pages, content: &Content, offset: u64, what: Seek) -> Result<Option<u64>, Stop> {
+/// Fails where zeros stand for what of a disk could not be read when it was backed up.
+fn check(node: &Node, offset: u64, len: u64) -> Asked<()> {
+    Unreadable::of(node).check(&(offset..offset.saturating_add(len))).map_err(|error| {
+        tracing::warn!(error = %crate::monitor::chain(&error), "A request to the drive failed");
+        DriveError::Io
+    })
+}
+
+/// The next data or hole from an offset on; `None` beyond the end, or if there is no more data. What could not be read
+/// counts as data: whoever passes over holes would take it for zeros.
+fn seek(pages: &dyn Pages, node: &Node, offset: u64, what: Seek) -> Result<Option<u64>, Stop> {
+    let (content, unreadable) = (&node.content, Unreadable::of(node));
     let len = content.len();
     if offset >= len {
         return Ok(None);
@@ -165,9 +186,14 @@ fn seek(pages: &dyn Pages, content: &Content, offset: u64, what: Seek) -> Result
     let mut answer = None;
     pieces(pages, content, offset..len, &mut |piece: Piece| {
         let is_hole = matches!(piece.extent, Extent::Hole(_));
-        if is_hole == (what == Seek::Hole) {
-            answer = Some(piece.offset.max(offset));
-        }
+        let from = piece.offset.max(offset);
+        let unread = unreadable.next(from).filter(|unread| is_hole && unread.start < piece.end());
+        let data = if is_hole { unread.map(|unread| unread.start.max(from)) } else { Some(from) };
+        let hole = match unread {
+            Some(unread) if unread.start <= from => Some(unread.end).filter(|end| *end < piece.end()),
+            _ => Some(from).filter(|_| is_hole),
+        };
+        answer = if what == Seek::Hole { hole } else { data };
         answer.is_none()
     })?;
     Ok(answer.or((what == Seek::Hole).then_some(len)))

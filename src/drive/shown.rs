@@ -254,9 +254,8 @@ impl Shown {
                 slot: self.slot,
                 rank: found.rank,
                 browse: &self.browse,
-                content: &node.content,
+                node,
                 is_raw: true,
-                time: node.meta.mtime,
                 parent: self.top_ino,
             };
             self.parts.of_disk(disk, &at, &if many { format!("{stem} - ") } else { String::new() })

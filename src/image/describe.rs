@@ -16,12 +16,18 @@ pub fn describe(layout: &Layout) -> Disk {
         TableKind::Mbr => "MBR",
         TableKind::None => "",
     };
+    let mut parts: Vec<DiskPart> = layout.parts.iter().take(PARTS_MAX).map(part).collect();
+    if let Some(first) = parts.first_mut() {
+        // The format has notes for parts only; those about the disk stand before them.
+        first.notes.splice(..0, layout.notes.iter().map(|note| cut(note)));
+        first.notes.truncate(PARTS_MAX);
+    }
     Disk {
         container: cut(&layout.container),
         sector_bytes: layout.sector_bytes,
         table: table.to_owned(),
         uuid: cut(&layout.id),
-        parts: layout.parts.iter().take(PARTS_MAX).map(part).collect(),
+        parts,
         ..Disk::default()
     }
 }

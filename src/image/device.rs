@@ -98,7 +98,8 @@ impl Device {
         match seek(SeekFrom::Data(offset)) {
             Ok(data) if data > offset => (data.min(self.len), true),
             Ok(_) => (seek(SeekFrom::Hole(offset)).unwrap_or(self.len).clamp(offset + 1, self.len), false),
-            Err(rustix::io::Errno::NXIO) => (self.len, true),
+            // What was cut off since is no hole: to read it fails, and that is told.
+            Err(rustix::io::Errno::NXIO) => (self.len, self.file.metadata().is_ok_and(|now| now.len() >= self.len)),
             Err(_) => (self.len, false),
         }
     }

@@ -9,6 +9,7 @@
 //! - What cannot be read or written is one problem told to the monitor; the rest is restored.
 //! - A file that is interrupted or damaged is not there at all, or still as it was. Running the same restore again goes
 //!   on where the first was interrupted, because finished files have their size and time.
+//! - The file of a disk that could not be read everywhere when it was backed up has zeros there, and that is told.
 //! - Memory is bounded by the number of jobs at once, plus 8 bytes for each folder and for each further hard link, and
 //!   a line for each file with several names.
 //!
@@ -39,6 +40,7 @@ mod tests;
 pub use disk::DiskError;
 pub use disk::DiskOptions;
 pub use disk::DiskSummary;
+pub use disk::open_unused;
 pub use disk::restore_disk;
 pub use inside::restore_inside;
 pub use options::Error;

@@ -7,6 +7,7 @@ use crate::store::ErrorKind;
 use crate::target;
 use crate::target::What;
 use std::io;
+use std::ops::Range;
 
 /// Why a node is not, or not wholly, there.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +38,12 @@ pub(super) enum Problem {
     /// A device without numbers.
     #[error("its device numbers are not known")]
     NoDevice,
+    /// It is a disk that could not be read everywhere.
+    #[error("bytes {} to {} could not be read when the disk was backed up; zeros stand there", range.start, range.end)]
+    Unreadable {
+        /// Where.
+        range: Range<u64>,
+    },
     /// It was compared and differs.
     #[error("it differs from the snapshot")]
     Differs,

@@ -3,6 +3,7 @@
 
 use crate::browse::Browse;
 use crate::browse::Sums;
+use crate::browse::Unreadable;
 use crate::meta::Kind;
 use crate::monitor::Event;
 use crate::monitor::Monitor;
@@ -137,6 +138,7 @@ impl<'a> Run<'a> {
                 Outcome::Failed(_) | Outcome::Stopped => {}
             }
         });
+        let is_there = matches!(outcome, Outcome::Written { .. } | Outcome::Same { .. });
         let result = match outcome {
             Outcome::Written { missed, .. } | Outcome::Same { missed, .. } if missed.is_empty() => Ok(()),
             Outcome::Written { missed, .. } | Outcome::Same { missed, .. } => self.missed(&item.told_path(), missed),
@@ -144,8 +146,18 @@ impl<'a> Run<'a> {
             Outcome::Left => Ok(()),
             Outcome::Stopped => return Ok(()),
         };
+        let result = if is_there { result.and_then(|()| self.tell_zeros(item)) } else { result };
         self.done(1, size.saturating_sub(told));
         result
+    }
+
+    /// Tells where the file of a disk has zeros because nobody could read it: once more each time, as nothing brings back
+    /// what should be there.
+    fn tell_zeros(&self, item: &Item) -> Result<(), Error> {
+        for range in Unreadable::of(item.node()).ranges() {
+            self.fail(&item.told_path(), Problem::Unreadable { range: range.clone() })?;
+        }
+        Ok(())
     }
 
     /// The summary, after telling how often problems came up that were told once.

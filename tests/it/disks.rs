@@ -55,10 +55,50 @@ fn a_dirty_bitmap_tells_what_to_read() {
     assert_eq!(done["bytes_read"], 2 * (64 << 10), "{done}");
     assert_comes_back(&program, "latest", &expected);
 
+    assert!(tool("qemu-img", &["bitmap", "--disable", text, "since"]));
+    let disabled = program.run(&["backup", "--image", text, "--bitmap", "since"]).fails(1);
+    assert!(disabled.stderr.contains("lacks writes: it is disabled"), "{}", disabled.stderr);
+    assert!(
+        disabled.stderr.contains("--enable") && disabled.stderr.contains("without --bitmap"),
+        "{}",
+        disabled.stderr
+    );
     let missing = program.run(&["backup", "--image", text, "--bitmap", "other"]).fails(1);
     assert!(missing.stderr.contains("dirty bitmap 'other'") && missing.stderr.contains("qemu-img info"));
     let raw = program.run(&["backup", "--image", raw_text, "--bitmap", "since"]).fails(1);
     assert!(raw.stderr.contains("not supported") || raw.stderr.contains("cannot be used"), "{}", raw.stderr);
+}
+
+/// Names in the snapshot depend on the order of the arguments; the content of a disk does not.
+#[test]
+fn unchanged_blocks_come_from_the_same_disk() {
+    if !tool("qemu-img", &["--version"]) {
+        return;
+    }
+    let program = Program::new();
+    program.run(&["init"]).ok();
+    let image = |folder: &str| program.scratch().join(folder).join("disk.qcow2").to_str().unwrap().to_owned();
+    let mut raws = Vec::new();
+    for (folder, seed) in [("a", 31), ("b", 32), ("c", 33)] {
+        let raw = program.scratch().join(format!("{folder}.raw"));
+        fs::create_dir(program.scratch().join(folder)).unwrap();
+        raws.push(noise(seed, DISK_BYTES));
+        fs::write(&raw, raws.last().unwrap()).unwrap();
+        assert!(tool("qemu-img", &["convert", "-f", "raw", "-O", "qcow2", raw.to_str().unwrap(), &image(folder)]));
+        assert!(tool("qemu-img", &["bitmap", "--add", "-g", "65536", &image(folder), "since"]));
+    }
+    let (a, b, c) = (image("a"), image("b"), image("c"));
+    backup(&program, &[&a, &b]);
+    let done = backup(&program, &[&b, &a, "--bitmap", "since"]);
+    assert_eq!(done["bytes_read"], 0, "{done}");
+    let is = |name: &str, expected: &[u8]| assert_comes_back(&program, &format!("latest:/{name}"), expected);
+    is("disk.img", &raws[1]);
+    is("disk 2.img", &raws[0]);
+    // One that has never been seen is read, whatever its name and bitmap.
+    let done = backup(&program, &[&c, &a, "--bitmap", "since", "--parent", "latest"]);
+    assert_eq!(done["bytes_read"], DISK_BYTES, "{done}");
+    is("disk.img", &raws[2]);
+    is("disk 2.img", &raws[0]);
 }
 
 #[test]
@@ -107,7 +147,8 @@ fn btrfs_makes_an_image_file_stand_still() {
     assert!(elsewhere.stderr.contains("Btrfs subvolume"), "{}", elsewhere.stderr);
 }
 
-struct Mounted<'a>(&'a Path);
+/// Unmounted when dropped.
+pub(crate) struct Mounted<'a>(pub(crate) &'a Path);
 
 impl Drop for Mounted<'_> {
     fn drop(&mut self) {
@@ -319,4 +360,33 @@ fn many_files_inside_come_by_few_requests() {
     // One by one they take 240; how far ahead is fetched depends on how fast things are.
     assert!(asked <= 100, "{asked} requests for {} files", names.len());
     program.run(&["umount", point.to_str().unwrap()]).ok();
+}
+
+/// The devices behind such names change with every start.
+#[test]
+fn a_disk_keeps_the_name_it_was_given_and_what_is_wrong_with_it_is_told() {
+    let program = Program::new();
+    program.run(&["init"]).ok();
+    let mut bytes = noise(1, 1 << 20);
+    bytes[..512].fill(0);
+    for (entry, start) in [64u32, 100_000].into_iter().enumerate() {
+        let at = 446 + 16 * entry;
+        bytes[at + 4] = 0x83;
+        bytes[at + 8..at + 12].copy_from_slice(&start.to_le_bytes());
+        bytes[at + 12..at + 16].copy_from_slice(&128u32.to_le_bytes());
+    }
+    bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
+    let disk = program.scratch().join("sdx");
+    fs::write(&disk, &bytes).unwrap();
+    let Some(device) = Loop::attach(&disk, &[]) else { return };
+    let stable = program.scratch().join("stable.1");
+    std::os::unix::fs::symlink(&device.0, &stable).unwrap();
+    let ended = program.run(&["backup", "--image", stable.to_str().unwrap()]).ok();
+    assert!(ended.stderr.contains("note: stable.1.img: Partition 2 is not within the disk"), "{}", ended.stderr);
+    let listed = program.run(&["snapshots", "--path", stable.to_str().unwrap(), "--json"]).ok().stdout;
+    assert_eq!(listed.lines().count(), 1, "{listed}");
+    assert_comes_back(&program, "latest", &bytes);
+    // By the name of the target.
+    program.run(&["restore", "--image", "latest", "vm.qcow2"]).ok();
+    assert_eq!(fs::read(program.scratch().join("vm.qcow2")).unwrap()[..4], *b"QFI\xfb");
 }

@@ -46,7 +46,7 @@ pub(crate) fn tool(name: &str, arguments: &[&str]) -> bool {
 }
 
 /// A disk with one partition that holds the tree, and noise in front of it.
-fn disk(program: &Program) -> Option<PathBuf> {
+pub(crate) fn disk(program: &Program) -> Option<PathBuf> {
     let (tree, path) = (tree(program), program.scratch().join("sda.raw"));
     let file = File::create(&path).unwrap();
     file.set_len(DISK_BYTES).unwrap();
@@ -284,6 +284,19 @@ fn qcow2_files_for_virtual_machines() {
     let target = program.scratch().join("vm.qcow2");
     fs::write(&target, "something else").unwrap();
     restore(&program, &["vm.qcow2", "--format", "qcow2"]).fails(1);
+    let refused = |words: &str| {
+        let ended = restore(&program, &["vm.qcow2", "--format", "qcow2", "--yes"]).fails(1);
+        assert!(ended.stderr.contains(words), "{}", ended.stderr);
+        assert_eq!(fs::read_to_string(&target).unwrap(), "something else");
+    };
+    // As a virtual machine does it.
+    let held = File::options().read(true).write(true).open(&target).unwrap();
+    rustix::fs::fcntl_lock(&held, rustix::fs::FlockOperation::NonBlockingLockShared).unwrap();
+    refused("is in use");
+    drop(held);
+    if let Some(_device) = Loop::attach(&target, &[]) {
+        refused("attached to");
+    }
     program.run(&["restore", "--image", "latest", "vm.qcow2", "--format", "qcow2", "--verify", "--yes"]).ok();
     let (disk, made) = (disk.to_str().unwrap(), target.to_str().unwrap());
     assert!(tool("qemu-img", &["compare", "-f", "raw", "-F", "qcow2", disk, made]));

@@ -4,6 +4,7 @@
 mod ahead;
 mod append_only;
 mod backup;
+mod bad_disk;
 mod bucket;
 mod cache;
 mod cache_trouble;

@@ -224,11 +224,12 @@ impl<'a> DiskBytes<'a> {
             return;
         }
         self.unreadable.cause.get_or_insert(cause);
-        let is_full = self.unreadable.ranges.len() >= UNREADABLE_MAX;
         match self.unreadable.ranges.last_mut() {
-            // One range too many hides what lies between: rather too much is called unreadable than too little.
-            Some(last) if last.end == range.start || is_full => last.end = range.end,
+            Some(last) if last.end == range.start => last.end = range.end,
             _ => self.unreadable.ranges.push(range),
+        }
+        if self.unreadable.ranges.len() > UNREADABLE_MAX {
+            join_nearest(&mut self.unreadable.ranges);
         }
     }
 
@@ -255,5 +256,28 @@ impl<'a> DiskBytes<'a> {
     pub(super) fn finish(self) -> (Option<[u8; 32]>, Unreadable) {
         let all = self.hashed == Some(self.len) && self.unreadable.cause.is_none();
         (all.then(|| *self.hasher.finalize().as_bytes()), self.unreadable)
+    }
+}
+
+/// Makes one range of the two that lie next to each other. What is between them counts as unreadable, too: rather too much is called
+/// so than too little.
+fn join_nearest(ranges: &mut Vec<Range<u64>>) {
+    ranges.sort_unstable_by_key(|range| range.start);
+    let gap = |at: &usize| ranges[*at].start.saturating_sub(ranges[*at - 1].end);
+    if let Some(at) = (1..ranges.len()).min_by_key(gap) {
+        let next = ranges.remove(at);
+        ranges[at - 1].end = ranges[at - 1].end.max(next.end);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_smallest_gap_is_given_up() {
+        let mut ranges = vec![5000..5001, 0..1, 103..104, 100..101];
+        join_nearest(&mut ranges);
+        assert_eq!(ranges, [0..1, 100..104, 5000..5001]);
     }
 }

@@ -200,30 +200,51 @@ pub trait FileSystem: Send {
 /// The file system on a source, if its kind is known. Those with a signature of their own come before those that are told
 /// by what is plausible.
 pub fn open(source: &Source) -> Result<Option<Box<dyn FileSystem>>> {
-    if ext::is_ext(source)? {
+    let mut looks = Looks::default();
+    if looks.like(ext::is_ext(source))? {
         return ext::open(source.clone()).map(Some);
     }
-    if xfs::is_xfs(source)? {
+    if looks.like(xfs::is_xfs(source))? {
         return xfs::open(source).map(Some);
     }
-    if btrfs::is_btrfs(source)? {
+    if looks.like(btrfs::is_btrfs(source))? {
         return btrfs::open(source).map(Some);
     }
-    if iso::is_iso(source)? {
+    if looks.like(iso::is_iso(source))? {
         return iso::open(source).map(Some);
     }
-    if let Some(squash) = squash::open(source)? {
-        return Ok(Some(squash));
+    match squash::open(source) {
+        Ok(None) => {}
+        Err(fault @ Error::Read { .. }) => looks.unread = Some(fault),
+        found => return found,
     }
-    if exfat::is_exfat(source)? {
+    if looks.like(exfat::is_exfat(source))? {
         return exfat::open(source).map(Some);
     }
-    if fat::is_fat(source)? {
+    if looks.like(fat::is_fat(source))? {
         return fat::open(source).map(Some);
     }
     // Last: a volume may have left a copy of its first sector at the end.
-    if ntfs::is_ntfs(source)? {
+    if looks.like(ntfs::is_ntfs(source))? {
         return ntfs::open(source.clone()).map(Some);
     }
-    Ok(None)
+    looks.unread.map_or(Ok(None), Err)
+}
+
+/// What cannot be read of one kind may be read of another.
+#[derive(Default)]
+struct Looks {
+    unread: Option<Error>,
+}
+
+impl Looks {
+    fn like(&mut self, kind: Result<bool>) -> Result<bool> {
+        match kind {
+            Err(fault @ Error::Read { .. }) => {
+                self.unread = Some(fault);
+                Ok(false)
+            }
+            told => told,
+        }
+    }
 }

@@ -75,14 +75,28 @@ const SECTOR_BYTES: [u32; 2] = [512, 4096];
 
 /// The partition table of a disk.
 pub fn read(source: &dyn BlockSource) -> Result<Table> {
-    let none = Table::new(TableKind::None, SECTOR_BYTES[0], String::new());
-    if source.len() < u64::from(SECTOR_BYTES[0]) {
-        return Ok(none);
-    }
     let mut sector = [0; 512];
-    source.read_at(0, &mut sector)?;
-    let record = mbr::Record::parse(&sector)?;
-    let mut table = match &record {
+    if source.len() < sector.len() as u64 {
+        return Ok(Table::new(TableKind::None, SECTOR_BYTES[0], String::new()));
+    }
+    let mut table = match source.read_at(0, &mut sector) {
+        Ok(()) => told_by(&sector, source)?,
+        // The table behind it may be whole.
+        Err(fault) => {
+            let mut table = gpt::read(source).map_err(|_| fault)?;
+            table.notes.push("The protective MBR cannot be read.".into());
+            table
+        }
+    };
+    keep_within(&mut table, source.len());
+    Ok(table)
+}
+
+/// The table that the first sector of a disk tells of.
+fn told_by(sector: &[u8; 512], source: &dyn BlockSource) -> Result<Table> {
+    let none = Table::new(TableKind::None, SECTOR_BYTES[0], String::new());
+    let record = mbr::Record::parse(sector)?;
+    Ok(match &record {
         Some(record) if record.is_protective() => {
             let mut table = gpt::read(source)?;
             if record.is_hybrid() {
@@ -94,7 +108,7 @@ pub fn read(source: &dyn BlockSource) -> Result<Table> {
         }
         Some(record) if record.is_table(source.len()) => counted_in_right_sectors(source, record)?,
         // The first sector was lost, the table behind it perhaps not. Of a file system's boot sector it is none.
-        None if sector == [0; 512] => match gpt::read(source) {
+        None if *sector == [0; 512] => match gpt::read(source) {
             Ok(mut table) => {
                 table.notes.push("The protective MBR is missing.".into());
                 table
@@ -102,9 +116,7 @@ pub fn read(source: &dyn BlockSource) -> Result<Table> {
             Err(_) => none,
         },
         _ => none,
-    };
-    keep_within(&mut table, source.len());
-    Ok(table)
+    })
 }
 
 /// An MBR does not say how long the sectors are that it counts in. They have 512 bytes, unless that finds nothing that

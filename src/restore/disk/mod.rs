@@ -118,15 +118,28 @@ pub async fn restore_disk(
     Ok(job.summary)
 }
 
+/// Fails if the system uses the device or file at `path`: it is mounted, swap space, or part of another device.
+fn check_unused(path: &Path) -> Result<()> {
+    let path_of = || path.to_owned();
+    match image::used_by(path) {
+        Ok(None) => Ok(()),
+        Ok(Some(used)) => Err(DiskError::InUse { path: path_of(), used }),
+        Err(source) => Err(DiskError::Uses { path: path_of(), source }),
+    }
+}
+
+/// A file that another one is to take the place of, opened so that virtual machines leave it alone until this is dropped.
+/// Fails if somebody uses it: they would go on with a file that nobody sees any more.
+pub fn open_unused(path: &Path) -> Result<DiskTarget> {
+    check_unused(path)?;
+    Ok(DiskTarget::open(path)?)
+}
+
 /// What is at the target, if it may be written to.
 fn look(path: &Path, len: u64, disk: &Disk, options: DiskOptions) -> Result<Option<DiskTarget>> {
     let Some(found) = DiskTarget::look(path)? else { return Ok(None) };
     let own = || path.to_owned();
-    match image::used_by(path) {
-        Ok(None) => {}
-        Ok(Some(used)) => return Err(DiskError::InUse { path: own(), used }),
-        Err(source) => return Err(DiskError::Uses { path: own(), source }),
-    }
+    check_unused(path)?;
     if found.is_device() {
         if found.len() < len {
             return Err(DiskError::TooSmall { path: own(), has: found.len(), needs: len });

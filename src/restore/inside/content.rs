@@ -2,6 +2,7 @@
 //! Always: the file gets its name when it is complete; zeros that lie nowhere in the image are holes.
 
 use crate::browse::Inside;
+use crate::browse::InsideError;
 use crate::disk::Run as DiskRun;
 use crate::disk::fs::NodeId;
 use crate::meta::Kind;
@@ -187,7 +188,10 @@ async fn read(inside: &Arc<Inside>, part: DiskRun) -> Result<Piece, Problem> {
         DiskRun::Zero { len } => Piece::Zeros(len),
         DiskRun::Bytes(bytes) => Piece::Bytes(bytes.into()),
         DiskRun::Below { offset, len } => {
-            let bytes = inside.browse().read(inside.content(), offset, len as usize).await.map_err(Problem::Content)?;
+            let bytes = inside.read_image(offset, len as usize).await.map_err(|error| match error {
+                InsideError::Repo(error) => Problem::Content(error),
+                other => Problem::Inside(other),
+            })?;
             if bytes.len() as u64 != len {
                 return Err(Problem::Short { at: offset, size: offset.saturating_add(len) });
             }
