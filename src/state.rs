@@ -168,6 +168,24 @@ impl State {
         read().map_err(|e| self.fault(e))
     }
 
+    /// Remembers these heads and no others: what people know of went backwards. This machine becomes a new writer: a record of its
+    /// old chain may be known elsewhere under a number that would be given again.
+    pub fn accept(&self, heads: &[Head]) -> Result<(), StateError> {
+        let accept = || -> rusqlite::Result<()> {
+            let all = self.db.unchecked_transaction()?;
+            all.execute("DELETE FROM head", [])?;
+            all.execute("DELETE FROM writer", [])?;
+            for Head { writer, seq, hash } in heads {
+                all.execute(
+                    "INSERT INTO head (writer, seq, hash) VALUES (?1, ?2, ?3)",
+                    (writer.0, seq.cast_signed(), hash),
+                )?;
+            }
+            all.commit()
+        };
+        accept().map_err(|e| self.fault(e))
+    }
+
     /// Remembers a head; never goes back to an older one.
     pub fn remember(&self, head: Head) -> Result<(), StateError> {
         self.db
@@ -205,6 +223,10 @@ mod tests {
         assert_eq!(again.writer(b"machine").unwrap(), Some(WriterId([9; 16])));
         assert_eq!(again.writer(b"other").unwrap(), None);
         assert_eq!(again.heads().unwrap(), [new]);
+        again.accept(&[old]).unwrap();
+        assert_eq!(again.writer(b"machine").unwrap(), None);
+        assert_eq!(again.heads().unwrap(), [old]);
+        again.remember(new).unwrap();
         let (done, open) = (SnapshotId([5; 16]), SnapshotId([6; 16]));
         for snapshot in [done, open, open] {
             state.set_unacknowledged(snapshot, true).unwrap();

@@ -216,6 +216,7 @@ impl<'a> Collector<'a> {
 
     fn push(&mut self, parent: &[u8], node: Node) -> Result<(), Error> {
         self.summary.nodes += 1;
+        self.summary.folders += u64::from(node.is_folder());
         self.summary.bytes = add_bytes(self.summary.bytes, node.size());
         self.snapshot.with_xattrs += u64::from(!node.meta.xattrs.is_empty());
         let bytes = node.size().saturating_sub(std::mem::take(&mut self.large_told));

@@ -98,6 +98,8 @@ pub struct Summary {
     pub snapshot: Option<Snapshot>,
     /// Nodes in the snapshot.
     pub nodes: u64,
+    /// How many of them are folders: the root and those above the sources, too.
+    pub folders: u64,
     /// Bytes of all files in the snapshot.
     pub bytes: u64,
     /// Nodes that were not there in the parent.

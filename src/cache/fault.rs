@@ -68,7 +68,7 @@ pub enum Error {
         folder: PathBuf,
     },
     /// The limit is below the smallest that makes sense.
-    #[error("a cache of {bytes} bytes is too small: the least is {bytes_min}")]
+    #[error("a cache of {bytes} bytes is too small: the least is {bytes_min} bytes")]
     LimitTooSmall {
         /// What was asked for.
         bytes: u64,

@@ -7,15 +7,24 @@ use crate::check::Run;
 use crate::check::object;
 use crate::check::object::Named;
 use crate::check::object::first_of;
+use crate::format::parity;
+use crate::id::ObjectId;
+use crate::monitor::chain;
 use crate::repo::COPIES_FOLDER;
+use crate::repo::PARITY_FOLDER;
 use crate::repo::Rebuilt;
+use crate::repo::parity_of;
 use crate::store;
+use crate::store::ErrorKind;
 use bytes::Bytes;
 use futures::StreamExt;
+use std::collections::HashMap;
 use std::collections::HashSet;
 
 /// Copies read at once.
 const READS_AT_ONCE: usize = 16;
+/// Parity objects read at once: each is some hundred KiB.
+const PARITY_AT_ONCE: usize = 4;
 /// Damaged packs for which parity is tried, at most.
 const TRIED_MAX: usize = 100;
 
@@ -81,6 +90,44 @@ impl Run<'_> {
             None => {
                 let message = "is missing, but its second copy is there: 'bygone repair' puts it back".to_owned();
                 self.findings.add(first, Kind::Missing, first, message);
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks whether packs have parity, where any has; with `reads`, whether it is whole.
+    pub(super) async fn parity(&mut self, reads: bool) -> Result<()> {
+        let store = self.repo.store().clone();
+        let listed = store.list(PARITY_FOLDER).await?;
+        let there: HashMap<ObjectId, String> =
+            listed.into_iter().filter_map(|stored| Some((parity_of(&stored.name)?, stored.name))).collect();
+        let without = self.inventory.listed.keys().filter(|pack| !there.contains_key(pack)).count();
+        if without > 0 && !there.is_empty() {
+            let message = format!(
+                "{without} packs have no parity, others have: 'bygone repair --read-data' makes what is missing"
+            );
+            self.notes.push(Note { what: "no_parity", message });
+        }
+        let wanted: Vec<_> = there.into_iter().filter(|(pack, _)| self.inventory.listed.contains_key(pack)).collect();
+        let reads = wanted.into_iter().filter(|_| reads).map(|(pack, name)| {
+            let store = store.clone();
+            async move { (store.get(&name).await, pack, name) }
+        });
+        let mut reads = futures::stream::iter(reads).buffer_unordered(PARITY_AT_ONCE);
+        while let Some((bytes, pack, name)) = reads.next().await {
+            self.go_on()?;
+            match bytes {
+                // It goes with its pack.
+                Err(error) if error.kind == ErrorKind::NotFound => {}
+                // It is an extra: the rest is looked at all the same.
+                Err(error) => drop(self.findings.add(&name, Kind::Unreadable, &name, chain(&error))),
+                Ok(bytes) => {
+                    self.done(1, bytes.len() as u64);
+                    if let Err(source) = parity::check(Some(self.repo.config().repository), pack, &bytes) {
+                        let message = format!("{source}; 'bygone repair --read-data' makes it anew");
+                        self.findings.add(&name, Kind::Damaged, &name, message);
+                    }
+                }
             }
         }
         Ok(())

@@ -211,6 +211,9 @@ pub async fn check(repo: &Repo, log: &Log, options: &Options, monitor: &dyn Moni
             run.note_repairable().await?;
         }
     }
+    if is_whole {
+        run.parity(matches!(options.data, Data::All) && options.packs.is_empty()).await?;
+    }
     if run.findings.has_losses() {
         run.attribute(&snapshots).await?;
     }

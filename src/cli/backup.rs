@@ -11,6 +11,7 @@ use crate::browse::Selector;
 use crate::browse::clean_path;
 use crate::cli::disks;
 use crate::cli::disks::DiskArgs;
+use crate::cli::error::Fault;
 use crate::cli::error::Result;
 use crate::cli::error::usage;
 use crate::cli::exit::Exit;
@@ -23,6 +24,7 @@ use crate::cli::open::Opened;
 use crate::cli::out;
 use crate::cli::parity::ParityArgs;
 use crate::cli::place;
+use crate::cli::produced::Produced;
 use crate::cli::progress::Progress;
 use crate::cli::snapshots::short;
 use crate::format::record::TEXT_BYTES_MAX;
@@ -31,6 +33,7 @@ use crate::source;
 use serde_json::Value;
 use serde_json::json;
 use std::ffi::OsString;
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -44,9 +47,10 @@ const EXAMPLES: &str = "Examples:
   bygone backup --image /dev/sda              a whole disk, its files to be opened later
   bygone backup --image vm.qcow2 --tag vm
   bygone backup /dev/vg0/root --snapshot-with lvm
-  pg_dump shop | bygone backup --stdin-name shop.sql
+  bygone backup --stdin-name shop.sql --stdin-from-command 'pg_dump shop'
 
-Patterns are those of .gitignore, relative to each PATH. The exit code is 3 if the snapshot was taken but some files \
+Patterns are those of .gitignore, relative to each PATH; one that begins with a PATH in full means just that place. The exit \
+code is 3 if the snapshot was taken but some files \
 could not be read.";
 
 /// Take a snapshot of folders and files
@@ -123,6 +127,10 @@ pub(super) struct BackupArgs {
     /// Back up standard input as a file of this name
     #[arg(long, value_name = "NAME")]
     stdin_name: Option<OsString>,
+
+    /// Back up what this command of the shell prints instead; no snapshot if it fails (of a pipeline, the last part counts)
+    #[arg(long, value_name = "COMMAND", requires = "stdin_name")]
+    stdin_from_command: Option<String>,
 
     /// How hard to compress, from 1 (fast) to 22 (small)
     #[arg(long, value_name = "LEVEL", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=22))]
@@ -216,7 +224,11 @@ impl BackupArgs {
         let stdin = match self.stdin_name {
             Some(name) => {
                 let path = clean_path(name.as_bytes()).map_err(|error| usage(error.to_string()))?;
-                Some(Stdin { path, stream: Box::new(std::io::stdin()) })
+                let stream: Box<dyn Read + Send> = match self.stdin_from_command {
+                    Some(command) => Box::new(Produced::start(&command).map_err(Fault::Command)?),
+                    None => Box::new(std::io::stdin()),
+                };
+                Some(Stdin { path, stream })
             }
             None => None,
         };
@@ -264,7 +276,7 @@ fn summary_text(summary: &Summary, dry_run: bool) -> String {
     };
     format!(
         "{what}: {}, {}; {} new, {} changed, {} removed; {} {} in {}{}",
-        human::plural(summary.nodes, "file", "files"),
+        human::files_in_folders(summary.nodes, summary.folders),
         human::size(summary.bytes),
         human::count(summary.nodes_new),
         human::count(changed),
@@ -315,6 +327,7 @@ mod tests {
         };
         let summary = Summary {
             nodes: 78_579,
+            folders: 5000,
             bytes: (1 << 30) * 13 / 10,
             nodes_new: 12,
             nodes_removed: 1,
@@ -323,12 +336,12 @@ mod tests {
         };
         assert_eq!(
             summary_text(&summary, true),
-            "Dry run: 78,579 files, 1.3 GiB; 12 new, 3 changed, 1 removed; would store about 300 MiB in 12 s"
+            "Dry run: 73,579 files in 5,000 folders, 1.3 GiB; 12 new, 3 changed, 1 removed; would store about 300 MiB in 12 s"
         );
         let resumed = Summary { resumed: true, ..summary };
         assert_eq!(
             summary_text(&resumed, false),
-            "No snapshot: 78,579 files, 1.3 GiB; 12 new, 3 changed, 1 removed; \
+            "No snapshot: 73,579 files in 5,000 folders, 1.3 GiB; 12 new, 3 changed, 1 removed; \
              stored 262 MiB in 12 s (continued an interrupted run)"
         );
     }

@@ -36,7 +36,8 @@ const EXAMPLES: &str = "Examples:
   bygone copy --from ~/backups latest
 
 The second and the third copy of your backups: run it again whenever there are new snapshots. A copy has the id of its \
-original. The repositories may have different passwords.";
+original. What was forgotten here is left out; a snapshot that is named comes back even if it was pruned, then under a new id. \
+The repositories may have different passwords.";
 
 /// Copy snapshots from another repository
 ///
@@ -83,12 +84,18 @@ impl CopyArgs {
         if from.repo.config().repository == to.repo.config().repository {
             return Err(usage("both are the same repository"));
         }
-        let wanted = self.wanted(&from, &filter)?;
+        let mut wanted: Vec<Snapshot> = self.wanted(&from, &filter)?.into_iter().cloned().collect();
+        if !self.snapshots.is_empty() {
+            // Whoever names one wants it back, whatever was done with it here.
+            wanted.iter_mut().for_each(|snapshot| snapshot.id = free_id(&to.log, snapshot.id));
+        }
         let words = to.log.words();
-        let forgotten: Vec<&Snapshot> = wanted.iter().copied().filter(|s| words.is_forgotten(s.id)).collect();
-        tell_forgotten(global, &forgotten)?;
+        let is_back = |id| words.knows(free_id(&to.log, id));
+        let is_left_out = |s: &&Snapshot| words.is_forgotten(s.id) && !(words.is_gone(s.id) && is_back(s.id));
+        let forgotten: Vec<&Snapshot> = wanted.iter().filter(is_left_out).collect();
+        tell_forgotten(global, &to.log, &forgotten)?;
         let mut copied = 0;
-        for original in wanted.iter().copied() {
+        for original in &wanted {
             // Another copy may have brought it here by now.
             if is_here(&to.log, original.id) {
                 continue;
@@ -140,7 +147,8 @@ impl CopyArgs {
     fn copy(&self, global: &Global, to: &Opened, from: &Opened, original: &Snapshot) -> Result<Summary> {
         let here: HashSet<SnapshotId> = to.log.snapshots().into_iter().map(|snapshot| snapshot.id).collect();
         let is_base = |older: &&Snapshot| {
-            here.contains(&older.id) && (&older.host, &older.sources) == (&original.host, &original.sources)
+            here.contains(&free_id(&to.log, older.id))
+                && (&older.host, &older.sources) == (&original.host, &original.sources)
         };
         let all = from.log.snapshots();
         let base = all.into_iter().filter(is_base).rfind(|older| older.time <= original.time);
@@ -166,17 +174,34 @@ fn is_here(log: &Log, id: SnapshotId) -> bool {
     words.knows(id) || words.is_forgotten(id)
 }
 
-/// Says which snapshots are left out because they are not wanted here any more.
-fn tell_forgotten(global: &Global, forgotten: &[&Snapshot]) -> Result<()> {
-    if forgotten.is_empty() || global.json || global.quiet {
+/// How a copy is called: as its original, unless that was forgotten and pruned here. Then the name is given up for good, and the copy
+/// gets another that follows from it, so that it is known when it is wanted again.
+fn free_id(log: &Log, mut id: SnapshotId) -> SnapshotId {
+    let words = log.words();
+    while words.is_gone(id) {
+        let mut hasher = blake3::Hasher::new_derive_key("bygone 2026 v1 copy of a pruned snapshot");
+        hasher.update(&id.0).finalize_xof().fill(&mut id.0);
+    }
+    id
+}
+
+/// Says which snapshots are left out because they are not wanted here any more, and how they come back all the same.
+fn tell_forgotten(global: &Global, log: &Log, forgotten: &[&Snapshot]) -> Result<()> {
+    if global.json || global.quiet {
         return Ok(());
     }
-    let ids: Vec<String> = forgotten.iter().map(|snapshot| short(snapshot.id)).collect();
-    Ok(out::line(format_args!(
-        "Left out, because forgotten here: {}. Until this repository is pruned, 'bygone undo-forget {}' brings it back.",
-        ids.join(", "),
-        ids[0],
-    ))?)
+    let words = log.words();
+    let (gone, recallable): (Vec<&Snapshot>, Vec<&Snapshot>) = forgotten.iter().partition(|s| words.is_gone(s.id));
+    for (snapshots, command) in [(recallable, "undo-forget"), (gone, "copy")] {
+        if let Some(first) = snapshots.first() {
+            let ids: Vec<String> = snapshots.iter().map(|snapshot| short(snapshot.id)).collect();
+            let (ids, first) = (ids.join(", "), short(first.id));
+            out::line(format_args!(
+                "Left out, because forgotten here: {ids}. 'bygone {command} {first}' brings that one back."
+            ))?;
+        }
+    }
+    Ok(())
 }
 
 fn tell(global: &Global, original: &Snapshot, summary: &Summary, dry_run: bool) -> Result<()> {
@@ -196,7 +221,7 @@ fn tell(global: &Global, original: &Snapshot, summary: &Summary, dry_run: bool) 
         short(original.id),
         original.host,
         human::time(original.time),
-        human::plural(summary.nodes, "file", "files"),
+        human::files_in_folders(summary.nodes, summary.folders),
         human::size(summary.bytes),
         if dry_run { "would store about" } else { "stored" },
         human::size(if dry_run { figures.bytes_new } else { figures.bytes_stored }),

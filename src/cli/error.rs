@@ -57,6 +57,8 @@ pub(super) enum Fault {
         #[source]
         source: io::Error,
     },
+    #[error("cannot start the command")]
+    Command(#[source] io::Error),
     #[error("cannot start the process that serves the drive")]
     Background(#[source] io::Error),
     #[error("the drive ended because of an error")]

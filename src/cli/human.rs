@@ -41,6 +41,12 @@ pub(super) fn plural(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(number), if number == 1 { one } else { many })
 }
 
+/// `12 files in 3 folders`: so many nodes, so many of them folders.
+pub(super) fn files_in_folders(nodes: u64, folders: u64) -> String {
+    let files = plural(nodes.saturating_sub(folders), "file", "files");
+    format!("{files} in {}", plural(folders, "folder", "folders"))
+}
+
 /// How long something took: `0.4 s`, `12 s`, `2 min 5 s`, `1 h 3 min`.
 pub(super) fn duration(duration: Duration) -> String {
     let secs = duration.as_secs();

@@ -13,6 +13,7 @@
 //! | `status` `socket` | what a drive tells about itself, and how it is asked |
 //! | `out` `json` `human` `table` | how results are written |
 //! | `moves` | which files of a difference were only moved |
+//! | `produced` | the output of a command, to be backed up |
 //! | `progress` `interrupt` `telling` | what is told meanwhile |
 //!
 //! Results go to standard output, all else to standard error. This is the only floor that reads the environment and
@@ -59,6 +60,7 @@ mod password;
 mod pin;
 mod place;
 mod point;
+mod produced;
 mod progress;
 mod prune;
 mod qcow2;

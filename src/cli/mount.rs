@@ -26,6 +26,7 @@ use bygone_mount::fuse;
 use bygone_mount::fuse::MountOptions;
 use bygone_mount::fuse::Session;
 use bygone_mount::fuse::Unmounted;
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,6 +84,14 @@ pub(super) struct MountArgs {
     filter: FilterArgs,
 }
 
+/// True for the name of a snapshot where no folder of that name is: somebody forgot the mount point.
+fn is_snapshot(point: &Path) -> bool {
+    let Some(text) = point.to_str() else { return false };
+    // Short words of these letters are words.
+    let is_meant = text.starts_with("latest") || text.split(':').next().is_some_and(|id| id.len() >= 8);
+    is_meant && text.parse::<SnapshotPath>().is_ok() && point.symlink_metadata().is_err()
+}
+
 impl MountArgs {
     /// `serves` in the process that `mount` started to serve a drive in the background.
     pub(super) fn run(self, global: &Global, serves: bool) -> Result<Exit> {
@@ -91,6 +100,11 @@ impl MountArgs {
         }
         if self.at.is_none() && !self.filter.is_empty() {
             return Err(usage("--host, --tag and --path choose a snapshot: name one, as in 'mount latest DIR'"));
+        }
+        if self.at.is_none() && !self.create && is_snapshot(&self.point) {
+            let name = self.point.display();
+            return Err(usage(format!("where is '{name}' to be shown? 'bygone mount {name} DIR'"))
+                .hint(format!("./{name} is a folder of that name, for a drive of all snapshots")));
         }
         if let Location::Folder(repository) = global.location()? {
             point::check_outside(&self.point, &repository)?;

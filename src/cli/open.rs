@@ -251,7 +251,7 @@ fn tell_problems(global: &Global, problems: &[LogProblem]) {
             global.json,
             "*** THE REPOSITORY WENT BACKWARDS *** Snapshots this machine has seen are gone without having been \
              forgotten. Either the storage was restored from an older copy, or somebody tampers with it. \
-             Do not delete other copies before this is explained.",
+             Do not delete other copies before this is explained; once it is, 'bygone repair --accept-rollback' ends this warning.",
         );
     }
 }

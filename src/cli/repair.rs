@@ -19,6 +19,7 @@ use crate::cli::parity::ParityArgs;
 use crate::cli::place;
 use crate::cli::progress::Progress;
 use crate::extent::ChunkKind;
+use crate::format::parity::PerMille;
 use crate::id::ObjectId;
 use crate::monitor::Monitor;
 use crate::repair;
@@ -64,6 +65,10 @@ pub(super) struct RepairArgs {
     #[arg(long, value_name = "LOCATION")]
     from: Option<String>,
 
+    /// The repository was put back from an older copy, and that is fine: forget what this machine has seen beyond it
+    #[arg(long, conflicts_with = "dry_run")]
+    accept_rollback: bool,
+
     #[command(flatten)]
     opening: FromArgs,
 
@@ -79,6 +84,9 @@ impl RepairArgs {
         // What the cache remembers says nothing about the storage.
         let global = &Global { no_cache: true, ..global.clone() };
         let mut opened = Opened::new(global)?;
+        if self.accept_rollback {
+            opened.log.accept_heads(&opened.state)?;
+        }
         let from = self.from.as_ref().map(|from| self.opening.open(from, global)).transpose()?;
         if let Some(from) = &from {
             shares_chunks(&opened, from)?;
@@ -153,8 +161,17 @@ impl RepairArgs {
             silent = repair::name_packs(job, unnamed).await?;
         }
         repair::tidy_index(job, &survey, silent.is_empty()).await?;
-        if let Some(Amount::PerMille(amount)) = self.parity.parity {
-            repair::add_parity(job, &survey, amount).await?;
+        let amount = match self.parity.parity {
+            Some(Amount::PerMille(amount)) => Some(amount),
+            Some(Amount::Off) => None,
+            // What was protected once stays so.
+            None if self.read_data && !job.repo.store().list(repo::PARITY_FOLDER).await?.is_empty() => {
+                Some(job.repo.parity().unwrap_or(PerMille::TYPICAL))
+            }
+            None => None,
+        };
+        if let Some(amount) = amount {
+            repair::add_parity(job, &survey, amount, self.parity.parity.is_some()).await?;
         }
         Ok((mended, report))
     }

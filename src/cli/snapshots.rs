@@ -87,7 +87,8 @@ impl SnapshotsArgs {
                 out.bytes(b"\n")?;
             }
         } else if snapshots.is_empty() {
-            out.text("There are no snapshots.\n")?;
+            let is_filtered = !self.forgotten && !opened.log.snapshots().is_empty();
+            out.text(if is_filtered { "No snapshot fits.\n" } else { "There are no snapshots.\n" })?;
         } else {
             out.text(table(snapshots))?;
         }
@@ -119,8 +120,17 @@ fn table(snapshots: &[&Snapshot]) -> Table {
             human::size(snapshot.figures.bytes_stored),
             snapshot.tags.join(","),
             sources(snapshot),
-            snapshot.description.clone(),
+            remarks(snapshot),
         ]);
     }
     table
+}
+
+/// What is said about a snapshot: whether something is missing in it, and its description.
+pub(super) fn remarks(snapshot: &Snapshot) -> String {
+    match (snapshot.figures.problems, snapshot.description.as_str()) {
+        (0, description) => description.to_owned(),
+        (count, "") => format!("[{} could not be read]", human::count(count)),
+        (count, description) => format!("[{} could not be read] {description}", human::count(count)),
+    }
 }

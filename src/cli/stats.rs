@@ -144,7 +144,7 @@ impl StatsArgs {
 
 async fn list(opened: &Opened) -> Result<Listed> {
     let mut listed = Listed::default();
-    for prefix in ["packs", "index", "log", "keys"] {
+    for prefix in ["packs", "index", "log", "keys", "copies", "parity"] {
         for stored in opened.repo.store().list(prefix).await? {
             match repo::pack_of(&stored.name) {
                 Some(_) => {

@@ -3,16 +3,19 @@
 
 use crate::cli::out;
 use crate::cli::place;
+use std::fs;
 use std::fs::File;
 use std::fs::OpenOptions;
 use std::io;
 use std::io::IsTerminal;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -36,8 +39,11 @@ pub(super) fn to_stderr(verbose: u8) {
 /// Begins to tell in a file of this process. A panic is told there as well: nobody sees standard error.
 pub(super) fn to_file() {
     let Some(folder) = place::state_folder() else { return };
+    sweep(&folder);
     let log = LateFile(Arc::new((folder.join(format!("mount-{}.log", std::process::id())), Mutex::new(None))));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter("warn")).with_ansi(false).with_writer(log);
+    // What programs ask for and no drive has (ioctl, bmap) is nobody's fault.
+    let filter = filter("warn,fuser=error");
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(log);
     let _already_set = builder.try_init();
     std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
 }
@@ -60,6 +66,24 @@ impl Write for AboveBar {
     }
 }
 
+/// Longest such file: a drive may serve for months.
+const LOG_BYTES_MAX: u64 = 1 << 20;
+/// Those of drives that are gone are taken away after a week.
+const LOG_AGE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Takes away what drives of long ago have told.
+fn sweep(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix("mount-")?.strip_suffix(".log"));
+        let Some(number) = number.filter(|number| number.parse::<u32>().is_ok()) else { continue };
+        let is_old = || entry.metadata().ok()?.modified().ok()?.elapsed().ok().map(|age| age > LOG_AGE_MAX);
+        if !Path::new("/proc").join(number).exists() && is_old() == Some(true) {
+            let _it_stays = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// A file that is made by the first line.
 #[derive(Clone)]
 struct LateFile(Arc<(PathBuf, Mutex<Option<File>>)>);
@@ -79,7 +103,10 @@ impl Write for LateFile {
         if file.is_none() {
             *file = Some(OpenOptions::new().append(true).create(true).mode(0o600).open(path)?);
         }
-        file.as_mut().map_or(Ok(bytes.len()), |file| file.write(bytes))
+        match file.as_mut() {
+            Some(file) if file.metadata()?.len() < LOG_BYTES_MAX => file.write(bytes),
+            _ => Ok(bytes.len()),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -81,14 +81,18 @@ async fn put_back(job: &mut Job<'_>, pack: ObjectId, bytes: Bytes) -> Result<()>
     Ok(())
 }
 
-/// Gives parity to all packs that have none, or damaged.
-pub async fn add_parity(job: &mut Job<'_>, survey: &Survey, amount: PerMille) -> Result<()> {
+/// Gives parity to all packs that have none, or damaged. What cannot be done is a warning, unless it `is_wanted`.
+pub async fn add_parity(job: &mut Job<'_>, survey: &Survey, amount: PerMille, is_wanted: bool) -> Result<()> {
     let mut packs: Vec<ObjectId> = survey.listed.keys().copied().collect();
     packs.sort_unstable();
     let mut made = 0;
     for pack in packs {
         job.go_on()?;
-        made += u64::from(!job.dry_run && job.repo.add_parity(pack, amount).await?);
+        match job.repo.add_parity(pack, amount, !job.dry_run).await {
+            Ok(is_made) => made += u64::from(is_made),
+            Err(error) if is_wanted => return Err(error.into()),
+            Err(error) => tracing::warn!(%pack, error = %crate::monitor::chain(&error), "A pack gets no parity"),
+        }
     }
     if made > 0 {
         job.did(What::Protected { packs: made }, "packs");

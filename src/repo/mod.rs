@@ -53,6 +53,7 @@ pub use orphans::orphans;
 pub use pack::FinishedPack;
 pub use pack::PackWriter;
 pub use packer::Packer;
+pub use parity::PARITY_FOLDER;
 pub use parity::Rebuilt;
 pub use parity::parity_name;
 pub use parity::parity_of;
@@ -218,8 +219,12 @@ impl Repo {
     pub async fn open_remembered(store: AnyStore, memory: &Memory, password: &Password) -> Result<(Repo, Log)> {
         let remembering = Remembering::opening(store.clone(), memory);
         let mut opened = Repo::open_with_log(remembering.clone(), password).await;
-        let is_sound = |(_, log): &(Repo, Log)| log.problems.is_empty() && !log.is_empty();
-        if memory.freshness != Freshness::Offline && remembering.was_used() && !opened.as_ref().is_ok_and(is_sound) {
+        let is_settled = match &opened {
+            Ok((_, log)) => log.problems.is_empty() && !log.is_empty(),
+            // Nobody answers: that was waited for once.
+            Err(error) => error.is_transient(),
+        };
+        if memory.freshness != Freshness::Offline && remembering.was_used() && !is_settled {
             let ask = Memory { freshness: Freshness::Ask, ..memory.clone() };
             opened = Repo::open_with_log(Remembering::opening(store.clone(), &ask), password).await;
         }

@@ -17,10 +17,13 @@ use bytes::Bytes;
 /// A disk that gives a pack only in parts is asked for parts of this length.
 const PIECE_BYTES: u64 = 4 << 10;
 
+/// Where parity lies.
+pub const PARITY_FOLDER: &str = "parity";
+
 /// Name of the parity of a pack. It goes when the pack goes.
 pub fn parity_name(pack: ObjectId) -> String {
     let id = pack.to_string();
-    format!("parity/{}/{id}", &id[..2])
+    format!("{PARITY_FOLDER}/{}/{id}", &id[..2])
 }
 
 /// The pack whose parity an object is by its name.
@@ -111,8 +114,8 @@ impl Repo {
         Ok(left.into())
     }
 
-    /// Makes the parity of a whole pack, unless it has one that is whole. True if it was made.
-    pub async fn add_parity(&self, pack: ObjectId, amount: PerMille) -> Result<bool> {
+    /// Makes the parity of a whole pack, unless it has one that is whole. True if it was made, or would be, without `writes`.
+    pub async fn add_parity(&self, pack: ObjectId, amount: PerMille, writes: bool) -> Result<bool> {
         let name = parity_name(pack);
         let repository = self.config.repository;
         let there = match self.store.get(&name).await {
@@ -123,6 +126,9 @@ impl Repo {
         let is_there = there.is_some();
         if there.is_some_and(|bytes| parity::check(Some(repository), pack, &bytes).is_ok()) {
             return Ok(false);
+        }
+        if !writes {
+            return Ok(true);
         }
         let object = self.store.get(&pack_name(pack)).await?;
         if object.len() < HEADER_BYTES || crate::format::sealed::check_sum(&object).is_err() {

@@ -97,7 +97,9 @@ async fn prepare(run: &Run<'_>, rank: u64, leave_top: bool) -> Result<Option<Clo
     let full_path = found.path();
     let path = path::strip(&full_path, &run.top).to_vec();
     let mut keep = None;
-    if run.work.delete && run.work.rules.includes_below(&path) {
+    // Above what was backed up stands only the way to it: what else was there, the snapshot does not know.
+    let is_whole = run.browse.snapshot().sources.iter().any(|source| path::is_below(&full_path, source));
+    if is_whole && run.work.delete && run.work.rules.includes_below(&path) {
         match names(run, &full_path).await {
             Ok(names) => keep = Some(names),
             Err(error) if is_damage(&error) => run.fail(&full_path, Problem::Folder(error))?,

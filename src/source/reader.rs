@@ -251,7 +251,7 @@ impl Reader {
         let rules = &self.plan.rules;
         if !rules.no_patterns() {
             self.path.clear();
-            self.path.extend_from_slice(folder.path.get(folder.rules_from..).unwrap_or_default());
+            self.path.extend_from_slice(&folder.path);
             if !self.path.is_empty() {
                 self.path.push(b'/');
             }
@@ -260,7 +260,7 @@ impl Reader {
                 let is_folder = kind_of(handle, names, at) == Some(Type::Folder);
                 self.path.truncate(base);
                 self.path.extend_from_slice(names.get(at));
-                if rules.excludes(&self.path, is_folder) {
+                if rules.excludes(&self.path, folder.rules_from, is_folder) {
                     names.leave_out(at, Fate::Rule);
                 }
             }

@@ -20,7 +20,10 @@ const CONFIG_HEADER: &[u8] = b"BYGONE\r\n";
 /// All requests of [`Options`], ready to be asked.
 #[derive(Debug)]
 pub(super) struct Rules {
+    /// By paths relative to each root.
     patterns: Gitignore,
+    /// By whole paths: rules that name a root.
+    absolute: Gitignore,
     markers: Vec<Marker>,
     size_max: u64,
     skips: Vec<Skip>,
@@ -46,8 +49,10 @@ struct Skip {
 impl Rules {
     /// Reads rule files and understands every rule, or says which not.
     pub(super) fn new(options: &Options) -> Result<Rules, Error> {
+        let (patterns, absolute) = patterns(options)?;
         Ok(Rules {
-            patterns: patterns(options)?,
+            patterns,
+            absolute,
             markers: markers(options),
             size_max: options.size_max.unwrap_or(u64::MAX),
             skips: options.skip.iter().map(|path| Skip::new(path)).collect(),
@@ -56,12 +61,15 @@ impl Rules {
 
     /// True if no pattern was given, so none need be asked.
     pub(super) fn no_patterns(&self) -> bool {
-        self.patterns.is_empty()
+        self.patterns.is_empty() && self.absolute.is_empty()
     }
 
-    /// True if a rule leaves out this path, given relative to its root.
-    pub(super) fn excludes(&self, path: &[u8], is_folder: bool) -> bool {
-        self.patterns.matched(Path::new(os::text(path)), is_folder).is_ignore()
+    /// True if a rule leaves out this path, whose part relative to its root begins at `rules_from`.
+    pub(super) fn excludes(&self, path: &[u8], rules_from: usize, is_folder: bool) -> bool {
+        let below = path.get(rules_from..).unwrap_or_default();
+        let found = self.patterns.matched(Path::new(os::text(below)), is_folder);
+        let named = self.absolute.matched(Path::new(os::text(path)), is_folder);
+        !found.is_whitelist() && !named.is_whitelist() && (found.is_ignore() || named.is_ignore())
     }
 
     /// True if a file of this size is left out.
@@ -132,22 +140,57 @@ fn markers(options: &Options) -> Vec<Marker> {
     markers
 }
 
-/// The last rule that matches decides, so includes come last.
-fn patterns(options: &Options) -> Result<Gitignore, Error> {
-    // Paths are asked relative to their root, so the builder's own root is empty.
-    let mut builder = GitignoreBuilder::new("");
-    for rule in &options.excludes {
-        add(&mut builder, rule)?;
-    }
+/// The last rule that matches decides, so includes come last. Relative ones, and those that name a root.
+fn patterns(options: &Options) -> Result<(Gitignore, Gitignore), Error> {
+    // Paths are asked relative to their root, or to the root of all, so the builders' own root is empty.
+    let (mut relative, mut absolute) = (GitignoreBuilder::new(""), GitignoreBuilder::new(""));
+    let roots = named_roots(options);
+    let mut take = |rule: &str| match whole_rule(rule, &roots) {
+        Some(whole) => add(&mut absolute, &whole),
+        None => add(&mut relative, rule),
+    };
+    options.excludes.iter().try_for_each(|rule| take(rule))?;
     for path in &options.exclude_files {
-        for rule in rule_file(path).map_err(|source| Error::RuleFile { path: path.clone(), source })? {
-            add(&mut builder, &rule)?;
+        let rules = rule_file(path).map_err(|source| Error::RuleFile { path: path.clone(), source })?;
+        rules.iter().try_for_each(|rule| take(rule))?;
+    }
+    options.includes.iter().try_for_each(|rule| take(&format!("!{rule}")))?;
+    let build = |builder: GitignoreBuilder| builder.build().map_err(|fault| Error::Rules { source: Box::new(fault) });
+    Ok((build(relative)?, build(absolute)?))
+}
+
+/// The roots as people may write them, absolute, and the rule that means each. The root of all is not among them: there, both kinds
+/// of rules are the same.
+fn named_roots(options: &Options) -> Vec<(String, String)> {
+    let mut named = Vec::new();
+    for root in &options.roots {
+        let Ok(known) = std::fs::canonicalize(root) else { continue };
+        let rule: String = known.to_string_lossy().chars().flat_map(escaped).collect();
+        for written in [Some(known), std::path::absolute(root).ok()].into_iter().flatten() {
+            let written = written.to_string_lossy().into_owned();
+            if written != "/" {
+                named.push((written.trim_end_matches('/').to_owned(), rule.clone()));
+            }
         }
     }
-    for rule in &options.includes {
-        add(&mut builder, &format!("!{rule}"))?;
-    }
-    builder.build().map_err(|fault| Error::Rules { source: Box::new(fault) })
+    named
+}
+
+/// A character of a path as it stands in a rule.
+fn escaped(letter: char) -> impl Iterator<Item = char> {
+    let has_meaning = matches!(letter, '*' | '?' | '[' | ']' | '\\' | '{' | '}');
+    has_meaning.then_some('\\').into_iter().chain([letter])
+}
+
+/// A rule that begins with the absolute path of a root, as restic, borg and tar want them: the same for whole paths.
+fn whole_rule(rule: &str, roots: &[(String, String)]) -> Option<String> {
+    let (mark, path) = rule.strip_prefix('!').map_or(("", rule), |path| ("!", path));
+    let fitting = roots.iter().filter_map(|(written, whole)| {
+        let rest = path.strip_prefix(written)?;
+        (rest.is_empty() || rest.starts_with('/')).then(|| (written.len(), format!("{mark}{whole}{rest}")))
+    });
+    // The innermost root, as the walk takes it.
+    fitting.max_by_key(|(len, _)| *len).map(|(_, rule)| rule)
 }
 
 fn add(builder: &mut GitignoreBuilder, rule: &str) -> Result<(), Error> {

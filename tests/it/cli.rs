@@ -84,6 +84,8 @@ fn mistakes_in_the_command_line_exit_with_2() {
         &["restore", "latest", "--to", "x", "--original"],
         &["restore", "latest", "--to", "x", "--yes"],
         &["mount"],
+        &["mount", "latest"],
+        &["mount", "latest:/home"],
         &["mount", "--host", "h", "there"],
         &["mount", "--owner", "ada", "there"],
         &["completions", "perl"],
@@ -268,7 +270,8 @@ fn mount_points_that_cannot_be() {
     let inside = program.repository().join("drive");
     program.run(&["mount", inside.to_str().unwrap()]).fails(14);
     let deep = program.scratch().join("a/b");
-    program.run(&["mount", deep.to_str().unwrap()]).fails(1);
+    let ended = program.run(&["mount", deep.to_str().unwrap()]).fails(14);
+    assert!(ended.stderr.contains("hint: --create"), "{}", ended.stderr);
     assert!(!inside.exists() && !deep.exists());
     let full = program.scratch().join("full");
     fs::create_dir(&full).unwrap();

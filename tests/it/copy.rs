@@ -152,12 +152,23 @@ fn what_cannot_be_read_is_not_copied() {
 fn what_was_forgotten_here_is_told_and_left_out() {
     let two = Two::new();
     two.backup();
-    two.copy(&[]);
+    let (first, _) = two.copy(&[]);
+    let original = first[0]["id"].as_str().unwrap().to_owned();
     two.there(&["forget", "latest"]);
     let told = two.there(&["copy"]);
     assert!(told.contains("Left out, because forgotten here") && told.contains("bygone undo-forget"), "{told}");
     let (copied, summary) = two.copy(&[]);
     assert_eq!((copied.len(), summary["forgotten_here"].as_array().unwrap().len()), (0, 1));
+    // Pruned, it is gone for good, and whoever wants it back names it: once, under another name.
+    two.there(&["prune", "--grace", "0"]);
+    let told = two.there(&["copy"]);
+    assert!(told.contains("Left out, because forgotten here") && told.contains("bygone copy"), "{told}");
+    for count in [1, 0] {
+        let (copied, _) = two.copy(&["latest"]);
+        assert_eq!(copied.len(), count);
+        assert!(copied.iter().all(|copied| copied["id"] != original.as_str()), "{copied:?}");
+        two.assert_same("latest");
+    }
     let mut wrong = two.program.command(&["copy", "--from-password-command", "echo wrong"]);
     wrong.env("BYGONE_REPOSITORY", two.program.scratch().join("second")).env("BYGONE_PASSWORD", "the second");
     let wrong = wrong.env("BYGONE_FROM_REPOSITORY", two.program.repository()).output().unwrap();

@@ -35,7 +35,7 @@ fn first_backup_and_a_look_at_it() {
     let program = Program::with_source();
     let source = program.source();
     let told = program.run(&["backup", source.to_str().unwrap(), "--tag", "b", "--tag", "a", "-m", "first"]).ok();
-    assert!(told.stdout.starts_with("Snapshot ") && told.stdout.contains(" files, 8.0 MiB; "), "{}", told.stdout);
+    assert!(told.stdout.starts_with("Snapshot ") && told.stdout.contains(": 6 files in "), "{}", told.stdout);
     assert_eq!((told.stdout.lines().count(), told.stderr.as_str()), (1, ""));
 
     let all = snapshots(&program, &[]);
@@ -290,6 +290,26 @@ fn a_repository_that_went_backwards_is_told_loudly() {
     assert_eq!(json_lines(&ended.stdout).len(), 1);
     assert!(ended.stderr.contains("WENT BACKWARDS") && ended.stderr.contains("rolled back"), "{}", ended.stderr);
     assert!(json_lines(&ended.stderr).iter().all(|line| line["type"] == "warning" || line["type"] == "requests"));
+    // Whoever knows why says so, once.
+    program.run(&["check"]).fails(4);
+    program.run(&["repair", "--accept-rollback"]).ok();
+    backup(&program, &[]);
+    for command in ["snapshots", "check", "prune"] {
+        let ended = program.run(&[command]).ok();
+        assert!(!ended.stderr.contains("BACKWARDS"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_command_that_fails_makes_no_snapshot() {
+    let program = Program::new();
+    program.run(&["init"]).ok();
+    let dump = |command: &str| program.run(&["backup", "--stdin-name", "shop.sql", "--stdin-from-command", command]);
+    let ended = dump("echo a part; exit 3").fails(1);
+    assert!(ended.stderr.contains("failed: exit status: 3"), "{}", ended.stderr);
+    assert!(snapshots(&program, &[]).is_empty());
+    dump("echo all of it").ok();
+    assert_eq!(program.run(&["cat", "latest:/shop.sql"]).ok().stdout, "all of it\n");
 }
 
 #[test]
@@ -340,6 +360,23 @@ fn a_folder_comes_back() {
     let told = program.run(&["restore", &program.at("latest", ""), "--to", to_text, "--delete"]).ok().stdout;
     assert!(told.starts_with("Restored: 1 file, 6 B in ") && told.contains("1 removed"), "{told}");
     crate::drive::expect_equal(&program.source(), &to);
+}
+
+/// A snapshot has only the way to what was backed up: what else stands beside it is none of its business.
+#[test]
+fn a_restore_that_removes_leaves_alone_what_was_never_backed_up() {
+    let program = Program::with_source();
+    backup(&program, &[]);
+    let to = program.scratch().join("to");
+    let inside = to.join(program.source().strip_prefix("/").unwrap());
+    for folder in [to.join("etc"), inside.parent().unwrap().join("precious"), inside.join("old")] {
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("file"), "x").unwrap();
+    }
+    let told = restore(&program, &["latest", "--to", to.to_str().unwrap(), "--delete"]);
+    assert_eq!(told["removed"], 2, "{told}");
+    assert!(to.join("etc/file").exists() && inside.parent().unwrap().join("precious/file").exists());
+    crate::drive::expect_equal(&program.source(), &inside);
 }
 
 #[test]

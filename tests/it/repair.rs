@@ -316,4 +316,15 @@ fn parity_is_wanted_or_not() {
     program.run(&["repair", "--parity", "5"]).ok();
     program.run(&["check", "--no-password"]).ok();
     program.run(&["backup", "--parity", "200", "x"]).fails(2);
+    // Damaged and lost parity is noticed, and made anew.
+    flip(&parity[0], 30);
+    fs::remove_file(&parity[1]).unwrap();
+    let told = program.run(&["check", "--read-data"]).fails(4).stdout;
+    assert!(told.contains(parity[0].file_name().unwrap().to_str().unwrap()), "{told}");
+    assert!(told.contains("1 packs have no parity"), "{told}");
+    let told = program.run(&["repair", "--read-data", "--dry-run"]).fails(4).stdout;
+    assert!(told.contains("2 packs got parity"), "{told}");
+    program.run(&["repair", "--read-data"]).ok();
+    program.run(&["check", "--read-data"]).ok();
+    program.run(&["check", "--no-password"]).ok();
 }

@@ -193,6 +193,18 @@ impl Log {
         Ok(())
     }
 
+    /// Takes what is there for all there ever was, as far as this machine remembers: the storage was put back from an older copy,
+    /// and people know it.
+    pub fn accept_heads(&mut self, state: &State) -> Result<()> {
+        let heads = self.chains.iter().filter_map(|(writer, chain)| {
+            let (seq, hash) = chain.head?;
+            Some(Head { writer: *writer, seq, hash })
+        });
+        state.accept(&heads.collect::<Vec<_>>())?;
+        self.problems.retain(|p| !matches!(p, LogProblem::RolledBack { .. } | LogProblem::Replaced { .. }));
+        Ok(())
+    }
+
     /// True if there is no record at all.
     pub fn is_empty(&self) -> bool {
         self.chains.is_empty()

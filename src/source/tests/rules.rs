@@ -35,6 +35,30 @@ fn excludes_are_gitignore_rules_at_each_root_and_includes_win() {
 }
 
 #[test]
+fn rules_may_name_whole_paths_in_a_root() {
+    let (root, other) = (tree(&["a[1]/x", "a[1]/y.tmp", "skip", "d/skip"]), tree(&["skip"]));
+    let whole = |path: &str| format!("{}/{path}", root.path().to_str().unwrap());
+    let with = |excludes: &[&str], includes: &[&str]| {
+        let (excludes, includes) = (texts(excludes), texts(includes));
+        Options { excludes, includes, ..options(root.path()) }
+    };
+    let rule = |path: &str| format!("{path}: {}", why::RULE);
+    let mut both = with(&[&whole("skip"), &whole("*/*.tmp")], &[]);
+    let expected = ["a[1]", "d", &rule("skip"), "a[1]/x", &rule("a[1]/y.tmp"), "d/skip"];
+    assert_eq!(seen(&both, root.path()), expected);
+    // The same name in another root stays.
+    both.roots.push(other.path().to_owned());
+    assert_eq!(seen(&both, other.path()), ["skip"]);
+    // Includes win, however they are written; a root with letters that mean something in rules is itself.
+    assert!(seen(&with(&["skip"], &[&whole("skip")]), root.path()).contains(&"skip".to_owned()));
+    assert!(seen(&with(&[&whole("skip")], &["/skip"]), root.path()).contains(&"skip".to_owned()));
+    let inner = root.path().join("a[1]");
+    let excludes = vec![format!("{}/*.tmp", inner.to_str().unwrap())];
+    let options = Options { excludes, ..options(&inner) };
+    assert_eq!(seen(&options, &inner), ["x", &rule("y.tmp")]);
+}
+
+#[test]
 fn nothing_comes_back_out_of_an_excluded_folder_nor_is_it_read() {
     let root = tree(&["d/keep"]);
     let options = Options { excludes: texts(&["d"]), includes: texts(&["keep"]), ..options(root.path()) };
