@@ -31,8 +31,8 @@ pub(super) struct Folder {
     pub(super) id: (u64, u64),
     /// Above the roots: the names that lead to one. None within a root.
     pub(super) above: Option<Arc<Guide>>,
-    /// Within a root: where the paths that rules see begin in `path`.
-    pub(super) rules_from: usize,
+    /// Within a root: its number, and where the paths that rules see begin in `path`.
+    pub(super) root: (usize, usize),
     handle: Mutex<Option<Arc<Handle>>>,
     handles: Arc<Handles>,
 }
@@ -75,7 +75,7 @@ impl Folder {
             depth: 0,
             id: (stat.dev, stat.inode),
             above,
-            rules_from: 0,
+            root: (0, 0),
             handle: Mutex::new(None),
             handles,
         }))
@@ -89,14 +89,14 @@ impl Folder {
         handle: Handle,
     ) -> (Arc<Folder>, Arc<Handle>) {
         let guide = self.guide(&path).cloned();
-        let is_root = guide.as_ref().is_some_and(|guide| guide.is_root());
+        let root = guide.as_ref().and_then(|guide| guide.root()).map(|number| (number, path.len() + 1));
         let handle = Arc::new(handle);
         let child = Arc::new(Folder {
             parent: Some(Arc::clone(self)),
             depth: self.depth + 1,
             id,
             above: guide.filter(|guide| !guide.is_root()),
-            rules_from: if is_root { path.len() + 1 } else { self.rules_from },
+            root: root.unwrap_or(self.root),
             path: Arc::from(path),
             handle: Mutex::new(Some(Arc::clone(&handle))),
             handles: Arc::clone(&self.handles),

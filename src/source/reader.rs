@@ -250,9 +250,12 @@ impl Reader {
     fn judge(&mut self, folder: &Folder, handle: &Handle, names: &mut Names) {
         let rules = &self.plan.rules;
         if !rules.no_patterns() {
+            let (number, from) = folder.root;
             self.path.clear();
-            self.path.extend_from_slice(&folder.path);
-            if !self.path.is_empty() {
+            self.path.extend_from_slice(number.to_string().as_bytes());
+            self.path.push(b'/');
+            if let Some(below) = folder.path.get(from..).filter(|below| !below.is_empty()) {
+                self.path.extend_from_slice(below);
                 self.path.push(b'/');
             }
             let base = self.path.len();
@@ -260,7 +263,7 @@ impl Reader {
                 let is_folder = kind_of(handle, names, at) == Some(Type::Folder);
                 self.path.truncate(base);
                 self.path.extend_from_slice(names.get(at));
-                if rules.excludes(&self.path, folder.rules_from, is_folder) {
+                if rules.excludes(&self.path, is_folder) {
                     names.leave_out(at, Fate::Rule);
                 }
             }

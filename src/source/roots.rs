@@ -14,13 +14,19 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub(super) struct Guide {
     children: BTreeMap<Vec<u8>, Arc<Guide>>,
-    root: bool,
+    /// Its number among the roots, in the order of [`roots_of`], if it is one.
+    root: Option<usize>,
 }
 
 impl Guide {
-    /// True where a root begins: from here on everything is listed.
-    pub(super) fn is_root(&self) -> bool {
+    /// The number of the root that begins here: from here on everything is listed.
+    pub(super) fn root(&self) -> Option<usize> {
         self.root
+    }
+
+    /// True where a root begins.
+    pub(super) fn is_root(&self) -> bool {
+        self.root.is_some()
     }
 
     /// The way on through this name.
@@ -36,23 +42,26 @@ impl Guide {
     /// The way to these snapshot paths. A path within another adds nothing.
     pub(super) fn to(mut paths: Vec<Vec<u8>>) -> Guide {
         paths.sort_unstable_by(|a, b| crate::path::compare(a, b));
-        let mut guide = Guide::default();
+        let (mut guide, mut count) = (Guide::default(), 0);
         for path in paths {
-            guide.add(&path);
+            count += usize::from(guide.add(&path, count));
         }
         guide
     }
 
-    fn add(&mut self, path: &[u8]) {
+    /// False if the path lies within a root.
+    fn add(&mut self, path: &[u8], number: usize) -> bool {
         let mut here = self;
         for name in path.split(|&b| b == b'/').filter(|name| !name.is_empty()) {
-            if here.root {
-                return;
+            if here.is_root() {
+                return false;
             }
             let next = here.children.entry(name.to_vec()).or_default();
             here = Arc::get_mut(next).expect("not shared while it is built");
         }
-        here.root = true;
+        let is_new = here.root.is_none();
+        here.root.get_or_insert(number);
+        is_new
     }
 }
 

@@ -20,10 +20,8 @@ const CONFIG_HEADER: &[u8] = b"BYGONE\r\n";
 /// All requests of [`Options`], ready to be asked.
 #[derive(Debug)]
 pub(super) struct Rules {
-    /// By paths relative to each root.
+    /// By paths in which the root is a number: see [`patterns`].
     patterns: Gitignore,
-    /// By whole paths: rules that name a root.
-    absolute: Gitignore,
     markers: Vec<Marker>,
     size_max: u64,
     skips: Vec<Skip>,
@@ -49,10 +47,8 @@ struct Skip {
 impl Rules {
     /// Reads rule files and understands every rule, or says which not.
     pub(super) fn new(options: &Options) -> Result<Rules, Error> {
-        let (patterns, absolute) = patterns(options)?;
         Ok(Rules {
-            patterns,
-            absolute,
+            patterns: patterns(options)?,
             markers: markers(options),
             size_max: options.size_max.unwrap_or(u64::MAX),
             skips: options.skip.iter().map(|path| Skip::new(path)).collect(),
@@ -61,15 +57,12 @@ impl Rules {
 
     /// True if no pattern was given, so none need be asked.
     pub(super) fn no_patterns(&self) -> bool {
-        self.patterns.is_empty() && self.absolute.is_empty()
+        self.patterns.is_empty()
     }
 
-    /// True if a rule leaves out this path, whose part relative to its root begins at `rules_from`.
-    pub(super) fn excludes(&self, path: &[u8], rules_from: usize, is_folder: bool) -> bool {
-        let below = path.get(rules_from..).unwrap_or_default();
-        let found = self.patterns.matched(Path::new(os::text(below)), is_folder);
-        let named = self.absolute.matched(Path::new(os::text(path)), is_folder);
-        !found.is_whitelist() && !named.is_whitelist() && (found.is_ignore() || named.is_ignore())
+    /// True if a rule leaves out this path: the number of its root, and the rest.
+    pub(super) fn excludes(&self, path: &[u8], is_folder: bool) -> bool {
+        self.patterns.matched(Path::new(os::text(path)), is_folder).is_ignore()
     }
 
     /// True if a file of this size is left out.
@@ -140,57 +133,55 @@ fn markers(options: &Options) -> Vec<Marker> {
     markers
 }
 
-/// The last rule that matches decides, so includes come last. Relative ones, and those that name a root.
-fn patterns(options: &Options) -> Result<(Gitignore, Gitignore), Error> {
-    // Paths are asked relative to their root, or to the root of all, so the builders' own root is empty.
-    let (mut relative, mut absolute) = (GitignoreBuilder::new(""), GitignoreBuilder::new(""));
-    let roots = named_roots(options);
-    let mut take = |rule: &str| match whole_rule(rule, &roots) {
-        Some(whole) => add(&mut absolute, &whole),
-        None => add(&mut relative, rule),
-    };
+/// The last rule that matches decides, so includes come last. A rule holds at each root, unless it names one: so it sees paths
+/// like `0/home/ada`, where the first name is the number of the root.
+fn patterns(options: &Options) -> Result<Gitignore, Error> {
+    // Paths are asked as they are, so the builder's own root is empty.
+    let mut builder = GitignoreBuilder::new("");
+    let roots = named_roots(options)?;
+    let mut take = |rule: &str| add(&mut builder, &placed(rule, &roots));
     options.excludes.iter().try_for_each(|rule| take(rule))?;
     for path in &options.exclude_files {
         let rules = rule_file(path).map_err(|source| Error::RuleFile { path: path.clone(), source })?;
         rules.iter().try_for_each(|rule| take(rule))?;
     }
     options.includes.iter().try_for_each(|rule| take(&format!("!{rule}")))?;
-    let build = |builder: GitignoreBuilder| builder.build().map_err(|fault| Error::Rules { source: Box::new(fault) });
-    Ok((build(relative)?, build(absolute)?))
+    builder.build().map_err(|fault| Error::Rules { source: Box::new(fault) })
 }
 
-/// The roots as people may write them, absolute, and the rule that means each. The root of all is not among them: there, both kinds
-/// of rules are the same.
-fn named_roots(options: &Options) -> Vec<(String, String)> {
+/// The roots as people may write them, absolute, and the number of each. The root of all is not among them: there, a rule that
+/// begins with it is as any other.
+fn named_roots(options: &Options) -> Result<Vec<(String, usize)>, Error> {
+    let walked = roots::roots_of(options)?;
     let mut named = Vec::new();
     for root in &options.roots {
         let Ok(known) = std::fs::canonicalize(root) else { continue };
-        let rule: String = known.to_string_lossy().chars().flat_map(escaped).collect();
+        let path = roots::snapshot_path(&known);
+        let Some(number) = walked.iter().position(|walked| *walked == path) else { continue };
         for written in [Some(known), std::path::absolute(root).ok()].into_iter().flatten() {
-            let written = written.to_string_lossy().into_owned();
-            if written != "/" {
-                named.push((written.trim_end_matches('/').to_owned(), rule.clone()));
-            }
+            let written = written.to_string_lossy().trim_end_matches('/').to_owned();
+            named.extend((!written.is_empty()).then_some((written, number)));
         }
     }
-    named
+    Ok(named)
 }
 
-/// A character of a path as it stands in a rule.
-fn escaped(letter: char) -> impl Iterator<Item = char> {
-    let has_meaning = matches!(letter, '*' | '?' | '[' | ']' | '\\' | '{' | '}');
-    has_meaning.then_some('\\').into_iter().chain([letter])
-}
-
-/// A rule that begins with the absolute path of a root, as restic, borg and tar want them: the same for whole paths.
-fn whole_rule(rule: &str, roots: &[(String, String)]) -> Option<String> {
+/// A rule for paths that begin with the number of a root. One that begins with the absolute path of a root, as restic, borg and tar
+/// have them, holds there alone.
+fn placed(rule: &str, roots: &[(String, usize)]) -> String {
     let (mark, path) = rule.strip_prefix('!').map_or(("", rule), |path| ("!", path));
-    let fitting = roots.iter().filter_map(|(written, whole)| {
+    let fitting = roots.iter().filter_map(|(written, number)| {
         let rest = path.strip_prefix(written)?;
-        (rest.is_empty() || rest.starts_with('/')).then(|| (written.len(), format!("{mark}{whole}{rest}")))
+        (rest.is_empty() || rest.starts_with('/')).then_some((written.len(), number, rest))
     });
-    // The innermost root, as the walk takes it.
-    fitting.max_by_key(|(len, _)| *len).map(|(_, rule)| rule)
+    if let Some((_, number, rest)) = fitting.max_by_key(|(len, ..)| *len) {
+        return format!("{mark}/{number}{rest}");
+    }
+    // In gitignore, a slash in front or in between ties a rule to the top.
+    match path.trim_end().trim_end_matches('/').contains('/') {
+        true if !path.starts_with('#') => format!("{mark}/*/{}", path.strip_prefix('/').unwrap_or(path)),
+        _ => rule.to_owned(),
+    }
 }
 
 fn add(builder: &mut GitignoreBuilder, rule: &str) -> Result<(), Error> {

@@ -49,6 +49,14 @@ fn rules_may_name_whole_paths_in_a_root() {
     // The same name in another root stays.
     both.roots.push(other.path().to_owned());
     assert_eq!(seen(&both, other.path()), ["skip"]);
+    // The last rule decides, in whatever way it is written.
+    let rules = other.path().join("rules");
+    let lines = |first: &str, last: &str| fs::write(&rules, format!("{first}\n{last}\n")).unwrap();
+    let by_file = || Options { exclude_files: vec![rules.clone()], ..options(root.path()) };
+    lines("!*.tmp", &whole("*/y.tmp"));
+    assert!(seen(&by_file(), root.path()).contains(&rule("a[1]/y.tmp")));
+    lines(&whole("*/y.tmp"), "!a[[]1]/*.tmp");
+    assert!(seen(&by_file(), root.path()).contains(&"a[1]/y.tmp".to_owned()));
     // Includes win, however they are written; a root with letters that mean something in rules is itself.
     assert!(seen(&with(&["skip"], &[&whole("skip")]), root.path()).contains(&"skip".to_owned()));
     assert!(seen(&with(&[&whole("skip")], &["/skip"]), root.path()).contains(&"skip".to_owned()));
