@@ -2,7 +2,7 @@
 //!
 //! Chunks are fetched, checked, named and sealed anew for this repository; their boundaries stay, so what was shared
 //! stays shared. Content that the snapshot shares with one that was copied before is taken from that copy, unread. The
-//! copy keeps the id of its original, and so tells that it is there.
+//! copy keeps the id of its original, and so tells that it is there; see [`copy_id`] for one that was pruned here.
 
 use crate::backup::Error;
 use crate::backup::Options;
@@ -19,12 +19,14 @@ use crate::browse::Browse;
 use crate::browse::DataStream;
 use crate::extent::ChunkRef;
 use crate::extent::Extent;
+use crate::id::SnapshotId;
 use crate::meta::Content;
 use crate::meta::Node;
 use crate::monitor::Event;
 use crate::monitor::Monitor;
 use crate::repo;
 use crate::repo::Author;
+use crate::repo::Log;
 use crate::repo::Repo;
 use crate::source;
 use crate::tree::Found;
@@ -104,6 +106,17 @@ pub fn copy(
         checkpoint_every: options.checkpoint_every,
     };
     super::backup(repo, author, runtime, options, monitor)
+}
+
+/// How a copy of the snapshot `id` is called: as its original, unless that was forgotten and pruned here. Then the name is given up
+/// for good, and the copy gets another that follows from it, so that it is known when it is wanted again.
+pub fn copy_id(log: &Log, mut id: SnapshotId) -> SnapshotId {
+    let words = log.words();
+    while words.is_gone(id) {
+        let mut hasher = blake3::Hasher::new_derive_key("bygone 2026 v1 copy of a pruned snapshot");
+        hasher.update(&id.0).finalize_xof().fill(&mut id.0);
+    }
+    id
 }
 
 /// A node that was looked at and is not stored yet.

@@ -21,6 +21,7 @@ use crate::backup::work::NodeDraft;
 use crate::backup::work::Outcome;
 use crate::backup::work::Run;
 use crate::browse::disk_of;
+use crate::disk::free::joined;
 use crate::extent::Extent;
 use crate::format::disk;
 use crate::format::disk::DISK_XATTR;
@@ -346,19 +347,6 @@ impl Unchanged {
             _ => None,
         })
     }
-}
-
-/// Ranges in order, those that touch made one.
-fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
-    ranges.sort_by_key(|range| range.start);
-    ranges.dedup_by(|next, last| {
-        let touches = next.start <= last.end;
-        if touches {
-            last.end = last.end.max(next.end);
-        }
-        touches
-    });
-    ranges
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ mod work;
 pub use copy::CopyOptions;
 pub use copy::Original;
 pub use copy::copy;
+pub use copy::copy_id;
 pub use disk::Changes;
 pub use disk::Disk;
 pub use disk::DiskError;

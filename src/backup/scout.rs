@@ -338,10 +338,12 @@ impl<'a> Scout<'a> {
         let mut buffer = Vec::new();
         let mut cutter = Cutter::new(&self.shop.chunker, &mut buffer);
         loop {
+            let count = stdin.stream.read(cutter.room());
+            // Whoever ends this program may have ended the one that writes too: then neither an end nor an error is its own.
             if self.monitor.is_cancelled() {
                 return Err(Error::Cancelled);
             }
-            let count = match stdin.stream.read(cutter.room()) {
+            let count = match count {
                 Ok(0) => break,
                 Ok(count) => count,
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,

@@ -61,7 +61,7 @@ pub enum SelectError {
         filtered: bool,
     },
     /// Fewer snapshots than asked for.
-    #[error("there {} only {count} snapshot{}, 'latest~{back}' is before the first", if *count == 1 { "is" } else { "are" }, if *count == 1 { "" } else { "s" })]
+    #[error("'latest~{back}' is before the first snapshot (there: {count})")]
     TooFar {
         /// How many fit.
         count: usize,

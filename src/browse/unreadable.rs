@@ -1,6 +1,7 @@
 //! What of a disk could not be read when it was backed up: zeros stand there, and are nobody's content.
 
 use crate::browse::disk_of;
+use crate::disk::free::joined;
 use crate::meta::Node;
 use std::ops::Range;
 use std::sync::Arc;
@@ -23,17 +24,8 @@ impl Unreadable {
         Unreadable::new(disk_of(node).map(|disk| disk.unreadable).unwrap_or_default())
     }
 
-    fn new(mut ranges: Vec<Range<u64>>) -> Unreadable {
-        ranges.retain(|range| !range.is_empty());
-        ranges.sort_by_key(|range| range.start);
-        ranges.dedup_by(|next, last| {
-            let touches = next.start <= last.end;
-            if touches {
-                last.end = last.end.max(next.end);
-            }
-            touches
-        });
-        Unreadable(ranges.into())
+    fn new(ranges: Vec<Range<u64>>) -> Unreadable {
+        Unreadable(joined(ranges).into())
     }
 
     /// All of them.

@@ -1,4 +1,5 @@
-//! Second copies of config, password slots and records: whole, and the same as the first; and packs that parity can mend.
+//! Second copies of config, password slots and records: whole, and the same as the first. Parity: there, and whole; and packs that
+//! it can mend.
 
 use crate::check::Kind;
 use crate::check::Note;
@@ -119,8 +120,13 @@ impl Run<'_> {
             match bytes {
                 // It goes with its pack.
                 Err(error) if error.kind == ErrorKind::NotFound => {}
-                // It is an extra: the rest is looked at all the same.
-                Err(error) => drop(self.findings.add(&name, Kind::Unreadable, &name, chain(&error))),
+                // It is an extra: what was found of the rest is told all the same.
+                Err(error) if error.is_transient() => {
+                    let message = format!("parity was not looked at any further: {}", chain(&error));
+                    self.notes.push(Note { what: "parity_unread", message });
+                    return Ok(());
+                }
+                Err(error) => self.unreadable(&name, error)?,
                 Ok(bytes) => {
                     self.done(1, bytes.len() as u64);
                     if let Err(source) = parity::check(Some(self.repo.config().repository), pack, &bytes) {

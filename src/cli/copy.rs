@@ -87,10 +87,10 @@ impl CopyArgs {
         let mut wanted: Vec<Snapshot> = self.wanted(&from, &filter)?.into_iter().cloned().collect();
         if !self.snapshots.is_empty() {
             // Whoever names one wants it back, whatever was done with it here.
-            wanted.iter_mut().for_each(|snapshot| snapshot.id = free_id(&to.log, snapshot.id));
+            wanted.iter_mut().for_each(|snapshot| snapshot.id = backup::copy_id(&to.log, snapshot.id));
         }
         let words = to.log.words();
-        let is_back = |id| words.knows(free_id(&to.log, id));
+        let is_back = |id| words.knows(backup::copy_id(&to.log, id));
         let is_left_out = |s: &&Snapshot| words.is_forgotten(s.id) && !(words.is_gone(s.id) && is_back(s.id));
         let forgotten: Vec<&Snapshot> = wanted.iter().filter(is_left_out).collect();
         tell_forgotten(global, &to.log, &forgotten)?;
@@ -147,7 +147,7 @@ impl CopyArgs {
     fn copy(&self, global: &Global, to: &Opened, from: &Opened, original: &Snapshot) -> Result<Summary> {
         let here: HashSet<SnapshotId> = to.log.snapshots().into_iter().map(|snapshot| snapshot.id).collect();
         let is_base = |older: &&Snapshot| {
-            here.contains(&free_id(&to.log, older.id))
+            here.contains(&backup::copy_id(&to.log, older.id))
                 && (&older.host, &older.sources) == (&original.host, &original.sources)
         };
         let all = from.log.snapshots();
@@ -172,17 +172,6 @@ impl CopyArgs {
 fn is_here(log: &Log, id: SnapshotId) -> bool {
     let words = log.words();
     words.knows(id) || words.is_forgotten(id)
-}
-
-/// How a copy is called: as its original, unless that was forgotten and pruned here. Then the name is given up for good, and the copy
-/// gets another that follows from it, so that it is known when it is wanted again.
-fn free_id(log: &Log, mut id: SnapshotId) -> SnapshotId {
-    let words = log.words();
-    while words.is_gone(id) {
-        let mut hasher = blake3::Hasher::new_derive_key("bygone 2026 v1 copy of a pruned snapshot");
-        hasher.update(&id.0).finalize_xof().fill(&mut id.0);
-    }
-    id
 }
 
 /// Says which snapshots are left out because they are not wanted here any more, and how they come back all the same.

@@ -84,7 +84,8 @@ pub(super) fn chosen(paths: &[PathBuf], args: &DiskArgs, as_json: bool) -> Resul
     let mut names = HashSet::new();
     for path in paths {
         let mut device = Device::open(path).map_err(Fault::Device)?;
-        let origin = if device.is_device() { given(path) } else { None }.unwrap_or_else(|| device.path().to_owned());
+        let named = device.is_device().then(|| given(path)).flatten();
+        let origin = named.unwrap_or_else(|| device.path().to_owned());
         if let Some(method) = &args.snapshot_with {
             let capture = Capture::take(method, if device.is_device() { &origin } else { device.path() }, as_json)?;
             device = Device::open(capture.path()).map_err(Fault::Device)?;

@@ -46,10 +46,10 @@ const EXAMPLES: &str = "Examples:
 /// Put right what is damaged
 ///
 /// Makes the index anew from the packs, puts config, password slots and records of the log back from their second copies,
-/// rebuilds damaged packs from parity, and takes lost parts from another repository if there is one. Then it checks, and
-/// tells what is still lost with the snapshots and files that need it; the exit code is then 4. What remains damaged is
-/// marked, so that the next backup stores again what its source still has. May be interrupted and run again, and runs
-/// beside backups and drives.
+/// rebuilds damaged packs from parity, makes lost parity anew (with --read-data), and takes lost parts from another
+/// repository if there is one. Then it checks, and tells what is still lost with the snapshots and files that need it; the
+/// exit code is then 4. What remains damaged is marked, so that the next backup stores again what its source still has.
+/// May be interrupted and run again, and runs beside backups and drives.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct RepairArgs {

@@ -38,8 +38,8 @@ pub fn free(len: u64, parts: &[PartUse]) -> Vec<Range<u64>> {
     joined(between(joined(needed), len))
 }
 
-/// Sorted, without empty ones, and apart from each other.
-fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+/// Ranges sorted, without empty ones, those that touch made one.
+pub fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
     ranges.retain(|range| range.start < range.end);
     ranges.sort_by_key(|range| range.start);
     ranges.dedup_by(|next, last| {
