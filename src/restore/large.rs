@@ -95,6 +95,7 @@ async fn fill(run: &Run<'_>, item: &Item, file: NewFile, told: &mut u64) -> Resu
             Err(error) => return Ok(Err(error)),
         };
         *told += len;
+        run.wrote(len);
         run.done(0, len);
     }
     Ok(Ok(file))

@@ -21,6 +21,7 @@
 
 mod choice;
 mod disk;
+mod flush;
 mod folders;
 mod inside;
 mod large;
@@ -219,10 +220,10 @@ fn note(run: &Run<'_>, result: &mut Result<(), Error>, done: Result<(), Error>) 
 /// Sets the flags that lock, gives folders that were opened their permissions back, and writes all to disk.
 async fn settle(run: &Run<'_>) -> Result<(), Error> {
     let Some(target) = run.work.target().cloned() else { return Ok(()) };
-    let syncs = !run.work.dry_run && !run.work.is_stopped();
-    let (missed, synced) = blocking(move || (target.settle(), if syncs { target.sync() } else { Ok(()) })).await?;
+    let settled = target.clone();
+    let missed = blocking(move || settled.settle()).await?;
     for (path, missed) in missed {
         run.missed(&run.snapshot_path(&path), vec![missed])?;
     }
-    Ok(synced?)
+    if run.work.dry_run || run.work.is_stopped() { Ok(()) } else { run.flush(&target).await }
 }

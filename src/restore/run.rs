@@ -10,11 +10,13 @@ use crate::monitor::Monitor;
 use crate::path;
 use crate::restore::Error;
 use crate::restore::Summary;
+use crate::restore::flush::Flushes;
 use crate::restore::problem::Problem;
 use crate::restore::work::Item;
 use crate::restore::work::Outcome;
 use crate::restore::work::Work;
 use crate::target::Missed;
+use crate::target::Target;
 use crate::target::What;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,6 +33,7 @@ pub(super) struct Run<'a> {
     /// Snapshot path of what becomes the top of the target.
     pub(super) top: Vec<u8>,
     tally: Mutex<Tally>,
+    flushes: Mutex<Flushes>,
 }
 
 #[derive(Default)]
@@ -43,7 +46,7 @@ struct Tally {
 
 impl<'a> Run<'a> {
     pub(super) fn new(browse: &'a Browse, monitor: &'a dyn Monitor, work: Arc<Work>, top: Vec<u8>) -> Run<'a> {
-        Run { browse, monitor, work, top, tally: Mutex::default() }
+        Run { browse, monitor, work, top, tally: Mutex::default(), flushes: Mutex::default() }
     }
 
     fn tally(&self) -> MutexGuard<'_, Tally> {
@@ -83,6 +86,19 @@ impl<'a> Run<'a> {
 
     pub(super) fn count(&self, count: impl FnOnce(&mut Summary)) {
         count(&mut self.tally().summary);
+    }
+
+    /// Takes note of bytes that were written to the target.
+    pub(super) fn wrote(&self, bytes: u64) {
+        if let Some(target) = self.work.target().filter(|_| !self.work.dry_run) {
+            self.flushes.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).wrote(bytes, target);
+        }
+    }
+
+    /// Returns when everything is on disk.
+    pub(super) async fn flush(&self, target: &Target) -> Result<(), Error> {
+        let flushes = std::mem::take(&mut *self.flushes.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        flushes.finish(target).await
     }
 
     pub(super) fn done(&self, nodes: u64, bytes: u64) {
@@ -125,6 +141,9 @@ impl<'a> Run<'a> {
     /// Takes note of what became of an item, `told` bytes of which were told as done already.
     pub(super) fn finish(&self, item: &Item, outcome: Outcome, told: u64) -> Result<(), Error> {
         let size = if item.node().kind == Kind::File { item.node().size() } else { 0 };
+        if let Outcome::Written { bytes, .. } = &outcome {
+            self.wrote(bytes.saturating_sub(told));
+        }
         let is_verified =
             matches!(outcome, Outcome::Written { verified: true, .. } | Outcome::Same { verified: true, .. });
         self.count(|summary| {

@@ -1,9 +1,12 @@
 //! Small things by the batch: a look at the target, the chunks in the order of their packs, then all writing at once.
-//! One hop to a blocking thread is shared by many files; the bytes of a batch are bounded.
+//! One hop to a blocking thread is shared by many files, which decodes what was fetched and writes it; the bytes of a batch are
+//! bounded.
 
+use crate::extent::ChunkRef;
 use crate::meta::Content;
 use crate::meta::Kind;
 use crate::meta::Node;
+use crate::repo::Chunks;
 use crate::restore::Error;
 use crate::restore::choice::Choice;
 use crate::restore::problem::Problem;
@@ -13,7 +16,7 @@ use crate::restore::work::Outcome;
 use crate::restore::work::Work;
 use crate::restore::work::blocking;
 use bytes::Bytes;
-use futures::future::join_all;
+use std::collections::VecDeque;
 
 /// Items of a batch.
 pub(super) const BATCH_ITEMS_MAX: usize = 64;
@@ -25,52 +28,51 @@ pub(super) fn is_small(node: &Node) -> bool {
     !matches!(node.content, Content::Extents { .. })
 }
 
-/// An item on its way: settled, or with the bytes to write.
+/// An item on its way: settled, with the bytes to write, or with the chunk that has them.
 enum Step {
     Settled(Outcome),
     Write(Bytes),
+    Wanted(ChunkRef),
+}
+
+impl Step {
+    fn of(settled: Option<Outcome>, node: &Node) -> Step {
+        match (settled, &node.content) {
+            (Some(outcome), _) => Step::Settled(outcome),
+            (None, Content::Chunk(chunk)) => Step::Wanted(*chunk),
+            (None, Content::Inline(bytes)) => Step::Write(Bytes::copy_from_slice(bytes)),
+            (None, Content::Empty | Content::Extents { .. }) => Step::Write(Bytes::new()),
+        }
+    }
 }
 
 /// Restores a batch. Fails only if the whole restore must end.
 pub(super) async fn restore_batch(run: &Run<'_>, items: Vec<Item>) -> Result<(), Error> {
     let work = run.work.clone();
-    let look = move || items.into_iter().map(|item| (work.settle(&item), item)).collect::<Vec<_>>();
-    let looked = blocking(look).await?;
-    let wanted =
-        looked.iter().filter(|(settled, _)| settled.is_none()).filter_map(|(_, item)| match item.node().content {
-            Content::Chunk(chunk) => Some(chunk),
-            _ => None,
-        });
-    run.browse.chunks().fetch_ahead(&wanted.collect::<Vec<_>>());
-    let steps = join_all(looked.into_iter().map(|(settled, item)| async move {
-        let step = match settled {
-            Some(outcome) => Step::Settled(outcome),
-            None => match content(run, item.node()).await {
+    let look = move || items.into_iter().map(|item| (Step::of(work.settle(&item), item.node()), item)).collect();
+    let mut steps: VecDeque<(Step, Item)> = blocking(look).await?;
+    let wanted = |(step, _): &(Step, Item)| if let Step::Wanted(chunk) = step { Some(*chunk) } else { None };
+    run.browse.chunks().fetch_ahead(&steps.iter().filter_map(wanted).collect::<Vec<_>>());
+    let mut result = Ok(());
+    while let Some((first, _)) = steps.front_mut() {
+        // Waiting for the one brings its neighbours too.
+        if let Step::Wanted(chunk) = first {
+            *first = match run.browse.chunks().data(chunk).await {
                 Ok(bytes) => Step::Write(bytes),
                 Err(error) => Step::Settled(Outcome::Failed(Problem::Content(error))),
-            },
-        };
-        (step, item)
-    }))
-    .await;
-    if run.is_over() {
-        return Err(Error::Cancelled);
-    }
-    let work = run.work.clone();
-    let write = move || steps.into_iter().map(|(step, item)| (work.write(&item, step), item)).collect::<Vec<_>>();
-    let mut result = Ok(());
-    for (outcome, item) in blocking(write).await? {
-        result = result.and(run.finish(&item, outcome, 0));
+            };
+        }
+        if run.is_over() {
+            return result.and(Err(Error::Cancelled));
+        }
+        let (work, chunks) = (run.work.clone(), run.browse.chunks().clone());
+        let (written, left) = blocking(move || work.write_ready(&chunks, steps)).await?;
+        steps = left;
+        for (outcome, item) in written {
+            result = result.and(run.finish(&item, outcome, 0));
+        }
     }
     result
-}
-
-async fn content(run: &Run<'_>, node: &Node) -> Result<Bytes, crate::repo::Error> {
-    match &node.content {
-        Content::Inline(bytes) => Ok(Bytes::copy_from_slice(bytes)),
-        Content::Chunk(chunk) => run.browse.chunks().data(chunk).await,
-        Content::Empty | Content::Extents { .. } => Ok(Bytes::new()),
-    }
 }
 
 /// Bytes that restoring a node writes.
@@ -102,18 +104,39 @@ impl Work {
         })
     }
 
-    fn write(&self, item: &Item, step: Step) -> Outcome {
-        match step {
-            Step::Settled(outcome) => outcome,
-            Step::Write(_) if self.is_stopped() => Outcome::Stopped,
-            Step::Write(bytes) => self.try_write(item, &bytes).unwrap_or_else(|problem| {
-                if matches!(&problem, Problem::Target(error) if error.is_full()) {
-                    // The next one would fail as well.
-                    self.stop();
-                }
-                Outcome::Failed(problem)
-            }),
+    /// Does steps in turn until one needs bytes that are not at hand. Returns what became of the items, and what is left.
+    fn write_ready(
+        &self,
+        chunks: &Chunks,
+        mut steps: VecDeque<(Step, Item)>,
+    ) -> (Vec<(Outcome, Item)>, VecDeque<(Step, Item)>) {
+        let mut written = Vec::new();
+        while let Some((step, item)) = steps.pop_front() {
+            let outcome = match step {
+                Step::Settled(outcome) => outcome,
+                _ if self.is_stopped() => Outcome::Stopped,
+                Step::Write(bytes) => self.write(&item, &bytes),
+                Step::Wanted(chunk) => match chunks.data_at_hand(&chunk) {
+                    Some(bytes) => self.write(&item, &bytes),
+                    None => {
+                        steps.push_front((step, item));
+                        break;
+                    }
+                },
+            };
+            written.push((outcome, item));
         }
+        (written, steps)
+    }
+
+    fn write(&self, item: &Item, bytes: &Bytes) -> Outcome {
+        self.try_write(item, bytes).unwrap_or_else(|problem| {
+            if matches!(&problem, Problem::Target(error) if error.is_full()) {
+                // The next one would fail as well.
+                self.stop();
+            }
+            Outcome::Failed(problem)
+        })
     }
 
     fn try_write(&self, item: &Item, bytes: &Bytes) -> Result<Outcome, Problem> {
