@@ -131,6 +131,12 @@ bear_damage() {
     [ ${#chosen[@]} -eq 0 ] || python3 scripts/images/damage.py "$build/bygone" "$scratch" "${BYGONE_DAMAGE_COUNT:-$count}" "${chosen[@]}"
 }
 
+# Most of the making is waiting for a disk or for one program.
+if [ "$verb" = build ] && [ ${#kinds[@]} -gt 1 ]; then
+    printf '%s\n' "${kinds[@]}" | xargs -n 1 -P "$(nproc)" scripts/images.sh build
+    exit
+fi
+
 scratch=$(mktemp -d "${TMPDIR:-/var/tmp}/bygone-images.XXXXXX")
 clean_up() {
     fusermount3 -uzq "$scratch/drive" 2>/dev/null || true
