@@ -118,7 +118,7 @@ bear_damage() {
     if [ "$kind" = containers ]; then
         set=$scratch/containers
         mkdir -p "$set"
-        for image in qcow2 vhdx vpc vmdk; do
+        for image in qcow2 vdi vhdx vpc vmdk; do
             qemu-img convert -f raw -O $image "$images/fat/fat12.img" "$set/small.${image/vpc/vhd}"
         done
     fi

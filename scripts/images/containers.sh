@@ -114,6 +114,14 @@ fine 4096 true true
 off 65536 true false
 EOF
 
+# -- VDI: as they grow, whole, and with blocks that were discarded
+make main.vdi vdi main.raw
+make odd.vdi vdi odd.raw
+make odd-static.vdi vdi odd.raw -o static=on
+cp main.vdi main-written.vdi
+qemu-io -f vdi -c 'write -P 7 1M 100k' -c 'write -z 2M 3M' -c 'write -P 9 90M 12k' main-written.vdi >/dev/null
+truth main-written.vdi vdi
+
 # -- VHD (its sizes are those of cylinders unless told otherwise)
 for raw in main odd; do
     make $raw.vhd vpc $raw.raw -o force_size=on

@@ -28,7 +28,7 @@ WALK_SECS = 15
 MEMORY_KIB = 512 << 10
 NODES, FILES, NAMES, DEPTH = 1500, 200, 400, 24
 FIRST_BYTES = 64 << 10
-CONTAINERS = (".qcow2", ".vhd", ".vhdx", ".vmdk")
+CONTAINERS = (".qcow2", ".vdi", ".vhd", ".vhdx", ".vmdk")
 FAILED = "the process that reads the disk image has failed"
 SLOW = "too hard to read"
 

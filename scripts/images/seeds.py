@@ -242,6 +242,7 @@ class Seeds:
             ("qcow2", "qcow2", "zstd", ["-c", "-o", "cluster_size=4k,compression_type=zstd"]),
             ("qcow2", "qcow2", "split", ["-o", "extended_l2=on,cluster_size=16k"]),
             ("qcow2", "qcow2", "old", ["-o", "compat=0.10"]),
+            ("vdi", "vdi", "growing", []),
             ("vhd", "vpc", "dynamic", ["-o", "force_size=on"]),
             ("vhd", "vpc", "fixed", ["-o", "force_size=on,subformat=fixed"]),
             ("vhdx", "vhdx", "dynamic", []),

@@ -18,8 +18,8 @@ use std::path::PathBuf;
 /// How disks are backed up.
 #[derive(Debug, clap::Args)]
 pub(super) struct DiskArgs {
-    /// The PATHs are disks or disk images (raw, qcow2, VHD, VHDX, VMDK): back up what is on them. Block devices always
-    /// are
+    /// The PATHs are disks or disk images (raw, qcow2, VDI, VHD, VHDX, VMDK): back up what is on them. Block devices
+    /// always are
     #[arg(long, overrides_with = "image", help_heading = "Disks")]
     image: bool,
 

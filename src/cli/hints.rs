@@ -8,6 +8,7 @@ use crate::cache;
 use crate::check;
 use crate::cli::error::Fault;
 use crate::cli::exit::layers;
+use crate::image;
 use crate::image::Use;
 use crate::prune;
 use crate::repair;
@@ -39,6 +40,7 @@ fn of_layer(error: &(dyn Error + 'static)) -> Hints {
         .or_else(|| error.downcast_ref().and_then(of_disk))
         .or_else(|| error.downcast_ref().and_then(of_disk_target))
         .or_else(|| error.downcast_ref().and_then(of_inside))
+        .or_else(|| error.downcast_ref().and_then(of_image))
         .or_else(|| error.downcast_ref::<NeverRead>().map(|_| NEVER_READ))
         .or_else(|| error.downcast_ref().and_then(of_repo))
         .or_else(|| error.downcast_ref().and_then(of_store))
@@ -121,9 +123,10 @@ fn of_backup(error: &backup::Error) -> Hints {
             "one that is disabled or was not closed has to begin anew: 'qemu-img bitmap --clear --enable IMAGE NAME' \
                  (or --remove and --add), then one backup without --bitmap",
         ]),
-        backup::Error::Disk(backup::DiskError::Image { .. }) => {
-            Some(&["without --image it is backed up as a file, whatever is in it"])
-        }
+        backup::Error::Disk(backup::DiskError::Image { source, .. }) => match of_image(source) {
+            None => Some(&[AS_FILE]),
+            Some(_) => Some(&[CONVERT, AS_FILE]),
+        },
         backup::Error::Removed { .. } | backup::Error::Unsteady => {
             Some(&["run the same backup again, best when no prune runs: what is stored already is not stored twice"])
         }
@@ -147,6 +150,14 @@ fn of_restore(error: &restore::Error) -> Hints {
 const NEVER_READ: &[&str] = &[
     "'bygone restore --image' writes the whole disk, with zeros in these places; 'bygone inspect --snapshot' lists them",
 ];
+
+const AS_FILE: &str = "without --image it is backed up as a file, whatever is in it";
+const CONVERT: &str = "'qemu-img convert -O qcow2 IMAGE NEW.qcow2' makes one that can be read out of most disk images";
+
+/// Of a disk as a whole nothing but its container can be unknown.
+fn of_image(error: &image::Error) -> Hints {
+    matches!(error, image::Error::Fault(image::Fault::Unsupported(_))).then_some(&[CONVERT])
+}
 
 fn of_inside(error: &InsideError) -> Hints {
     match error {

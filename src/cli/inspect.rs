@@ -40,7 +40,7 @@ const EXAMPLES: &str = "Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct InspectArgs {
-    /// A block device or a disk image (raw, qcow2, VHD, VHDX, VMDK)
+    /// A block device or a disk image (raw, qcow2, VDI, VHD, VHDX, VMDK)
     #[arg(value_name = "DISK", required_unless_present = "snapshot", conflicts_with = "snapshot")]
     disk: Option<PathBuf>,
 

@@ -1,7 +1,7 @@
 //! What is on a disk: partitions, volumes, file systems and the files in them, out of nothing but bytes.
 //!
 //! ```text
-//! BlockSource ── container (qcow2, VHD, VHDX, VMDK) ── table (GPT, MBR) ── volume (LVM, LUKS) ── fs (ext, NTFS, …)
+//! BlockSource ── container (qcow2, VDI, VHD, VHDX, VMDK) ── table (GPT, MBR) ── volume (LVM, LUKS) ── fs (ext, NTFS, …)
 //!      the file or device        the virtual disk          partitions        block devices        nodes and runs
 //! ```
 //! Everything above the first bytes is a [`BlockSource`] again, down to a file system, which is a [`FileSystem`](fs::FileSystem).

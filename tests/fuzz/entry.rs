@@ -38,7 +38,7 @@ use bygone::tree::Loaded;
 pub(crate) type Entry = fn(&[u8]) -> bool;
 
 /// Every target and what it feeds.
-pub(crate) const TARGETS: [(&str, Entry); 26] = [
+pub(crate) const TARGETS: [(&str, Entry); 27] = [
     ("sealed", sealed_object),
     ("chunk", encoded_chunk),
     ("group", group),
@@ -59,6 +59,7 @@ pub(crate) const TARGETS: [(&str, Entry); 26] = [
     ("iso", images::file_system),
     ("squash", images::file_system),
     ("qcow2", images::virtual_disk),
+    ("vdi", images::virtual_disk),
     ("vhd", images::virtual_disk),
     ("vhdx", images::virtual_disk),
     ("vmdk", images::virtual_disk),

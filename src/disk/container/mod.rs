@@ -1,12 +1,14 @@
-//! Virtual disks in files: qcow2, VHD, VHDX, VMDK.
+//! Virtual disks in files: qcow2, VDI, VHD, VHDX, VMDK.
 //!
 //! Each is a [`BlockSource`] over the file that holds it. Kinds are told by their marks alone, never by a file's name:
 //! a guest that writes such a mark into its raw disk is a known trick, so whoever knows that a disk is raw must not ask.
 
 mod clusters;
+mod foreign;
 mod inflate;
 mod joined;
 mod qcow2;
+mod vdi;
 mod vhd;
 mod vhdx;
 mod vmdk;
@@ -27,7 +29,7 @@ pub type OpenNeighbour<'a> = &'a dyn Fn(&str) -> Result<Source>;
 
 /// A virtual disk in a file.
 pub struct Container {
-    /// Kind of the container: `qcow2`, `VHD`, `VHDX`, `VMDK`.
+    /// Kind of the container: `qcow2`, `VDI`, `VHD`, `VHDX`, `VMDK`.
     pub kind: &'static str,
     /// The virtual disk. Its runs lie in `below`.
     pub disk: Source,
@@ -66,5 +68,9 @@ pub fn open(source: Source, neighbour: OpenNeighbour) -> Result<Option<Container
     if vmdk::is_vmdk(&start)? {
         return vmdk::open(source, neighbour).map(Some);
     }
+    if vdi::is_vdi(&start)? {
+        return vdi::open(source).map(Some);
+    }
+    foreign::refuse(&source, &start)?;
     vhd::open(source)
 }

@@ -208,6 +208,70 @@ fn what_is_no_container_is_none() {
     }
 }
 
+const VDI_TABLE_AT: usize = 512;
+const VDI_DATA_AT: usize = 1024;
+
+/// Three blocks of 4096 bytes and a half: the second lies first, and the third was discarded.
+fn vdi(kind: u32) -> Vec<u8> {
+    let mut file = vec![0; VDI_DATA_AT + 3 * 4096];
+    write(&mut file, 0, b"<<< Oracle VM VirtualBox Disk Image >>>\n");
+    let numbers =
+        [(64, 0xbeda_107f), (68, 0x1_0001), (76, kind), (0x154, 512), (0x158, 1024), (0x178, 4096), (0x180, 4)];
+    for (at, number) in numbers {
+        write(&mut file, at, &u32::to_le_bytes(number));
+    }
+    write(&mut file, 0x170, &(3 * 4096 + 2048u64).to_le_bytes());
+    for (n, entry) in [1, 0, u32::MAX - 1, 2].into_iter().enumerate() {
+        write(&mut file, VDI_TABLE_AT + n * 4, &entry.to_le_bytes());
+        file[(VDI_DATA_AT + n * 4096).min(VDI_DATA_AT + 2 * 4096)..][..4096].fill(n as u8 + 1);
+    }
+    file
+}
+
+#[test]
+fn blocks_of_a_vdi_lie_where_its_table_says() {
+    for kind in [1, 2] {
+        let container = opened(vdi(kind)).unwrap();
+        assert_eq!((container.kind, container.bytes()), ("VDI", 3 * 4096 + 2048));
+        let bytes = content(&container).unwrap();
+        assert_eq!([bytes[0], bytes[4095], bytes[4096], bytes[8192], bytes[12288], bytes[14335]], [2, 2, 1, 0, 4, 4]);
+    }
+}
+
+#[test]
+fn a_vdi_that_cannot_be_is_refused() {
+    assert_eq!(refused(vdi(4)), "a VDI that is a snapshot of another is not supported");
+    assert_eq!(refused(vdi(3)), "type 3 of VDI is not supported");
+    let changed = |at: usize, bytes: &[u8]| {
+        let mut file = vdi(1);
+        write(&mut file, at, bytes);
+        file
+    };
+    assert!(refused(changed(0x1b8, &[1])).contains("snapshot of another"));
+    assert!(refused(changed(68, &[1, 0, 0, 0])).contains("version 0.1"));
+    for (at, bytes) in
+        [(0x178, [0; 4]), (0x178, [1, 16, 0, 0]), (0x180, [3, 0, 0, 0]), (0x180, [255; 4]), (0x154, [255; 4])]
+    {
+        assert!(matches!(opened(changed(at, &bytes)), Err(Error::Damaged { .. })), "{at:#x} {bytes:?}");
+    }
+    assert!(opened(changed(0x170, &[255; 8])).is_err());
+    assert!(opened(vdi(1)[..300].to_vec()).is_err());
+    // Blocks and data that lie outside of the file.
+    for (at, bytes) in [(VDI_TABLE_AT, [3, 0, 0, 0]), (VDI_TABLE_AT, [253, 255, 255, 255]), (0x158, [255; 4])] {
+        let container = opened(changed(at, &bytes)).unwrap();
+        assert!(matches!(content(&container), Err(Error::Damaged { .. })), "{at:#x} {bytes:?}");
+    }
+}
+
+#[test]
+fn containers_that_are_not_read_are_named() {
+    let begun = |mark: &[u8]| refused([mark, &[0; 5000]].concat());
+    assert_eq!(begun(b"QED\0"), "a QED disk image is not supported");
+    assert!(begun(b"WithouFreSpacExt").contains("Parallels"));
+    let dmg = [&[7; 5000][..], b"koly\0\0\0\x04", &[0; 504]].concat();
+    assert!(refused(dmg).contains("Apple disk image"));
+}
+
 /// A sparse VMDK of two grains of 4096 bytes: the first is there, the second is zeros.
 fn vmdk_extent() -> Vec<u8> {
     let mut file = vec![0; 512 + 512 + 512 + 4096];
