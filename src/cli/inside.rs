@@ -11,6 +11,7 @@ use crate::cli::error::Fault;
 use crate::cli::error::Result;
 use crate::cli::select;
 use crate::cli::snapshots::short;
+use crate::disk::WHOLE_NUMBERS;
 use crate::disk::fs::Node;
 use crate::disk::fs::NodeId;
 use crate::format::disk::Disk;
@@ -92,7 +93,8 @@ async fn go_in(browse: &Browse, opened: Opened, whole: &[u8], passphrase: &[u8])
     }
     let number = std::str::from_utf8(name).ok().and_then(|digits| digits.parse().ok());
     let is_meant = |part: &&DiskPart| part.folder.as_bytes() == name || Some(part.number) == number;
-    let alone = opened.disk.parts.len() == 1 && number == Some(1);
+    // A disk without partitions is partition 1 to whoever counts from there.
+    let alone = number == Some(1) && opened.disk.parts.iter().skip(1).all(|part| part.number >= WHOLE_NUMBERS);
     let part = opened.disk.parts.iter().find(is_meant).or(opened.disk.parts.first().filter(|_| alone)).cloned();
     let missing = || Fault::NoPath { path: whole.to_vec(), snapshot: short(browse.snapshot().id) };
     let part = part.ok_or_else(missing)?;

@@ -3,6 +3,7 @@
 use crate::disk::BlockSource;
 use crate::disk::Error;
 use crate::disk::Result;
+use crate::disk::WHOLE_NUMBERS;
 use crate::disk::Window;
 use crate::disk::fs;
 use crate::disk::fs::About;
@@ -35,7 +36,7 @@ pub struct Layout {
     pub table: TableKind,
     /// Id of the disk, as the table has it.
     pub id: String,
-    /// Partitions by number, then volumes; a disk without partitions is one part, and an optical disc is one before
+    /// Partitions by number, then volumes, then what plain mounts of those do not show all of; a disk without partitions is one part, and an optical disc is one before
     /// those it has. Never none.
     pub parts: Vec<Part>,
     /// What is wrong with the disk as a whole, in sentences.
@@ -46,9 +47,9 @@ pub struct Layout {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Part {
     /// Number of the partition; 0 for the whole disk; from [`VOLUME_NUMBERS`](crate::disk::VOLUME_NUMBERS) on for
-    /// volumes.
+    /// volumes; from [`WHOLE_NUMBERS`](crate::disk::WHOLE_NUMBERS) on for a part that is shown twice.
     pub number: u32,
-    /// Bytes of the disk; none for a volume, which lies in partitions.
+    /// Bytes of the disk; none for a volume, which lies in partitions, and where a part is shown again.
     pub range: Range<u64>,
     /// For people: `2 rootfs (ext4)`. Can be the name of a folder, and no other part has it.
     pub title: String,
@@ -140,6 +141,23 @@ pub(super) fn look_inside(source: &Source, part: &mut Part) {
 /// Gives a volume its own name, and what lies on it.
 pub(super) fn retitle(part: &mut Part, name: &str) {
     part.title = title(0, [name, "", "volume"], &part.kind);
+}
+
+/// All of a part whose file system shows only some of itself.
+pub(super) fn whole(part: &Part) -> Option<Part> {
+    let about = part.about.as_ref().filter(|about| about.is_partial)?;
+    let name = part.title.strip_suffix(&format!(" ({})", part.kind)).unwrap_or(&part.title);
+    let kind = format!("{}, top level", part.kind);
+    // Its blocks are counted once, and what is wrong with it is told once.
+    let about = About { kind: kind.clone(), used_bytes: None, is_partial: false, notes: Vec::new(), ..about.clone() };
+    Some(Part {
+        number: part.number.checked_add(WHOLE_NUMBERS)?,
+        title: format!("{name} ({kind})"),
+        name: part.name.clone(),
+        kind,
+        about: Some(about),
+        ..Part::default()
+    })
 }
 
 impl Layout {

@@ -36,6 +36,7 @@ pub use error::Result;
 pub use fields::Fields;
 pub use opened::Disk;
 pub use opened::VOLUME_NUMBERS;
+pub use opened::WHOLE_NUMBERS;
 pub use source::BlockSource;
 pub use source::Cached;
 pub use source::RUNS_BYTES_MAX;

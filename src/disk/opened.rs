@@ -17,6 +17,8 @@ use std::sync::Arc;
 
 /// Logical volumes have numbers from here on, in the order of their names.
 pub const VOLUME_NUMBERS: u32 = 10_000;
+/// A part of which a plain mount shows not all has this number more where all of it is shown.
+pub const WHOLE_NUMBERS: u32 = 100_000;
 
 /// An image, opened as far as its container.
 pub struct Disk {
@@ -80,7 +82,7 @@ impl Disk {
             return Ok(layout);
         }
         let ranges: Vec<Range<u64>> = layout.parts.iter().map(|part| part.range.clone()).collect();
-        for (number, volume) in (VOLUME_NUMBERS..).zip(self.volumes(&ranges)?) {
+        for (number, volume) in (VOLUME_NUMBERS..WHOLE_NUMBERS).zip(self.volumes(&ranges)?) {
             let title = volume.name.replace('/', "-");
             let mut part = Part { number, title: title.clone(), name: volume.name, ..Part::default() };
             match volume.content {
@@ -90,6 +92,8 @@ impl Disk {
             layout::retitle(&mut part, &title);
             layout.parts.push(part);
         }
+        let wholes: Vec<Part> = layout.parts.iter().filter_map(layout::whole).collect();
+        layout.parts.extend(wholes);
         Ok(layout)
     }
 
@@ -114,6 +118,7 @@ impl Disk {
     /// the partition table is read, and what the part is wrapped in.
     pub fn layers(&self, part: Option<u32>) -> Result<Layers> {
         let Some(number) = part else { return Ok(self.below.clone()) };
+        let number = number.checked_sub(WHOLE_NUMBERS).unwrap_or(number);
         let disk = self.disk()?;
         let partitions = table::read(disk)?.partitions;
         if number >= VOLUME_NUMBERS {

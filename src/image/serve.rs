@@ -6,6 +6,7 @@ use crate::disk::Disk;
 use crate::disk::Error;
 use crate::disk::Result;
 use crate::disk::Run;
+use crate::disk::WHOLE_NUMBERS;
 use crate::disk::fs;
 use crate::disk::fs::FileSystem;
 use crate::disk::fs::NodeId;
@@ -197,7 +198,7 @@ impl Desk {
             Part::Number(number) => Some(*number),
         })?;
         let (fs, fault) = match (part, layers.first()) {
-            (Part::Number(_), Some(source)) => match fs::open(source) {
+            (Part::Number(number), Some(source)) => match opened(*number, source) {
                 Ok(fs) => (fs, None),
                 Err(error) => (None, Some(error.into())),
             },
@@ -207,6 +208,10 @@ impl Desk {
         self.open = Some(Open { layers, disk_at, fs, fault });
         Ok(())
     }
+}
+
+fn opened(number: u32, source: &fs::Source) -> Result<Option<Box<dyn FileSystem>>> {
+    if number < WHOLE_NUMBERS { fs::open(source) } else { fs::open_whole(source) }
 }
 
 fn len(range: &Range<u64>) -> u64 {

@@ -146,6 +146,8 @@ pub struct About {
     pub bytes: u64,
     /// Bytes in use, if that is cheap to know.
     pub used_bytes: Option<u64>,
+    /// True if there is more in it than is below its root, as a plain mount shows it: [`open_whole`] opens all.
+    pub is_partial: bool,
     /// What a reader has to know, in sentences: a journal that was not replayed, hibernation.
     pub notes: Vec<String>,
 }
@@ -239,6 +241,11 @@ struct Looks {
 
 impl Looks {
     fn like(&mut self, kind: Result<bool>) -> Result<bool> {
+/// All of a file system that [`open`] opens in part: [`About::is_partial`]. `None`: there is none of these kinds.
+pub fn open_whole(source: &Source) -> Result<Option<Box<dyn FileSystem>>> {
+    if btrfs::is_btrfs(source)? { btrfs::open_whole(source).map(Some) } else { Ok(None) }
+}
+
         match kind {
             Err(fault @ Error::Read { .. }) => {
                 self.unread = Some(fault);

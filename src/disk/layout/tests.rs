@@ -31,6 +31,22 @@ fn titles_tell_number_name_and_content() {
 }
 
 #[test]
+fn what_a_plain_mount_hides_is_a_part_beside_it() {
+    let titled = |title: &str, kind: &str, is_partial| {
+        let about = About { used_bytes: Some(5), is_partial, ..About::default() };
+        let (title, kind) = (title.to_owned(), kind.to_owned());
+        let whole = whole(&Part { number: 2, title, kind, range: 0..9, about: Some(about), ..Part::default() })?;
+        assert_eq!((whole.number, whole.range, whole.about?.used_bytes), (WHOLE_NUMBERS + 2, 0..0, None));
+        Some(whole.title)
+    };
+    assert_eq!(titled("2 rootfs (Btrfs)", "Btrfs", true).as_deref(), Some("2 rootfs (Btrfs, top level)"));
+    let inside = titled("2 x (Btrfs in LUKS2)", "Btrfs in LUKS2", true);
+    assert_eq!(inside.as_deref(), Some("2 x (Btrfs in LUKS2, top level)"));
+    assert_eq!(titled("2 Btrfs", "Btrfs", true).as_deref(), Some("2 Btrfs (Btrfs, top level)"));
+    assert_eq!(titled("2 rootfs (Btrfs)", "Btrfs", false), None);
+}
+
+#[test]
 fn titles_can_be_names_of_folders() {
     let long = "é".repeat(200);
     for name in ["../../etc", "a/b\\c:d*e?f\"g<h>i|j", "\u{202e}gpj\u{0}\n\u{7f}", "...", " . ", long.as_str()] {

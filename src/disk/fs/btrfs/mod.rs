@@ -9,8 +9,9 @@
 //!                          ├─ extent tree: what is allocated
 //!                          └─ checksum tree
 //! ```
-//! What is shown is what a plain mount shows: the default subvolume, and the subvolumes in it. All nodes are compared
-//! with their checksums, and so is all data that is unpacked here; a copy takes the place of what is damaged.
+//! What is shown is what a plain mount shows: the default subvolume, and the subvolumes in it; [`open_whole`] shows what
+//! `mount -o subvolid=5` does. All nodes are compared with their checksums, and so is all data that is unpacked here; a
+//! copy takes the place of what is damaged.
 //!
 //! A log tree, what `fsync` saved since the last transaction, is not replayed, and is told of.
 
@@ -64,11 +65,20 @@ pub fn is_btrfs(source: &Source) -> Result<bool> {
     superblock::is_there(source)
 }
 
-/// The Btrfs on a source.
+/// The Btrfs on a source, from its default subvolume on.
 pub fn open(source: &Source) -> Result<Box<dyn FileSystem>> {
     let mut volume = Volume::open(source)?;
-    let mut subvolumes = Subvolumes::read(&mut volume)?;
     let shown = subvolume::default(&mut volume)?;
+    open_at(volume, shown)
+}
+
+/// The Btrfs on a source, from its top level on: with all subvolumes.
+pub fn open_whole(source: &Source) -> Result<Box<dyn FileSystem>> {
+    open_at(Volume::open(source)?, key::FS_TREE)
+}
+
+fn open_at(mut volume: Volume, shown: u64) -> Result<Box<dyn FileSystem>> {
+    let mut subvolumes = Subvolumes::read(&mut volume)?;
     let root = subvolumes.node_id(shown, ROOT_INODE)?;
     subvolumes.root(&mut volume, shown)?;
     Ok(Box::new(Btrfs { volume, subvolumes, shown, root, content: Content::new() }))
@@ -153,6 +163,7 @@ impl FileSystem for Btrfs {
             uuid: uuid(&superblock.fsid),
             bytes: superblock.device_bytes,
             used_bytes: Some(superblock.bytes_used),
+            is_partial: self.shown != key::FS_TREE,
             notes,
         }
     }

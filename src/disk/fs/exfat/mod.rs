@@ -234,8 +234,8 @@ impl FileSystem for ExFat {
             label: self.label.clone(),
             uuid: format!("{:04X}-{:04X}", self.boot.serial >> 16, self.boot.serial & 0xFFFF),
             bytes: self.boot.bytes,
-            used_bytes: None,
             notes: if self.boot.is_dirty { vec![note.to_owned()] } else { Vec::new() },
+            ..About::default()
         }
     }
 

@@ -170,6 +170,7 @@ impl FileSystem for Ext {
                 .then(|| sb.blocks.checked_sub(sb.free_blocks).map(|blocks| blocks.saturating_mul(sb.block_bytes)))
                 .flatten(),
             notes: self.notes.clone(),
+            ..About::default()
         }
     }
 

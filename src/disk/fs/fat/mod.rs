@@ -170,8 +170,8 @@ impl FileSystem for Fat {
             label: self.label.clone(),
             uuid: self.boot.serial.map_or(String::new(), |n| format!("{:04X}-{:04X}", n >> 16, n & 0xFFFF)),
             bytes: self.boot.bytes,
-            used_bytes: None,
             notes: if self.is_clean { Vec::new() } else { vec![note.to_owned()] },
+            ..About::default()
         }
     }
 

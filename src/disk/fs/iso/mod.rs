@@ -258,13 +258,16 @@ impl FileSystem for Iso {
             Names::Plain => ("ISO 9660", false),
         };
         let note = "There is a UDF file system too, which is not read; it may hold other files.";
+        let bytes = u64::from(self.volume.blocks) * SECTOR_BYTES;
         About {
             kind: kind.to_owned(),
             label: name::label(&self.volume.label, is_joliet),
             uuid: self.volume.uuid(),
-            bytes: u64::from(self.volume.blocks) * SECTOR_BYTES,
-            used_bytes: None,
+            bytes,
+            // Nothing is ever removed from a disc.
+            used_bytes: Some(bytes),
             notes: if self.has_udf { vec![note.to_owned()] } else { Vec::new() },
+            ..About::default()
         }
     }
 

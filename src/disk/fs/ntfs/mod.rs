@@ -138,8 +138,8 @@ impl FileSystem for Ntfs {
             label: self.label.clone(),
             uuid: format!("{:016X}", boot.serial),
             bytes: boot.sectors.saturating_add(1).saturating_mul(boot.sector_bytes),
-            used_bytes: None,
             notes: self.notes.clone(),
+            ..About::default()
         }
     }
 

@@ -122,6 +122,7 @@ impl FileSystem for Xfs {
             bytes: superblock.bytes(),
             used_bytes: used_blocks.filter(|_| self.is_clean()).map(|used| used << superblock.block_log),
             notes: self.notes(),
+            ..About::default()
         }
     }
 
