@@ -85,6 +85,8 @@ pub(super) enum Fault {
     Capture { path: PathBuf, said: String },
     #[error("there is no disk in '{}'", Show(path))]
     NoDisk { path: Vec<u8> },
+    #[error("there is no disk or file '{}'", path.display())]
+    NoDiskFile { path: PathBuf },
     #[error("of the group '{group}' nothing would stay")]
     NoneLeft { group: String },
     #[error("this machine has forgotten no snapshot that can be taken back")]

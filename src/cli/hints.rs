@@ -84,6 +84,10 @@ fn of_fault(error: &Fault) -> Hints {
             &["'bygone backup --image DISK' makes snapshots of disks; a disk image that lies in a snapshot is named \
                                  by its path, as in latest:/vm/disk.qcow2"]
         }
+        Fault::NoDiskFile { .. } => &[
+            "disks of a snapshot: 'bygone inspect --snapshot SNAPSHOT', as in --snapshot latest; a disk image that lies \
+                                 in one: --snapshot latest:/vm/disk.qcow2",
+        ],
         Fault::MountInRepository { .. } => &["choose a folder elsewhere, for example ~/Backups"],
         Fault::MakeFolder { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
             &["--create makes missing parents, too"]
@@ -147,10 +151,6 @@ fn of_restore(error: &restore::Error) -> Hints {
     }
 }
 
-const NEVER_READ: &[&str] = &[
-    "'bygone restore --image' writes the whole disk, with zeros in these places; 'bygone inspect --snapshot' lists them",
-];
-
 const AS_FILE: &str = "without --image it is backed up as a file, whatever is in it";
 const CONVERT: &str = "'qemu-img convert -O qcow2 IMAGE NEW.qcow2' makes one that can be read out of most disk images";
 
@@ -158,6 +158,10 @@ const CONVERT: &str = "'qemu-img convert -O qcow2 IMAGE NEW.qcow2' makes one tha
 fn of_image(error: &image::Error) -> Hints {
     matches!(error, image::Error::Fault(image::Fault::Unsupported(_))).then_some(&[CONVERT])
 }
+
+const NEVER_READ: &[&str] = &[
+    "'bygone restore --image' writes the whole disk, with zeros in these places; 'bygone inspect --snapshot' lists them",
+];
 
 fn of_inside(error: &InsideError) -> Hints {
     match error {

@@ -40,6 +40,8 @@ pub(super) struct Opened {
     pub(super) found: Found,
     /// What is on it.
     pub(super) disk: Disk,
+    /// Bytes of the disk, which are not those of the file if that is a container.
+    pub(super) bytes: u64,
     /// True if its bytes are the disk as it is.
     pub(super) is_raw: bool,
     /// Behind the `!`.
@@ -71,15 +73,21 @@ pub(super) async fn find(browse: &Browse, path: &[u8], passphrase: &[u8]) -> Res
 /// Looks at a disk image, unless the snapshot knows what is on it.
 pub(super) async fn open(browse: &Browse, found: Found, path: &[u8], passphrase: &[u8]) -> Result<Opened> {
     let path = path.to_vec();
-    let known = disk_of(found.node());
+    let (known, bytes) = (disk_of(found.node()), found.node().size());
     let is_raw = known.is_some();
-    if let Some(disk) = known.filter(|_| passphrase.is_empty()) {
-        return Ok(Opened { found, disk, is_raw, path });
+    if let (Some(disk), true) = (&known, passphrase.is_empty()) {
+        return Ok(Opened { disk: disk.clone(), found, bytes, is_raw, path });
     }
     let image = ImageAt { rank: found.rank, node: found.node(), is_raw };
     let inside = Inside::new(browse, image, None, passphrase);
     let layout = inside.ask(async |reader| reader.layout().await).await?;
-    Ok(Opened { found, disk: image::describe(&layout), is_raw, path })
+    let looked = image::describe(&layout);
+    let container = if layout.is_contained() { looked.container.clone() } else { "raw".to_owned() };
+    let disk = match known {
+        Some(known) => Disk { parts: looked.parts, ..known },
+        None => Disk { container, ..looked },
+    };
+    Ok(Opened { found, disk, bytes: layout.bytes, is_raw, path })
 }
 
 async fn go_in(browse: &Browse, opened: Opened, whole: &[u8], passphrase: &[u8]) -> Result<Place> {
@@ -132,6 +140,30 @@ pub(super) fn wrong_passphrase(part: &DiskPart) -> Fault {
 fn part_of(browse: &Browse, opened: &Opened, part: &DiskPart, passphrase: &[u8]) -> Arc<Inside> {
     let image = ImageAt { rank: opened.found.rank, node: opened.found.node(), is_raw: opened.is_raw };
     Inside::new(browse, image, Some(Part::Number(part.number)), passphrase)
+}
+
+/// True if a file system has to be looked through to know how much of it is used.
+pub(super) fn is_use_unknown(part: &DiskPart) -> bool {
+    // All of a part that is shown twice is counted with the other.
+    part.number < WHOLE_NUMBERS && part.fs.as_ref().is_some_and(|fs| fs.used_bytes.is_none())
+}
+
+/// Fills in how many bytes are used, where the file systems had to be looked through for that.
+pub(super) async fn look_at_use(browse: &Browse, opened: &mut Opened, passphrase: &[u8]) {
+    if opened.is_raw && passphrase.is_empty() {
+        return;
+    }
+    for at in 0..opened.disk.parts.len() {
+        let part = &opened.disk.parts[at];
+        if !is_use_unknown(part) {
+            continue;
+        }
+        let used = part_of(browse, opened, part, passphrase).ask(async |reader| reader.used_bytes().await).await;
+        // What cannot be known is not shown.
+        if let (Ok(used), Some(fs)) = (used, &mut opened.disk.parts[at].fs) {
+            fs.used_bytes = used;
+        }
+    }
 }
 
 /// Fills in owner, permissions and time of the root folders, where a snapshot does not have them. What cannot be looked at

@@ -21,11 +21,14 @@ use crate::cli::unlock::UnlockArgs;
 use crate::format::disk::Disk;
 use crate::image;
 use crate::image::Device;
+use crate::image::DeviceError;
 use crate::image::Image;
 use crate::image::ImageReader;
+use crate::image::Part;
 use crate::path;
 use serde_json::Value;
 use serde_json::json;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -69,13 +72,20 @@ impl InspectArgs {
             return Ok(Exit::Done);
         }
         let Some(path) = &self.disk else { return Ok(Exit::Done) };
-        let device = Device::open(path).map_err(Fault::Device)?;
+        let device = Device::open(path).map_err(not_opened)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.map_err(Fault::Runtime)?;
         let image: Arc<dyn Image> = Arc::new(device.clone());
-        let reader = ImageReader::new(image, None, &self.unlock.passphrase()?, runtime.handle());
-        let layout = runtime.block_on(reader.layout()).map_err(CommandError::from)?;
+        let passphrase = self.unlock.passphrase()?;
+        let reader = |part| ImageReader::new(image.clone(), part, &passphrase, runtime.handle());
+        let layout = runtime.block_on(reader(None).layout()).map_err(CommandError::from)?;
         let mut disk = image::describe(&layout);
+        for part in disk.parts.iter_mut().filter(|part| inside::is_use_unknown(part)) {
+            // What cannot be known is not shown.
+            let used = runtime.block_on(reader(Some(Part::Number(part.number))).used_bytes());
+            let used = used.unwrap_or_default();
+            part.fs.iter_mut().for_each(|fs| fs.used_bytes = used);
+        }
         if !layout.is_contained() {
             disk.container = if device.is_device() { "device" } else { "raw" }.to_owned();
         }
@@ -85,13 +95,21 @@ impl InspectArgs {
     }
 }
 
+/// What is no file here may have been meant as a snapshot.
+fn not_opened(error: DeviceError) -> Fault {
+    match error {
+        DeviceError::Open { path, source } if source.kind() == io::ErrorKind::NotFound => Fault::NoDiskFile { path },
+        other => Fault::Device(other),
+    }
+}
+
 /// The disks at the top of a snapshot, or the image at a path: name, bytes and what is on it.
 async fn disks(browse: &Browse, at: &[u8], passphrase: &[u8]) -> Result<Vec<(Vec<u8>, u64, Disk)>> {
     let found = select::node(browse, at).await?;
     if !found.node().is_folder() {
-        let opened = inside::open(browse, found, b"", passphrase).await?;
-        let bytes = opened.found.node().size();
-        return Ok(vec![(at.to_vec(), bytes, opened.disk)]);
+        let mut opened = inside::open(browse, found, b"", passphrase).await?;
+        inside::look_at_use(browse, &mut opened, passphrase).await;
+        return Ok(vec![(at.to_vec(), opened.bytes, opened.disk)]);
     }
     let mut disks = Vec::new();
     let mut walk = browse.walk(browse.children(at).await?);
@@ -145,7 +163,7 @@ fn parts(disk: &Disk) -> Table {
         let size = part.range.end - part.range.start;
         table.row([
             part.number.to_string(),
-            human::size(part.range.start),
+            if size > 0 { human::size(part.range.start) } else { String::new() },
             if size > 0 { human::size(size) } else { String::new() },
             fs.and_then(|fs| fs.used_bytes).map(human::size).unwrap_or_default(),
             if part.kind.is_empty() { "?".to_owned() } else { part.kind.clone() },

@@ -197,6 +197,15 @@ impl ImageReader {
         self.ranges(|from| Ask::Used { from }).await
     }
 
+    /// Bytes of the part that are in use; `None` if that cannot be known. May read more than [`Self::about`].
+    pub async fn used_bytes(self: &Arc<Self>) -> Result<Option<u64>> {
+        let (_, about) = self.about().await?;
+        match about.used_bytes {
+            None => Ok(self.used().await?.map(|ranges| about.bytes_of(&ranges))),
+            known => Ok(known),
+        }
+    }
+
     /// Ranges of the virtual disk that its dirty bitmap of this name marks.
     pub async fn dirty(self: &Arc<Self>, bitmap: &str) -> Result<Vec<Range<u64>>> {
         let ranges = self.ranges(|from| Ask::Dirty { bitmap: bitmap.to_owned(), from }).await?;

@@ -34,6 +34,7 @@ mod history;
 mod hostile;
 mod house;
 mod images_restore;
+mod inspect;
 #[cfg(target_arch = "x86_64")]
 mod interleave;
 mod journey;

@@ -6,6 +6,7 @@ use crate::backup::disk::CHUNK_BYTES;
 use crate::backup::disk::Disk;
 use crate::backup::disk::DiskError;
 use crate::backup::disk::Need;
+use crate::disk::WHOLE_NUMBERS;
 use crate::disk::free::PartUse;
 use crate::disk::free::free;
 use crate::disk::layout::Layout;
@@ -101,12 +102,11 @@ impl Plan {
         for (part, found) in plan.description.parts.iter_mut().zip(&layout.parts) {
             plan.starts.push(part.range.start);
             let mut part_use = PartUse { range: part.range.clone(), fs_bytes: 0, used: None };
-            if let (Some(about), false) = (&found.about, part.range.is_empty()) {
+            if let Some(about) = &found.about {
                 part_use.fs_bytes = about.bytes;
                 let reader = ImageReader::new(device.clone(), Some(Part::Number(part.number)), &[], runtime);
-                let looked = look(&reader, part, &mut browsed, !plan.disk.all_blocks);
-                match runtime.block_on(looked) {
-                    Ok(used) => part_use.used = used,
+                match runtime.block_on(look(&reader, part, &mut browsed)) {
+                    Ok(used) => part_use.used = used.filter(|_| !plan.disk.all_blocks),
                     Err(error) => {
                         tracing::warn!(part = part.folder, error = %crate::monitor::chain(&error), "Stored whole");
                         part.notes.push("It was stored whole, because not all of it could be understood.".to_owned());
@@ -172,21 +172,25 @@ impl Plan {
     }
 }
 
-/// Fills in the root of the file system and what it needs for browsing; gives what it uses.
+/// Fills in the root of the file system, what it needs for browsing, and how much it uses; gives what it uses.
 async fn look(
     reader: &Arc<ImageReader>,
     part: &mut disk::DiskPart,
     browsed: &mut Vec<Vec<Range<u64>>>,
-    wants_used: bool,
 ) -> image::Result<Option<Vec<Range<u64>>>> {
-    let (root, _) = reader.about().await?;
+    let (root, about) = reader.about().await?;
     let root = reader.node(root).await?;
-    if let Some(fs) = &mut part.fs {
-        fs.root = (root.mode_or_usual(), root.uid.unwrap_or(0), root.gid.unwrap_or(0));
-        fs.root_mtime = root.mtime.unwrap_or_default();
+    let Some(fs) = &mut part.fs else { return Ok(None) };
+    fs.root = (root.mode_or_usual(), root.uid.unwrap_or(0), root.gid.unwrap_or(0));
+    fs.root_mtime = root.mtime.unwrap_or_default();
+    if !part.range.is_empty() {
+        browsed.push(reader.metadata(BROWSE_RANGES_MAX).await?);
+    } else if fs.used_bytes.is_some() || part.number >= WHOLE_NUMBERS {
+        return Ok(None);
     }
-    browsed.push(reader.metadata(BROWSE_RANGES_MAX).await?);
-    if wants_used { reader.used().await } else { Ok(None) }
+    let used = reader.used().await?;
+    fs.used_bytes = fs.used_bytes.or(used.as_ref().map(|ranges| about.bytes_of(ranges)));
+    Ok(used)
 }
 
 /// What a browse needs of all parts: the partition table, what the roots need, and then the rest.

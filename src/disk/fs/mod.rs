@@ -152,6 +152,14 @@ pub struct About {
     pub notes: Vec<String>,
 }
 
+impl About {
+    /// How many of its bytes lie in ranges that [`FileSystem::used`] gave, which may go on behind it.
+    pub fn bytes_of(&self, used: &[Range<u64>]) -> u64 {
+        let within = |at: u64| at.min(self.bytes);
+        used.iter().map(|range| within(range.end).saturating_sub(within(range.start))).sum()
+    }
+}
+
 /// A file system, read only. Calls may take long and read much; each ends, whatever the bytes are.
 pub trait FileSystem: Send {
     /// The whole.
@@ -233,6 +241,11 @@ pub fn open(source: &Source) -> Result<Option<Box<dyn FileSystem>>> {
     looks.unread.map_or(Ok(None), Err)
 }
 
+/// All of a file system that [`open`] opens in part: [`About::is_partial`]. `None`: there is none of these kinds.
+pub fn open_whole(source: &Source) -> Result<Option<Box<dyn FileSystem>>> {
+    if btrfs::is_btrfs(source)? { btrfs::open_whole(source).map(Some) } else { Ok(None) }
+}
+
 /// What cannot be read of one kind may be read of another.
 #[derive(Default)]
 struct Looks {
@@ -241,11 +254,6 @@ struct Looks {
 
 impl Looks {
     fn like(&mut self, kind: Result<bool>) -> Result<bool> {
-/// All of a file system that [`open`] opens in part: [`About::is_partial`]. `None`: there is none of these kinds.
-pub fn open_whole(source: &Source) -> Result<Option<Box<dyn FileSystem>>> {
-    if btrfs::is_btrfs(source)? { btrfs::open_whole(source).map(Some) } else { Ok(None) }
-}
-
         match kind {
             Err(fault @ Error::Read { .. }) => {
                 self.unread = Some(fault);
