@@ -19,6 +19,7 @@ use crate::cli::qcow2::Beside;
 use crate::cli::restore::ask_for_yes;
 use crate::cli::select;
 use crate::cli::snapshots::short;
+use crate::disk::WHOLE_NUMBERS;
 use crate::format::disk::Disk;
 use crate::image::Device;
 use crate::image::ImageReader;
@@ -233,9 +234,11 @@ fn confirm(opened: &Opened, browse: &Browse, found: &Found, onto: &Path) -> Resu
 async fn parts_of(device: &Device, opened: &Opened) -> Vec<String> {
     let reader = ImageReader::new(Arc::new(device.clone()), Some(Part::Disk), &[], opened.runtime.handle());
     let Ok(layout) = reader.layout().await else { return vec!["something that cannot be read".to_owned()] };
-    let told = layout.parts.iter().map(|part| {
-        let bytes = part.range.end.saturating_sub(part.range.start);
-        format!("{}, {}", part.title, human::size(bytes))
+    let once = layout.parts.iter().filter(|part| part.number < WHOLE_NUMBERS);
+    let told = once.map(|part| match part.range.end.saturating_sub(part.range.start) {
+        // A volume lies in partitions.
+        0 => part.title.clone(),
+        bytes => format!("{}, {}", part.title, human::size(bytes)),
     });
     told.collect()
 }

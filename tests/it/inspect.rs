@@ -91,6 +91,8 @@ fn a_default_subvolume_hides_nothing() {
         assert_eq!(kinds, ["Btrfs", "Btrfs, top level"], "{told}");
         assert!(told["parts"][0]["used_bytes"].is_u64() && told["parts"][1]["used_bytes"].is_null(), "{told}");
     }
+    let listed = program.run(&["snapshots"]).ok().stdout;
+    assert!(listed.contains("rootfs (Btrfs)") && !listed.contains("top level"), "{listed}");
     // Where the top level is what is mounted, it is shown once.
     assert!(tool("mount", &["-o", "loop", &image, kernel.to_str().unwrap()]));
     let mounted = Mounted(&kernel);

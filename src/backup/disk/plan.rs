@@ -125,7 +125,8 @@ impl Plan {
     /// What is on it, in a line: `sda.img: GPT, 1 EFI system (FAT32), 2 rootfs (ext4)`.
     pub(in crate::backup) fn in_short(&self) -> String {
         let name = crate::path::Show(&self.disk.name).to_string();
-        let parts = self.description.parts.iter().map(|part| part.folder.as_str());
+        let once = self.description.parts.iter().filter(|part| part.number < WHOLE_NUMBERS);
+        let parts = once.map(|part| part.folder.as_str());
         let words = std::iter::once(self.description.table.as_str()).chain(parts).filter(|word| !word.is_empty());
         match words.take(IN_SHORT_MAX).collect::<Vec<_>>().join(", ") {
             empty if empty.is_empty() => name,
