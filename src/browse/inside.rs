@@ -8,6 +8,7 @@ use crate::browse::Ahead;
 use crate::browse::Browse;
 use crate::browse::NeverRead;
 use crate::browse::Unreadable;
+use crate::browse::nearby::Nearby;
 use crate::disk::Run;
 use crate::disk::fs::Node;
 use crate::disk::fs::NodeId;
@@ -158,6 +159,7 @@ pub struct Inside {
     /// Files that were written one after the other lie one behind the other.
     ahead: Arc<Ahead>,
     reader: Arc<ImageReader>,
+    nearby: Mutex<Nearby>,
     fault: LastFault,
     /// Which part this is among those whose windows are remembered.
     number: u64,
@@ -202,7 +204,7 @@ impl Inside {
         let reader = ImageReader::new(Arc::new(file), part, passphrase, browse.chunks().runtime());
         let number = OPENED.fetch_add(1, Ordering::Relaxed);
         let (browse, ahead) = (browse.clone(), Ahead::new(browse.clone()));
-        Arc::new(Inside { browse, rank, content, unreadable, ahead, reader, fault, number })
+        Arc::new(Inside { browse, rank, content, unreadable, ahead, reader, nearby: Mutex::default(), fault, number })
     }
 
     /// The snapshot it lies in.
@@ -354,13 +356,41 @@ impl Inside {
         let window = match self.known(file, at) {
             Some(window) => window,
             None => {
-                let whole = self.ask(async |reader| reader.map(file, base..base + WINDOW_BYTES).await).await?;
+                let first = if base == 0 { self.start(file).await? } else { None };
+                let whole = match first {
+                    Some(first) => first,
+                    None => self.ask(async |reader| reader.map(file, base..base + WINDOW_BYTES).await).await?,
+                };
                 let window = Arc::new(whole);
                 self.keep(file, at, &window);
                 window
             }
         };
         Ok(parts(&window, start..start + len))
+    }
+
+    /// The first window of a file, found along with those of other files that will probably be read next; `None` if none will be.
+    async fn start(&self, file: NodeId) -> Result<Option<Vec<Run>>> {
+        let batch = {
+            let mut nearby = self.nearby.lock().unwrap_or_else(PoisonError::into_inner);
+            nearby.batch(file, |other| self.known(other, 0).is_some())
+        };
+        if batch.len() == 1 {
+            return Ok(None);
+        }
+        let mut found = self.ask(async |reader| reader.starts(batch.clone(), WINDOW_BYTES).await).await?.into_iter();
+        let first = found.next().flatten();
+        for (other, runs) in batch.iter().skip(1).zip(found) {
+            if let Some(runs) = runs {
+                self.keep(*other, 0, &Arc::new(runs));
+            }
+        }
+        Ok(first)
+    }
+
+    /// Takes note of files that were listed in a folder; `is_first` if the listing begins with them.
+    pub fn note_listed(&self, folder: NodeId, is_first: bool, files: impl Iterator<Item = NodeId>) {
+        self.nearby.lock().unwrap_or_else(PoisonError::into_inner).note(folder, is_first, files);
     }
 }
 

@@ -7,6 +7,7 @@ mod ahead;
 mod changes;
 mod content;
 mod inside;
+mod nearby;
 mod select;
 mod stream;
 mod unreadable;

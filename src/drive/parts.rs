@@ -16,6 +16,7 @@ use crate::drive::drive_error;
 use crate::drive::refuse;
 use crate::format::disk::Disk;
 use crate::format::disk::DiskPart;
+use crate::image;
 use crate::image::Fault;
 use crate::image::Part;
 use crate::meta::Node;
@@ -255,6 +256,9 @@ impl PartFolder {
             let end = loop {
                 let listed = self.inside.ask(async |reader| reader.list(folder, at, most).await).await;
                 let (found, end) = told(listed)?;
+                let is_file =
+                    |listed: &&image::Listed| listed.node.as_ref().is_some_and(|node| node.kind == NodeKind::File);
+                self.inside.note_listed(folder, at == 0, found.iter().filter(is_file).map(|listed| listed.entry.node));
                 at = found.last().map_or(at, |last| last.entry.cursor);
                 for listed in found {
                     // What a driver of the system would not show either.

@@ -167,13 +167,32 @@ impl ImageReader {
     }
 
     async fn runs(self: &Arc<Self>, ask: Ask, most: u64) -> Result<Vec<Run>> {
-        let Answer::Runs(runs) = self.ask(ask).await? else { return Err(nonsense()) };
+        match self.ask(ask).await? {
+            Answer::Runs(runs) if self.are_runs(&runs, most) => Ok(runs),
+            _ => Err(nonsense()),
+        }
+    }
+
+    /// Where the beginnings of files lie in the image, up to `len` bytes of each: in the order of the files, and fewer if one answer
+    /// does not hold them. `None` for a file of which that cannot be told.
+    pub async fn starts(self: &Arc<Self>, files: Vec<NodeId>, len: u64) -> Result<Vec<Option<Vec<Run>>>> {
+        let most = files.len();
+        match self.ask(Ask::Starts { files, len }).await? {
+            Answer::Starts(all) if all.len() <= most && all.iter().flatten().all(|runs| self.are_runs(runs, len)) => {
+                Ok(all)
+            }
+            _ => Err(nonsense()),
+        }
+    }
+
+    /// True if these lie in the image and are at most so long together.
+    fn are_runs(&self, runs: &[Run], most: u64) -> bool {
         let len = runs.iter().fold(0u64, |sum, run| sum.saturating_add(run.len()));
         let within = |run: &Run| match run {
             Run::Below { offset, len } => offset.checked_add(*len).is_some_and(|end| end <= self.image.len()),
             Run::Zero { .. } | Run::Bytes(_) => true,
         };
-        if len > most || !runs.iter().all(within) { Err(nonsense()) } else { Ok(runs) }
+        len <= most && runs.iter().all(within)
     }
 
     /// Target of a link.

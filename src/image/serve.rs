@@ -31,6 +31,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
 
 /// Memory for blocks of the image.
 const CACHE_BYTES: u64 = 16 << 20;
@@ -118,6 +120,9 @@ fn talk(input: impl Read + Send + 'static, output: impl Write + Send + 'static) 
     Ok(())
 }
 
+/// Whoever asks for the beginnings of files waits for one of them.
+const STARTS_TIME: Duration = Duration::from_millis(50);
+
 /// What has been opened so far.
 struct Desk {
     base: fs::Source,
@@ -151,10 +156,11 @@ impl Desk {
         }
         let open = self.open.as_mut().ok_or(Error::WrongKind)?;
         if let Ask::MapPart { range } = ask {
-            return stepped(range, &open.layers, |range, runs| {
+            let mapped = stepped(range, &open.layers, |range, runs| {
                 Run::Below { offset: range.start, len: len(&range) }.push(runs);
                 Ok(())
             });
+            return mapped.map(Answer::Runs);
         }
         let fs = match (&mut open.fs, &open.fault) {
             (Some(fs), _) => fs,
@@ -170,7 +176,8 @@ impl Desk {
                 Ok(Answer::Found(id, fs.node(id)?))
             }
             Ask::List { folder, cursor, entries_max } => list(&mut **fs, folder, cursor, entries_max),
-            Ask::Map { file, range } => map(&mut **fs, &open.layers, file, range),
+            Ask::Map { file, range } => map(&mut **fs, &open.layers, file, range).map(Answer::Runs),
+            Ask::Starts { files, len } => Ok(starts(&mut **fs, &open.layers, &files, len)),
             Ask::Link { node } => fs.link(node).map(Answer::Link),
             Ask::Xattrs { node } => fs.xattrs(node).map(Answer::Xattrs),
             Ask::Used { from } => {
@@ -252,9 +259,31 @@ fn list(fs: &mut dyn FileSystem, folder: NodeId, cursor: u64, entries_max: u32) 
     Ok(Answer::Listed(listed.collect(), end))
 }
 
-fn map(fs: &mut dyn FileSystem, layers: &[fs::Source], file: NodeId, range: Range<u64>) -> Result<Answer> {
+fn map(fs: &mut dyn FileSystem, layers: &[fs::Source], file: NodeId, range: Range<u64>) -> Result<Vec<Run>> {
     let end = range.end.min(fs.node(file)?.size);
     stepped(range.start..end, layers, |range, runs| fs.map(file, range, runs))
+}
+
+/// Beginnings of files, until the answer is full or has taken long.
+fn starts(fs: &mut dyn FileSystem, layers: &[fs::Source], files: &[NodeId], len: u64) -> Answer {
+    let (mut found, mut count, mut content) = (Vec::new(), 0, 0);
+    let began = Instant::now();
+    for file in files {
+        if count >= RUNS_MAX || content >= CONTENT_BYTES_MAX || began.elapsed() >= STARTS_TIME {
+            break;
+        }
+        // Whoever asks for a file that is damaged is told what is wrong with it.
+        let runs = map(fs, layers, *file, 0..len).ok();
+        count += runs.as_ref().map_or(0, Vec::len);
+        content += runs.as_deref().map_or(0, content_of);
+        found.push(runs);
+    }
+    Answer::Starts(found)
+}
+
+/// Bytes of content that the runs hold themselves.
+fn content_of(runs: &[Run]) -> u64 {
+    runs.iter().map(|run| if let Run::Bytes(bytes) = run { bytes.len() as u64 } else { 0 }).sum()
 }
 
 /// Maps a range in steps, until one answer is full.
@@ -262,7 +291,7 @@ fn stepped(
     range: Range<u64>,
     layers: &[fs::Source],
     mut map: impl FnMut(Range<u64>, &mut Vec<Run>) -> Result<()>,
-) -> Result<Answer> {
+) -> Result<Vec<Run>> {
     let (mut at, mut step) = (range.start, STEP_BYTES);
     let (mut runs, mut content) = (Vec::new(), 0);
     while at < range.end && runs.len() < RUNS_MAX && content < CONTENT_BYTES_MAX {
@@ -273,13 +302,13 @@ fn stepped(
         if part.iter().map(Run::len).sum::<u64>() != to - at {
             return Err(Error::damaged("file", 0, "its runs are not as long as it is"));
         }
-        let bytes: u64 = part.iter().map(|run| if let Run::Bytes(b) = run { b.len() as u64 } else { 0 }).sum();
+        let bytes = content_of(&part);
         content += bytes;
         step = if bytes == 0 { step.saturating_mul(2) } else { STEP_BYTES };
         part.into_iter().for_each(|run| run.push(&mut runs));
         at = to;
     }
-    Ok(Answer::Runs(runs))
+    Ok(runs)
 }
 
 /// Those of the ranges that lie behind `from`.

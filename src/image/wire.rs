@@ -54,6 +54,8 @@ pub(super) enum Ask {
     List { folder: NodeId, cursor: u64, entries_max: u32 },
     /// Where bytes of a file lie.
     Map { file: NodeId, range: Range<u64> },
+    /// Where the beginnings of files lie, up to so many bytes of each.
+    Starts { files: Vec<NodeId>, len: u64 },
     /// Where bytes of the part lie.
     MapPart { range: Range<u64> },
     /// Target of a link.
@@ -89,6 +91,8 @@ pub(super) enum Answer {
     Listed(Vec<Listed>, bool),
     /// Runs over the image: fewer bytes than asked for only if one answer cannot hold them, or at the end of the file.
     Runs(Vec<Run>),
+    /// The same for several files, in order; none for one that cannot be told. Fewer files if one answer does not hold them all.
+    Starts(Vec<Option<Vec<Run>>>),
     Link(Vec<u8>),
     Xattrs(Vec<Xattr>),
     /// Ranges, and whether there are no more. `None`: it cannot be known.
