@@ -11,6 +11,7 @@ use crate::format::record::Record;
 use crate::format::record::Seen;
 use crate::id::WriterId;
 use crate::repo::LogProblem;
+use crate::repo::copy_name;
 use crate::store;
 use bytes::Bytes;
 use futures::StreamExt;
@@ -67,11 +68,19 @@ impl Run<'_> {
                 // Damage that was told already.
                 None if self.findings.knows(&name) => continue,
                 Some(_) => format!("is not the record that '{by}' saw: it was replaced"),
+                // What second copies tell of is told with them.
+                None if self.has_copy(&name, &hash).await => continue,
                 None => format!("is gone, and '{by}' saw it: the repository was rolled back"),
             };
             self.findings.add(&format!("{name} seen"), Kind::Log, &name, message);
         }
         Ok(())
+    }
+
+    /// True if the second copy of a record is the record itself.
+    async fn has_copy(&self, name: &str, hash: &Hash) -> bool {
+        let copy = self.repo.store().get(&copy_name(name)).await;
+        copy.is_ok_and(|bytes| blake3::hash(&bytes).as_bytes() == hash)
     }
 
     /// What was noticed when the log was read, and what this machine remembers.

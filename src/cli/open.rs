@@ -120,16 +120,12 @@ impl Opened {
         Ok(opened)
     }
 
-    /// Records that are gone may have second copies. That they are gone is told all the same.
+    /// Records that are gone may have second copies.
     fn find_what_is_gone(&mut self, global: &Global) -> Result<()> {
-        if !self.log.has_gaps() || global.offline {
-            return Ok(());
+        if !global.offline {
+            let log = std::mem::take(&mut self.log);
+            self.log = self.runtime.block_on(log.with_copies(&self.repo, &self.state))?;
         }
-        let mut whole = self.runtime.block_on(Log::read_with_copies(&self.repo))?;
-        let told: Vec<String> = self.log.problems.iter().map(ToString::to_string).collect();
-        whole.problems.retain(|problem| !told.contains(&problem.to_string()));
-        whole.problems.splice(..0, self.log.problems.drain(..));
-        self.log = whole;
         Ok(())
     }
 

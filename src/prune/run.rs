@@ -145,9 +145,12 @@ impl<'a> Run<'a> {
             return Err(Error::LogDamaged { problem });
         }
         // What is read from a second copy is known.
-        let is_gap = |problem: &&LogProblem| !matches!(problem, LogProblem::Copied { .. });
-        if let Some(problem) = log.problems.iter().find(is_gap).filter(|_| !self.options.despite_log) {
-            return Err(Error::LogDamaged { problem: chain(problem) });
+        let is_gap = |problem: &LogProblem| !matches!(problem, LogProblem::Copied { .. });
+        if !self.options.despite_log && log.problems.iter().any(is_gap) {
+            // Nor is what only a second copy tells of: whoever appends does not see it.
+            let told = log.with_copies(self.repo, self.author.state).await?.problems;
+            let problem = told.iter().find(|problem| is_gap(problem)).or(told.first()).map(|problem| chain(problem));
+            return Err(Error::LogDamaged { problem: problem.unwrap_or_default() });
         }
         let words = log.words();
         let me = self.author.state.writer(self.author.machine).map_err(crate::repo::Error::from)?;

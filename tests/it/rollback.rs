@@ -46,16 +46,16 @@ struct Victim<'a> {
 type Attack = (&'static str, fn(&Victim<'_>), Noticed, &'static [&'static str]);
 
 const ATTACKS: &[Attack] = &[
-    ("the newest record of this machine is gone", |v| remove(v.record(0, 1)), Noticed::AtOnce, &["rolled back"]),
+    ("the newest record of this machine is gone", |v| v.lose(v.record(0, 1)), Noticed::AtOnce, &["rolled back"]),
     (
         "the newest snapshot of another machine is withheld",
-        |v| remove(v.record(1, 1)),
+        |v| v.lose(v.record(1, 1)),
         Noticed::AtOnce,
         &["rolled back"],
     ),
-    ("a record in the middle is gone", |v| remove(v.record(0, 0)), Noticed::AtOnce, &["missing from 0 on"]),
-    ("a whole chain is gone", |v| remove(v.chain(1)), Noticed::AtOnce, &["rolled back"]),
-    ("the whole log is gone", |v| remove(v.at("log")), Noticed::AtOnce, &["rolled back"]),
+    ("a record in the middle is gone", |v| v.lose(v.record(0, 0)), Noticed::AtOnce, &["missing from 0 on"]),
+    ("a whole chain is gone", |v| v.lose(v.chain(1)), Noticed::AtOnce, &["rolled back"]),
+    ("the whole log is gone", |v| v.lose(v.at("log")), Noticed::AtOnce, &["rolled back"]),
     ("an old copy of the whole repository", |v| v.put_all(v.world.old.path()), Noticed::AtOnce, &["rolled back"]),
     ("an old copy of the log alone", |v| v.put_log(v.world.old.path()), Noticed::AtOnce, &["rolled back"]),
     ("an old copy that a cloned machine continued", |v| v.continue_old(), Noticed::AtOnce, &["was replaced"]),
@@ -250,8 +250,20 @@ impl Victim<'_> {
     }
 
     fn put_log(&self, from: &Path) {
-        remove(self.at("log"));
-        copy_folder(&from.join("repository/log"), &self.at("log"));
+        for folder in ["log", "copies/log"] {
+            remove(self.at(folder));
+            copy_folder(&from.join("repository").join(folder), &self.at(folder));
+        }
+    }
+
+    /// Removes it with its second copies.
+    fn lose(&self, path: PathBuf) {
+        remove(self.copy_of(&path));
+        remove(path);
+    }
+
+    fn copy_of(&self, path: &Path) -> PathBuf {
+        self.at("copies").join(path.strip_prefix(self.at("")).unwrap())
     }
 
     fn continue_old(&self) {
@@ -336,11 +348,54 @@ fn a_fresh_machine_learns_of_a_withheld_record_from_the_others() {
     let victim = world.victim();
     // The other machine saw it when it made its newest snapshot.
     let name = victim.record(0, 1);
-    remove(name.clone());
+    victim.lose(name.clone());
     let check = victim.run("fresh", &["check"]);
     let name = name.strip_prefix(victim.at("")).unwrap().display().to_string();
     assert_eq!(check.code, 4, "{}", check.stderr);
     assert!((check.stdout + &check.stderr).contains(&name));
+}
+
+/// A store that loses one of two copies lies to nobody: all that was said can still be read, and repair makes it as it was.
+#[test]
+fn a_record_that_is_left_in_its_second_copy_is_no_rollback() {
+    let world = World::new();
+    type Loss = (&'static str, fn(&Victim<'_>) -> PathBuf);
+    let losses: [Loss; 4] = [
+        ("the newest record of this machine", |v| v.record(0, 1)),
+        ("the newest record of another machine", |v| v.record(1, 1)),
+        ("a whole chain", |v| v.chain(1)),
+        ("the whole log", |v| v.at("log")),
+    ];
+    for (what, lost) in losses {
+        let victim = world.victim();
+        let (first, copy) = (lost(&victim), victim.copy_of(&lost(&victim)));
+        remove(first.clone());
+        let listed = victim.run("state", &["snapshots"]).ok();
+        let told = &listed.stderr;
+        assert!(told.contains("its second copy can") && told.contains("'bygone repair'"), "{what}: {told}");
+        assert!(!told.contains("BACKWARDS") && !told.contains("rolled back"), "{what}: {told}");
+        assert_eq!(listed.stdout.lines().count(), 5, "{what}: {}", listed.stdout);
+        // Nothing is removed before it is mended.
+        let pruned = victim.run("state", &["prune", "--grace", "0"]).fails(4).stderr;
+        assert!(pruned.contains("bygone repair") && !pruned.contains("BACKWARDS"), "{what}: {pruned}");
+        for state in ["state", "fresh"] {
+            let check = victim.run(state, &["check"]).fails(4);
+            let said = check.stdout + &check.stderr;
+            assert!(said.contains("its second copy is there") && !said.contains("rolled back"), "{what}: {said}");
+        }
+        victim.expect_no_lies(what);
+        victim.run("state", &["repair"]).ok();
+        assert!(first.exists() && copy.exists(), "{what}");
+        assert_eq!(victim.run("state", &["check"]).ok().stderr, "", "{what}");
+    }
+    // A copy that is not what this machine has seen excuses nothing.
+    for bytes in [b"nonsense".to_vec(), fs::read(world.victim().record(0, 0)).unwrap()] {
+        let victim = world.victim();
+        fs::write(victim.copy_of(&victim.record(0, 1)), bytes).unwrap();
+        remove(victim.record(0, 1));
+        let told = victim.run("state", &["snapshots"]).stderr;
+        assert!(told.contains("BACKWARDS") && told.contains("rolled back"), "{told}");
+    }
 }
 
 #[test]

@@ -136,9 +136,29 @@ impl Log {
         Log::from_raw(repo, raw).await.map(Some)
     }
 
-    /// Reads the log with the records of which only second copies are left: for who knows that some are gone. What is gone
-    /// stays a problem.
-    pub async fn read_with_copies(repo: &Repo) -> Result<Log> {
+    /// Reads the log again with the records of which only second copies are left, if records are gone. That they are gone is told all the
+    /// same; that the repository was rolled back is not, where a second copy is the very record that this machine has seen.
+    pub async fn with_copies(self, repo: &Repo, state: &State) -> Result<Log> {
+        if !self.has_gaps() {
+            return Ok(self);
+        }
+        let mut whole = Log::read_with_copies(repo).await?;
+        let known = state.heads().unwrap_or_default();
+        let is_there = |writer: WriterId, seq: u64| match whole.chains.get(&writer).and_then(|chain| chain.head) {
+            Some((last, hash)) => last > seq || last == seq && known.contains(&Head { writer, seq, hash }),
+            None => false,
+        };
+        let is_told = |problem: &LogProblem| match problem {
+            LogProblem::RolledBack { writer, seq } => !is_there(*writer, *seq),
+            _ => true,
+        };
+        let mut problems: Vec<LogProblem> = self.problems.into_iter().filter(is_told).collect();
+        let told: HashSet<String> = problems.iter().map(ToString::to_string).collect();
+        problems.extend(whole.problems.drain(..).filter(|problem| !told.contains(&problem.to_string())));
+        Ok(Log { problems, ..whole })
+    }
+
+    async fn read_with_copies(repo: &Repo) -> Result<Log> {
         let mut raw = RawLog::list(repo.store()).await?;
         for (writer, seqs) in numbers(&repo.store().list(&copy_name("log")).await?) {
             raw.numbers.entry(writer).or_default().extend(seqs);
@@ -148,7 +168,7 @@ impl Log {
     }
 
     /// True if records that this machine or other records know of are not there.
-    pub fn has_gaps(&self) -> bool {
+    fn has_gaps(&self) -> bool {
         let is_gap = |p: &LogProblem| matches!(p, LogProblem::RolledBack { .. } | LogProblem::Missing { .. });
         self.problems.iter().any(is_gap)
     }
