@@ -180,6 +180,11 @@ mod tests {
         assert_eq!(decode_directory(&bytes, pack, 30).unwrap(), entries);
         assert!(decode_directory(&bytes, pack, 29).is_err());
         assert!(decode_directory(&bytes[..bytes.len() - 1], pack, 30).is_err());
+        let mut many = Vec::new();
+        many.put_varint(1000);
+        many.extend([0; 45 * 44]);
+        let told = FormatError::Limit { what: "pack directory", value: 1000, max: 44 };
+        assert_eq!(decode_directory(&many, pack, 30), Err(told));
         let mut long = entries;
         long[0].chunk.hint.len = ENCODED_BYTES_MAX + 1;
         let long = encode_directory(&long);

@@ -285,5 +285,8 @@ mod tests {
         assert!(named("..").is_err());
         assert!(Disk { table: "x".repeat(TEXT_BYTES_MAX + 1), ..disk() }.encode().is_err());
         assert!(Disk { unreadable: vec![0..1; UNREADABLE_MAX + 1], ..disk() }.encode().is_err());
+        // A list may be as long as that.
+        let most = Disk { unreadable: vec![0..1; UNREADABLE_MAX], ..disk() };
+        assert_eq!(Disk::decode(&most.encode().unwrap()), Ok(most));
     }
 }

@@ -248,6 +248,13 @@ mod tests {
     }
 
     #[test]
+    fn no_more_members_are_made_room_for_than_the_bytes_can_hold() {
+        let many = [&[RAW, 9, 0, 0, 0, 100][..], &[0; 20]].concat();
+        let told = FormatError::Limit { what: "members of a group", value: 100, max: 4 };
+        assert_eq!(Group::decode(&many).map(|group| group.members.len()), Err(told));
+    }
+
+    #[test]
     fn members_of_one_mark_and_length_are_told_apart_by_their_ids() {
         let (mut encoded, members) = group(&[b"this", b"that"]);
         // Both bear the mark of the second.

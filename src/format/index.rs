@@ -116,6 +116,15 @@ mod tests {
     }
 
     #[test]
+    fn no_more_lines_are_made_room_for_than_the_bytes_can_hold() {
+        let mut payload = vec![0];
+        payload.put_varint(1000);
+        payload.extend([0; 37 * 36]);
+        let told = FormatError::Limit { what: "index lines", value: 1000, max: 36 };
+        assert_eq!(Index::decode(&payload), Err(told));
+    }
+
+    #[test]
     fn a_chunk_may_lie_in_two_packs_and_lines_ascend() {
         let pack = |n: u8| IndexedPack { pack: ObjectId([n; 16]), len: 100 };
         let line = |id: u8, n: u8| Packed {

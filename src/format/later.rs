@@ -326,6 +326,11 @@ mod tests {
         let together = Event::together(mixed.clone());
         assert_eq!(together.len(), 3);
         assert_eq!(together.iter().flat_map(Event::parts).cloned().collect::<Vec<_>>(), mixed);
+        // As much as goes into one record does, and not a byte more.
+        let half = |more: usize| Event::Later { kind: 200, body: vec![0; TOGETHER_BYTES / 2 - 4 + more] };
+        assert_eq!(encoded(&half(0)).len(), TOGETHER_BYTES / 2);
+        assert_eq!(Event::together(vec![half(0), half(0)]).len(), 1);
+        assert_eq!(Event::together(vec![half(0), half(1)]).len(), 2);
         assert_eq!(Amend::turn_after(None), 0);
         assert_eq!(Amend::turn_after(Some(TURN_MAX)), TURN_MAX);
     }

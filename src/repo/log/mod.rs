@@ -4,6 +4,8 @@ mod append;
 mod chain;
 mod damage;
 mod said;
+#[cfg(test)]
+mod tests;
 mod wishes;
 
 use crate::format::record::Event;
