@@ -117,7 +117,7 @@ impl ForgetArgs {
             return Err(usage("--group-by none makes one group of all: it stands alone"));
         }
         let filter = self.filter.filter()?;
-        let opened = Opened::new(global)?;
+        let opened = Opened::to_free_space(global)?;
         let all = opened.log.snapshots();
         let decided = if policy.is_empty() {
             named(&self.snapshots, &all, &filter)?

@@ -311,9 +311,10 @@ fn of_store(error: &store::Error) -> Hints {
             "check the network, the address and whether the disk is plugged in; nothing is lost, try again later",
             "--retry-for SECONDS says how long to keep trying",
         ],
-        ErrorKind::Full => {
-            &["make space at the destination and run the command again; snapshots that exist already are not affected"]
-        }
+        ErrorKind::Full => &[
+            "make space at the destination and run the command again; snapshots that exist already are not affected",
+            "'bygone forget' and then 'bygone prune --grace 0' make space in the repository, even on a full disk",
+        ],
         ErrorKind::Denied if says(&["RequestTimeTooSkewed", "RequestExpired"]) => {
             &["the clock of this machine is wrong: set it, then run the command again"]
         }

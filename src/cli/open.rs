@@ -84,6 +84,12 @@ impl Opened {
         Opened::with(global, &global.store_options()?, Freshness::Newest, password::read)
     }
 
+    /// The same for who is going to free space: on a full disk there is room for that.
+    pub(super) fn to_free_space(global: &Global) -> Result<Opened> {
+        let options = StoreOptions { frees_space: true, ..global.store_options()? };
+        Opened::with(global, &options, Freshness::Newest, password::read)
+    }
+
     /// The same with a store opened in another way, and a password from elsewhere. The store is opened first: a
     /// mistyped folder is told before anybody is asked for a password.
     pub(super) fn with(

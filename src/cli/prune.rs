@@ -100,7 +100,7 @@ impl PruneArgs {
         if global.offline {
             return Err(usage("a prune asks the storage: it cannot do with --offline"));
         }
-        let opened = Opened::new(global)?;
+        let opened = Opened::to_free_space(global)?;
         let exit = self.rules.prune(global, &opened, self.dry_run)?;
         if !self.dry_run {
             extend_if_due(global, &opened)?;

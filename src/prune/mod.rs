@@ -34,6 +34,7 @@ use crate::monitor::Monitor;
 use crate::repo;
 use crate::repo::Author;
 use crate::repo::Repo;
+use crate::store::ErrorKind;
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
@@ -91,6 +92,16 @@ pub enum Error {
     /// The user wanted it to end.
     #[error("the prune was interrupted; the next one goes on where it stopped")]
     Cancelled,
+}
+
+impl Error {
+    /// True if there is no room for what was to be stored.
+    fn is_full(&self) -> bool {
+        match self {
+            Error::Repo(error) => matches!(error.inner(), repo::Error::Store(e) if e.kind == ErrorKind::Full),
+            _ => false,
+        }
+    }
 }
 
 /// Result of a prune.

@@ -307,9 +307,15 @@ impl<'a> Run<'a> {
         let listed = list(self.repo).await?;
         let lines = self.lines.as_ref().expect("the index was loaded");
         let left = |pack: ObjectId| listed.get(&pack).is_some_and(|there| self.is_young(there));
-        let done = compact(self.repo, lines, &listed, left).await?;
-        self.report.index_removed += done.removed;
-        self.report.index_stored += done.stored;
+        match compact(self.repo, lines, &listed, left).await {
+            Ok(done) => {
+                self.report.index_removed += done.removed;
+                self.report.index_stored += done.stored;
+            }
+            // What is marked first makes room for it.
+            Err(error) if error.is_full() => tracing::warn!("No room to tidy the index: that waits for another prune"),
+            Err(error) => return Err(error),
+        }
         self.mark().await
     }
 
@@ -335,8 +341,16 @@ impl<'a> Run<'a> {
         if is_news {
             (self.tell)(Step::Found(found));
         }
-        let emptied = self.badly_used(&view, &picture).await?;
-        let bad = self.empty(&picture, &emptied).await?;
+        let mut emptied = self.badly_used(&view, &picture).await?;
+        let bad = match self.empty(&picture, &emptied).await {
+            // What needs not be moved can go all the same.
+            Err(error) if error.is_full() && !marked.is_empty() => {
+                tracing::warn!("No room to move what is needed of badly used packs: that waits for another prune");
+                emptied.clear();
+                Vec::new()
+            }
+            moved => moved?,
+        };
         if !bad.is_empty() {
             // They are no home any more, so all has to be looked at again.
             Log::note_damage(self.repo, self.author, self.options.now, &bad, &[]).await?;

@@ -6,6 +6,8 @@
 //! (exFAT has none), fails where folders cannot be synced (SMB on older kernels), takes an unplugged disk for an empty
 //! one, and stops listing at the first file of somebody else.
 //!
+//! Holds a little space back for when the disk is full (see `reserve`).
+//!
 //! Never: writes to another disk than the one that was opened. A mount point whose disk went away looks like an empty
 //! folder; it is noticed by its device number and reported as unreachable.
 
@@ -13,11 +15,13 @@ use crate::store::ErrorKind;
 use crate::store::OBJECT_BYTES_MAX;
 use crate::store::Result;
 use crate::store::Store;
+use crate::store::StoreOptions;
 use crate::store::Stored;
 use crate::store::Traffic;
 use crate::store::checked;
 use crate::store::failure::Failure;
 use crate::store::is_component;
+use crate::store::reserve::Reserve;
 use crate::store::trivial_range;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -59,15 +63,16 @@ struct Disk {
     #[cfg(unix)]
     _root: File,
     traffic: Arc<Traffic>,
+    reserve: Reserve,
     /// Folders whose own name is known to be on disk.
     durable: Mutex<HashSet<PathBuf>>,
 }
 
 impl Folder {
     /// Opens a folder that exists; with `create`, makes it first, durably.
-    pub(crate) fn open(path: &Path, create: bool, traffic: &Arc<Traffic>) -> Result<Folder> {
+    pub(crate) fn open(path: &Path, options: &StoreOptions) -> Result<Folder> {
         let location = path.display().to_string();
-        let disk = Disk::open(path, create, traffic.clone());
+        let disk = Disk::open(path, options);
         let disk = disk.map_err(|error| Failure::from(error).at("open", "", &location))?;
         Ok(Folder { location: disk.root.display().to_string(), disk: Arc::new(disk) })
     }
@@ -134,9 +139,9 @@ impl Store for Folder {
 }
 
 impl Disk {
-    fn open(path: &Path, create: bool, traffic: Arc<Traffic>) -> io::Result<Disk> {
+    fn open(path: &Path, options: &StoreOptions) -> io::Result<Disk> {
         let path = std::path::absolute(path)?;
-        if create {
+        if options.create {
             make_folders(&path)?;
         }
         let root = fs::canonicalize(&path)?;
@@ -147,7 +152,8 @@ impl Disk {
             device: device(&root)?,
             #[cfg(unix)]
             _root: File::open(&root)?,
-            traffic,
+            traffic: options.traffic.clone(),
+            reserve: Reserve::new(&root, options.frees_space),
             durable: Mutex::new(HashSet::from([root.clone()])),
             root,
         };
@@ -207,6 +213,22 @@ impl Disk {
     }
 
     fn put(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        place: impl Fn(&Path, &Path) -> io::Result<()>,
+    ) -> std::result::Result<(), Failure> {
+        let mut put = self.put_once(name, bytes, &place);
+        if matches!(&put, Err(failure) if failure.kind == ErrorKind::Full) && self.reserve.give(name) {
+            put = self.put_once(name, bytes, &place);
+        }
+        if put.is_ok() {
+            self.reserve.hold(&self.root.join(STAGING));
+        }
+        put
+    }
+
+    fn put_once(
         &self,
         name: &str,
         bytes: &[u8],

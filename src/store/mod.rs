@@ -43,6 +43,7 @@ mod pace;
 mod probe;
 mod profile;
 mod remote;
+mod reserve;
 mod retrying;
 mod throttle;
 mod traffic;

@@ -49,7 +49,7 @@ pub fn open(location: &Location, options: &StoreOptions) -> Result<AnyStore> {
         ));
     }
     let store: AnyStore = match location {
-        Location::Folder(path) => Arc::new(Folder::open(path, options.create, &options.traffic)?),
+        Location::Folder(path) => Arc::new(Folder::open(path, options)?),
         Location::Memory(name) => {
             let mut memories = MEMORIES.lock().expect("no panic while holding the lock");
             let memory = memories.entry(name.clone()).or_default().clone();

@@ -14,6 +14,8 @@ use std::sync::Arc;
 pub struct StoreOptions {
     /// Make the folder if it is missing (for `init`). Buckets and containers are never made.
     pub create: bool,
+    /// The records that are written say what is not needed: on a full disk, what is held back in a folder is theirs.
+    pub frees_space: bool,
     /// How long a cloud that answered before is asked again before we give up. 0 = ask once.
     pub retry_secs_max: u64,
     /// Requests under way at once.
@@ -45,6 +47,7 @@ impl Default for StoreOptions {
     fn default() -> StoreOptions {
         StoreOptions {
             create: false,
+            frees_space: false,
             retry_secs_max: 300,
             requests_max: 16,
             stall_secs_max: 60,

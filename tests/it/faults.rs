@@ -6,6 +6,7 @@ use crate::house::House;
 use crate::house::noise;
 use crate::house::open_store;
 use crate::house::password;
+use crate::program::Program;
 use crate::truth::Objects;
 use crate::truth::Said;
 use crate::truth::Told;
@@ -517,6 +518,52 @@ fn a_full_disk_a_read_only_disk() {
     assert!(truth.snapshots.iter().all(|(id, told)| said.snapshots[id] == *told));
     let staged = fs::read_dir(disk.0.path().join("repository/.staging")).unwrap().count();
     assert_eq!(staged, 0, "what did not fit is cleared away");
+}
+
+/// Full to the last byte: what frees space has what was held back for it, and nobody else takes that.
+#[test]
+fn a_full_disk_can_be_freed() {
+    let Some(disk) = SmallDisk::new(96) else { return println!("Skipped: mounting takes root") };
+    let program = Program::new();
+    let (repository, filler) = (disk.0.path().join("repository"), disk.0.path().join("filler"));
+    let run = |arguments: &[&str]| program.run(&[&["-r", repository.to_str().unwrap()], arguments].concat());
+    let source = program.source();
+    let back_up = || run(&["backup", "-q", "--parity", "off", source.to_str().unwrap()]);
+    run(&["init"]).ok();
+    let reserve = repository.join(".reserve");
+    assert_eq!(fs::metadata(&reserve).unwrap().len(), 2 << 20);
+    fs::create_dir(&source).unwrap();
+    (0..10).for_each(|n| fs::write(source.join(n.to_string()), noise(n, 1 << 20)).unwrap());
+    back_up().ok();
+    // The first pack is garbage now; of the others something is needed, which takes room to move.
+    (0..9).for_each(|n| fs::remove_file(source.join(n.to_string())).unwrap());
+    back_up().ok();
+    let free = || rustix::fs::statvfs(disk.0.path()).unwrap().f_bavail;
+    let before = free();
+    fs::write(&filler, vec![1; 100 << 20]).unwrap_err();
+    assert_eq!(free(), 0);
+    fs::write(source.join("more"), noise(77, 1 << 20)).unwrap();
+    let told = back_up().fails(15).stderr;
+    assert!(told.contains("no space left") && told.contains("prune --grace 0"), "{told}");
+    assert!(reserve.exists(), "a backup takes what is held back");
+    run(&["forget", "-q", "latest~1"]).ok();
+    assert!(!reserve.exists());
+    run(&["prune", "-q", "--grace", "0"]).ok();
+    let freed = free() * 4096;
+    assert!(freed > 8 << 20, "{freed} bytes came free");
+    run(&["prune", "-q", "--grace", "0"]).ok();
+    run(&["check", "--read-data"]).ok();
+    // It is there again as soon as there is room; no listing shows it.
+    assert!(!reserve.exists());
+    fs::remove_file(&filler).unwrap();
+    assert!(free() + 4096 > before);
+    back_up().ok();
+    assert!(reserve.exists());
+    let check = run(&["check"]).ok().stdout;
+    assert!(check.contains("no problems"), "{check}");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let listed = runtime.block_on(open_store(&repository).list("")).unwrap();
+    assert!(listed.len() > 5 && listed.iter().all(|stored| !stored.name.contains("reserve")));
 }
 
 #[test]
