@@ -219,7 +219,8 @@ impl Disk {
         place: impl Fn(&Path, &Path) -> io::Result<()>,
     ) -> std::result::Result<(), Failure> {
         let mut put = self.put_once(name, bytes, &place);
-        if matches!(&put, Err(failure) if failure.kind == ErrorKind::Full) && self.reserve.give(name) {
+        let is_full = |put: &std::result::Result<(), Failure>| matches!(put, Err(e) if e.kind == ErrorKind::Full);
+        while is_full(&put) && self.reserve.give(name, bytes.len() as u64) {
             put = self.put_once(name, bytes, &place);
         }
         if put.is_ok() {
