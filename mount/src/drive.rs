@@ -241,4 +241,7 @@ pub trait Drive: Send + Sync + 'static {
 
     /// The next data or hole at or after `offset`.
     fn seek(&self, ino: Ino, offset: u64, what: Seek) -> Answer<u64>;
+
+    /// Is told that a request about this node was not answered in time.
+    fn unanswered(&self, _ino: Ino) {}
 }

@@ -18,6 +18,7 @@ use crate::fuse::gift::SMALL_BYTES_MAX;
 use crate::fuse::listing::Buffer;
 use crate::fuse::listing::ENTRIES_TYPICAL;
 use crate::fuse::listing::Filling;
+use crate::fuse::patience::Patience;
 use crate::fuse::reply;
 use bytes::Bytes;
 use fuser::AccessFlags;
@@ -42,7 +43,6 @@ use fuser::ReplyStatfs;
 use fuser::ReplyXattr;
 use fuser::Request;
 use std::ffi::OsStr;
-use std::future::Future;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::AssertUnwindSafe;
@@ -76,9 +76,7 @@ const SEEK_HOLE: i32 = 4;
 pub(crate) struct Adapter {
     pub(crate) drive: Arc<dyn Drive>,
     pub(crate) runtime: Handle,
-    pub(crate) deadline: Duration,
-    /// Becomes true when the session has ended: nobody waits for answers any more.
-    pub(crate) ended: watch::Receiver<bool>,
+    patience: Arc<Patience>,
     pub(crate) counters: Arc<Counters>,
     /// True if the kernel shall judge access by POSIX ACLs too.
     pub(crate) acl: bool,
@@ -106,8 +104,7 @@ impl Adapter {
             asks_open: drive.asks_open(),
             drive,
             runtime,
-            deadline,
-            ended,
+            patience: Patience::new(deadline, ended),
             counters: Arc::default(),
             acl,
             fitting: Arc::new(AtomicUsize::new(ENTRIES_TYPICAL)),
@@ -125,17 +122,21 @@ impl Adapter {
     /// Answers at once or hands the reply to a task.
     fn answer<T: Send + 'static, R: Send + 'static>(
         &self,
+        ino: INodeNo,
         reply: R,
         ask: impl FnOnce(&dyn Drive) -> Answer<T>,
         send: impl FnOnce(R, Result<T>) + Send + 'static,
     ) {
         match guarded(|| ask(&*self.drive)) {
             Answer::Now(result) => send(reply, result),
-            Answer::Later(future) => {
-                let (deadline, mut ended) = (self.deadline, self.ended.clone());
+            later => {
+                let (drive, patience) = (self.drive.clone(), self.patience.clone());
                 self.runtime.spawn(async move {
-                    let until = tokio::time::Instant::now() + deadline;
-                    send(reply, within(until, &mut ended, future).await);
+                    let result = patience.wait(patience.until(), later).await;
+                    if result.as_ref().is_err_and(|error| *error == DriveError::TimedOut) {
+                        drive.unanswered(ino.0);
+                    }
+                    send(reply, result);
                 });
             }
         }
@@ -152,15 +153,19 @@ impl Adapter {
                         return finish(&self.fitting, filling);
                     }
                 }
-                Answer::Later(future) => {
-                    let (drive, fitting) = (self.drive.clone(), self.fitting.clone());
-                    let (deadline, mut ended) = (self.deadline, self.ended.clone());
+                later => {
+                    let (drive, fitting, patience) = (self.drive.clone(), self.fitting.clone(), self.patience.clone());
                     self.runtime.spawn(async move {
-                        let until = tokio::time::Instant::now() + deadline;
-                        let mut answer = Answer::Later(future);
+                        let until = patience.until();
+                        let mut answer = later;
                         loop {
-                            match within(until, &mut ended, answer.wait()).await {
-                                Err(error) => return filling.fail(reply::errno(error)),
+                            match patience.wait(until, answer).await {
+                                Err(error) => {
+                                    if error == DriveError::TimedOut {
+                                        drive.unanswered(filling.folder);
+                                    }
+                                    return filling.fail(reply::errno(error));
+                                }
                                 Ok(listing) if filling.take(&listing) => return finish(&fitting, filling),
                                 Ok(_) => {}
                             }
@@ -190,25 +195,6 @@ fn guarded<T>(ask: impl FnOnce() -> Answer<T>) -> Answer<T> {
     })
 }
 
-async fn within<T>(
-    until: tokio::time::Instant,
-    ended: &mut watch::Receiver<bool>,
-    answer: impl Future<Output = Result<T>>,
-) -> Result<T> {
-    let ended = async {
-        // An error means that the session is gone, which is an end too.
-        let _ = ended.wait_for(|ended| *ended).await;
-    };
-    tokio::select! {
-        biased;
-        answer = tokio::time::timeout_at(until, answer) => answer.unwrap_or_else(|_| {
-            tracing::warn!("Request not answered before the deadline");
-            Err(DriveError::TimedOut)
-        }),
-        () = ended => Err(DriveError::Io),
-    }
-}
-
 fn caller(request: &Request) -> Caller {
     Caller { pid: request.pid(), uid: request.uid() }
 }
@@ -231,17 +217,17 @@ impl Filesystem for Adapter {
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         self.heard(request, &self.counters.lookup);
-        self.answer(reply, |drive| drive.lookup(parent.0, name.as_bytes()), reply::entry);
+        self.answer(parent, reply, |drive| drive.lookup(parent.0, name.as_bytes()), reply::entry);
     }
 
     fn getattr(&self, request: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
         self.heard(request, &self.counters.getattr);
-        self.answer(reply, |drive| drive.attr(ino.0), reply::attr);
+        self.answer(ino, reply, |drive| drive.attr(ino.0), reply::attr);
     }
 
     fn readlink(&self, request: &Request, ino: INodeNo, reply: ReplyData) {
         self.heard(request, &self.counters.readlink);
-        self.answer(reply, |drive| drive.read_link(ino.0), reply::data);
+        self.answer(ino, reply, |drive| drive.read_link(ino.0), reply::data);
     }
 
     fn open(&self, request: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
@@ -259,7 +245,7 @@ impl Filesystem for Adapter {
                 }
                 allowed
             };
-            self.answer(reply, open, reply::opened);
+            self.answer(ino, reply, open, reply::opened);
         } else if self.no_open {
             // "Not implemented": the kernel opens by itself from now on and keeps the page cache.
             reply.error(Errno::ENOSYS);
@@ -295,7 +281,7 @@ impl Filesystem for Adapter {
         let send = move |reply, data: Result<Bytes>| {
             reply::data(reply, data.map(|data| data.slice(..data.len().min(size as usize))));
         };
-        self.answer(reply, |drive| drive.read(ino.0, offset, size, caller), send);
+        self.answer(ino, reply, |drive| drive.read(ino.0, offset, size, caller), send);
     }
 
     fn readdir(&self, request: &Request, ino: INodeNo, _: FileHandle, offset: u64, reply: ReplyDirectory) {
@@ -308,10 +294,10 @@ impl Filesystem for Adapter {
         self.list(Filling::new(ino.0, offset, reply));
     }
 
-    fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
+    fn statfs(&self, _: &Request, ino: INodeNo, reply: ReplyStatfs) {
         self.counters.statfs.add();
         let volume = |drive: &dyn Drive| Answer::Now(Ok(drive.volume()));
-        self.answer(reply, volume, |reply, volume| match volume {
+        self.answer(ino, reply, volume, |reply, volume| match volume {
             Ok(volume) => reply::volume(reply, &volume),
             Err(error) => reply.error(reply::errno(error)),
         });
@@ -323,7 +309,7 @@ impl Filesystem for Adapter {
             return reply.error(Errno::ENOSYS);
         }
         let send = move |reply, value| reply::xattr(reply, size, value);
-        self.answer(reply, |drive| drive.xattr(ino.0, name.as_bytes()), send);
+        self.answer(ino, reply, |drive| drive.xattr(ino.0, name.as_bytes()), send);
     }
 
     fn listxattr(&self, request: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
@@ -335,7 +321,7 @@ impl Filesystem for Adapter {
             let list = names.map(|names| names.iter().flat_map(|name| name.iter().copied().chain([0])).collect());
             reply::xattr(reply, size, list);
         };
-        self.answer(reply, |drive| drive.xattr_names(ino.0), send);
+        self.answer(ino, reply, |drive| drive.xattr_names(ino.0), send);
     }
 
     fn lseek(&self, request: &Request, ino: INodeNo, _: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
@@ -346,7 +332,7 @@ impl Filesystem for Adapter {
             _ => return reply.error(Errno::EINVAL),
         };
         let Ok(offset) = u64::try_from(offset) else { return reply.error(Errno::ENXIO) };
-        self.answer(reply, |drive| drive.seek(ino.0, offset, what), reply::offset);
+        self.answer(ino, reply, |drive| drive.seek(ino.0, offset, what), reply::offset);
     }
 
     // Nothing to write back and nothing to check beyond what the kernel checks: "not implemented" ends the asking.

@@ -9,6 +9,7 @@
 //! | `adapter` | each FUSE request to one [`Drive`] call and back; never waits |
 //! | `reply` | the words of a drive in the words of FUSE, the one table of error numbers |
 //! | `listing` | fills the buffer of one `readdir` |
+//! | `patience` | how long requests may wait |
 //! | `follow` | on which processor questions are answered |
 //! | `counts` | how many requests of each kind were made |
 //! | `session` | the life of one mount |
@@ -25,6 +26,7 @@ mod error;
 mod follow;
 mod gift;
 mod listing;
+mod patience;
 mod point;
 mod reply;
 mod session;

@@ -50,7 +50,8 @@ pub struct MountOptions {
     pub fs_name: String,
     /// Lets other users in, each with the rights that modes and ACLs give.
     pub allow_other: bool,
-    /// A request not answered until then fails with "input/output error".
+    /// A request not answered until then fails with "input/output error"; those that come after it much sooner, until
+    /// one is answered.
     pub deadline: Duration,
     /// FUSE threads, at least 1.
     pub threads: usize,

@@ -23,6 +23,7 @@ use std::fs;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
+use std::time::Instant;
 
 #[test]
 fn waiting_reads_hold_up_nobody_else() {
@@ -89,6 +90,35 @@ fn the_deadline_ends_a_request_and_the_next_one_works() {
     gates.iter().for_each(bygone_mount::memory::Gate::open);
     assert_eq!(fs::read(shown.path("slow")).unwrap(), b"slow content");
     assert_eq!(fs::read_dir(shown.path("folder")).unwrap().count(), 1);
+}
+
+#[test]
+fn many_files_that_are_not_answered_take_little_longer_than_one() {
+    const FILES: u32 = 6;
+    let mut builder = MemoryBuilder::new();
+    let gates: Vec<_> = (0..FILES)
+        .map(|number| {
+            let ino = builder.file(ROOT, &format!("silent{number}"), "content");
+            builder.gate(ino)
+        })
+        .collect();
+    let slow = builder.file(ROOT, "slow", "slow content");
+    builder.delay(slow, Duration::from_millis(1500));
+    let deadline = Duration::from_secs(2);
+    let shown = show_with(builder, &MountOptions { deadline, ..MountOptions::default() });
+    let began = Instant::now();
+    for number in 0..FILES {
+        assert_eq!(errno(&fs::read(shown.path(&format!("silent{number}"))).unwrap_err()), Errno::IO);
+    }
+    // The system asks twice for each.
+    assert!(began.elapsed() < deadline * FILES, "{:?}", began.elapsed());
+    assert_eq!(errno(&fs::read(shown.path("slow")).unwrap_err()), Errno::IO);
+    // Whoever was told too soon is answered after all: from now on all have time again.
+    gates.iter().for_each(bygone_mount::memory::Gate::open);
+    while fs::read(shown.path("slow")).is_err() {
+        assert!(began.elapsed() < Duration::from_secs(60), "it is never waited for again");
+    }
+    assert_eq!(fs::read(shown.path("silent3")).unwrap(), b"content");
 }
 
 /// Panics when a file is read, at once or later.
