@@ -20,6 +20,7 @@ use crate::cli::select;
 use crate::cli::shown::ShowArgs;
 use crate::cli::socket::Listening;
 use crate::cli::status::Gauges;
+use crate::cli::telling;
 use crate::repo::Freshness;
 use crate::store::Location;
 use bygone_mount::fuse;
@@ -146,6 +147,7 @@ impl MountArgs {
             cache: opened.repo.cache().cloned(),
             snapshot: shown.snapshot.clone(),
             since: human::now(),
+            log: if in_background { telling::file() } else { None },
             session: Arc::downgrade(&session),
         };
         let _listening = listen(gauges, &session);

@@ -7,6 +7,7 @@ use crate::cli::socket;
 use crate::cli::socket::Device;
 use crate::cli::socket::Listening;
 use crate::drive;
+use crate::drive::Fault;
 use crate::drive::Previews;
 use crate::drive::Reader;
 use crate::drive::Watch;
@@ -19,6 +20,7 @@ use serde::Serialize;
 use std::fmt;
 use std::fmt::Write;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Weak;
 use std::time::Duration;
@@ -42,6 +44,10 @@ pub(super) struct Status {
     pub(super) previews: String,
     pub(super) served: Served,
     pub(super) store: StoreFigures,
+    /// What programs could not be given.
+    pub(super) faults: FaultFigures,
+    /// The file with all it has to say, if there is one.
+    pub(super) log: Option<String>,
     pub(super) cache: CacheFigures,
     /// The programs that got most.
     pub(super) readers: Vec<ReaderFigures>,
@@ -128,6 +134,38 @@ pub(super) struct StoreFigures {
     pub(super) last_error_secs_ago: Option<u64>,
 }
 
+/// Requests that failed because of what was backed up or where it lies.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct FaultFigures {
+    pub(super) count: u64,
+    /// The newest.
+    pub(super) last: Option<FaultFigure>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct FaultFigure {
+    pub(super) snapshot: String,
+    /// In the snapshot; empty if it is not known.
+    pub(super) path: String,
+    pub(super) reason: String,
+    pub(super) secs_ago: u64,
+}
+
+impl From<Fault> for FaultFigure {
+    fn from(fault: Fault) -> FaultFigure {
+        let path = String::from_utf8_lossy(&fault.path);
+        FaultFigure {
+            snapshot: fault.snapshot.to_string(),
+            path: if path.is_empty() { String::new() } else { format!("/{path}") },
+            reason: fault.reason,
+            secs_ago: fault.when.elapsed().as_secs(),
+        }
+    }
+}
+
 /// What caches did for the reads of programs.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -182,6 +220,8 @@ pub(super) struct Gauges {
     pub(super) cache: Option<Arc<Cache>>,
     pub(super) snapshot: Option<Shown>,
     pub(super) since: Time,
+    /// Where the log is, or will be.
+    pub(super) log: Option<PathBuf>,
     /// Not kept alive by those who want to know about it.
     pub(super) session: Weak<Session>,
 }
@@ -220,6 +260,8 @@ impl Gauges {
                 last_error_secs_ago: health.last_error.as_ref().map(|(_, ago)| ago.as_secs()),
                 last_error: health.last_error.map(|(text, _)| text),
             },
+            faults: self.faults(),
+            log: self.log.as_ref().filter(|log| log.exists()).map(|log| log.to_string_lossy().into_owned()),
             cache: CacheFigures {
                 memory_hits: seen.reads_at_once,
                 memory_misses: seen.reads.saturating_sub(seen.reads_at_once),
@@ -233,6 +275,11 @@ impl Gauges {
 }
 
 impl Gauges {
+    fn faults(&self) -> FaultFigures {
+        let (count, last) = self.watch.faults().seen();
+        FaultFigures { count, last: last.map(FaultFigure::from) }
+    }
+
     /// How the cache on disk serves this drive; its size is that of all drives.
     fn disk(&self) -> Option<DiskFigures> {
         let cache = self.cache.as_ref()?;
@@ -271,6 +318,12 @@ impl Status {
         line("fetched", self.fetched());
         line("cache", self.cache());
         line("storage", self.storage());
+        if let Some(last) = &self.faults.last {
+            line("failed", self.failed(last));
+        }
+        if let Some(log) = &self.log {
+            line("log", log.clone());
+        }
         line("memory", format!("{}, at most {}", human::size(self.memory_bytes), human::size(self.memory_bytes_peak)));
         line(
             "previews",
@@ -318,6 +371,15 @@ impl Status {
                 human::size(disk.bytes_max)
             ),
         }
+    }
+
+    /// Requests that failed, and why the last one did.
+    fn failed(&self, last: &FaultFigure) -> String {
+        let requests = human::plural(self.faults.count, "request", "requests");
+        let ago = human::duration(Duration::from_secs(last.secs_ago));
+        let place = if last.path.is_empty() { "(a folder)" } else { &last.path };
+        let snapshot = if self.snapshot.is_none() { format!(" of {:.8}", last.snapshot) } else { String::new() };
+        format!("{requests}; last {ago} ago: {place}{snapshot}: {}", last.reason)
     }
 
     fn storage(&self) -> String {

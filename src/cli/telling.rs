@@ -38,14 +38,19 @@ pub(super) fn to_stderr(verbose: u8) {
 
 /// Begins to tell in a file of this process. A panic is told there as well: nobody sees standard error.
 pub(super) fn to_file() {
-    let Some(folder) = place::state_folder() else { return };
+    let (Some(folder), Some(path)) = (place::state_folder(), file()) else { return };
     sweep(&folder);
-    let log = LateFile(Arc::new((folder.join(format!("mount-{}.log", std::process::id())), Mutex::new(None))));
+    let log = LateFile(Arc::new((path, Mutex::new(None))));
     // What programs ask for and no drive has (ioctl, bmap) is nobody's fault.
     let filter = filter("warn,fuser=error");
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(log);
     let _already_set = builder.try_init();
     std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+}
+
+/// The file that this process tells in, if it does.
+pub(super) fn file() -> Option<PathBuf> {
+    Some(place::state_folder()?.join(format!("mount-{}.log", std::process::id())))
 }
 
 fn filter(level: &str) -> EnvFilter {

@@ -34,7 +34,7 @@ struct ImageDrive {
 /// and not a container.
 pub fn image_drive(browse: &Browse, found: &Found, disk: &Disk, is_raw: bool, options: DriveOptions) -> Arc<dyn Drive> {
     let node = found.node();
-    let parts = Parts::new(options.owner, &options.passphrase);
+    let parts = Parts::new(&options);
     let at = DiskAt { slot: 0, rank: found.rank, browse, node, is_raw, parent: ROOT };
     let drive = ImageDrive {
         root: virtual_folder(ROOT, options.owner, node.meta.mtime),

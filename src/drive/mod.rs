@@ -1,10 +1,11 @@
-//! Snapshots as drives: [`crate::browse`] behind the seam of the mount crate. The one table from our errors to its.
+//! Snapshots as drives: [`crate::browse`] behind the seam of the mount crate.
 //!
 //! What is in memory is answered at once by the thread that asks; everything else becomes a task. A node's number on
 //! the drive is its rank in the tree, so there is no table of inodes; only names of hard-linked files that were seen
 //! are remembered, because they share one number.
 
 mod attr;
+mod faults;
 mod image;
 mod parts;
 mod previews;
@@ -16,6 +17,8 @@ mod snapshot;
 mod watch;
 mod with_parts;
 
+pub use faults::Fault;
+pub use faults::Faults;
 pub use image::image_drive;
 pub use previews::Previews;
 pub use process::memory;
@@ -25,8 +28,6 @@ pub use watch::Reader;
 pub use watch::Seen;
 pub use watch::Watch;
 
-use crate::repo::Error;
-use crate::store::ErrorKind;
 use bygone_mount::Answer;
 use bygone_mount::DriveError;
 use std::sync::Arc;
@@ -58,14 +59,8 @@ impl Default for DriveOptions {
     }
 }
 
-/// What the system is told about a failure; the log has the whole of it.
-fn drive_error(error: &Error) -> DriveError {
-    if matches!(error.inner(), Error::Store(error) if error.kind == ErrorKind::Offline) {
-        return DriveError::Offline;
-    }
-    tracing::warn!(error = %crate::monitor::chain(error), "A request to the drive failed");
-    DriveError::Io
-}
+/// Why a request failed that took too long.
+const UNANSWERED: &str = "not answered before the deadline";
 
 /// An error known now.
 fn refuse<T>(error: DriveError) -> Answer<T> {

@@ -11,16 +11,19 @@ use crate::disk::fs;
 use crate::disk::fs::NODE_ID_END;
 use crate::disk::fs::NodeId;
 use crate::disk::fs::NodeKind;
+use crate::drive::DriveOptions;
 use crate::drive::attr::inside_attr;
-use crate::drive::drive_error;
 use crate::drive::refuse;
+use crate::drive::watch::Watch;
 use crate::format::disk::Disk;
 use crate::format::disk::DiskPart;
+use crate::id::SnapshotId;
 use crate::image;
 use crate::image::Fault;
 use crate::image::Part;
 use crate::meta::Node;
 use crate::meta::Time;
+use crate::monitor::chain;
 use crate::path;
 use bygone_mount::Answer;
 use bygone_mount::Attr;
@@ -55,6 +58,7 @@ const FOLDERS_MAX: NonZeroUsize = NonZeroUsize::new(1 << 14).expect("it is not 0
 pub(super) struct Parts {
     owner: Option<(u32, u32)>,
     passphrase: Vec<u8>,
+    watch: Arc<Watch>,
     state: Mutex<State>,
 }
 
@@ -85,6 +89,8 @@ pub(super) struct PartFolder {
     attr: Attr,
     parent: Ino,
     owner: Option<(u32, u32)>,
+    watch: Arc<Watch>,
+    snapshot: SnapshotId,
     inside: Arc<Inside>,
     /// Where the bytes of a raw part lie on the disk.
     raw: Option<Range<u64>>,
@@ -99,8 +105,9 @@ fn index_of(ino: Ino) -> Option<usize> {
 }
 
 impl Parts {
-    pub(super) fn new(owner: Option<(u32, u32)>, passphrase: &[u8]) -> Arc<Parts> {
-        Arc::new(Parts { owner, passphrase: passphrase.to_vec(), state: Mutex::default() })
+    pub(super) fn new(options: &DriveOptions) -> Arc<Parts> {
+        let passphrase = options.passphrase.clone();
+        Arc::new(Parts { owner: options.owner, passphrase, watch: options.watch.clone(), state: Mutex::default() })
     }
 
     /// The part a number belongs to, and the number there. `None`: it belongs to no part.
@@ -136,6 +143,8 @@ impl Parts {
             attr: inside_attr(&root_node(part, at.node.meta.mtime), ino, self.owner),
             parent: at.parent,
             owner: self.owner,
+            watch: self.watch.clone(),
+            snapshot: at.browse.snapshot().id,
             inside: Inside::new(at.browse, image, Some(Part::Number(part.number)), &self.passphrase),
             raw: part.fs.is_none().then(|| part.range.clone()),
             root: Mutex::default(),
@@ -162,23 +171,28 @@ fn root_node(part: &DiskPart, time: Time) -> fs::Node {
     }
 }
 
-fn told<T>(answer: std::result::Result<T, InsideError>) -> Result<T> {
-    answer.map_err(|error| match &error {
-        InsideError::Repo(error) => drive_error(error),
-        _ => match error.fault() {
-            Some(Fault::NotFound) => DriveError::NotFound,
-            Some(Fault::NotAFolder) => DriveError::NotAFolder,
-            Some(Fault::WrongKind) => DriveError::Invalid,
-            Some(Fault::Encrypted) => DriveError::NoKey,
-            _ => {
-                tracing::warn!(error = %crate::monitor::chain(&error), "A file in a disk image cannot be read");
-                DriveError::Io
-            }
-        },
-    })
-}
-
 impl PartFolder {
+    fn told<T>(&self, answer: std::result::Result<T, InsideError>) -> Result<T> {
+        answer.map_err(|error| match &error {
+            InsideError::Repo(error) => self.watch.faults().failed(self.snapshot, || self.name.clone(), error),
+            _ => match error.fault() {
+                Some(Fault::NotFound) => DriveError::NotFound,
+                Some(Fault::NotAFolder) => DriveError::NotAFolder,
+                Some(Fault::WrongKind) => DriveError::Invalid,
+                Some(Fault::Encrypted) => DriveError::NoKey,
+                _ => {
+                    self.note(chain(&error));
+                    DriveError::Io
+                }
+            },
+        })
+    }
+
+    /// Takes note of a fault somewhere in it.
+    pub(super) fn note(&self, reason: String) {
+        self.watch.faults().note(self.snapshot, self.name.clone(), reason);
+    }
+
     pub(super) fn name(&self) -> &[u8] {
         &self.name
     }
@@ -210,7 +224,7 @@ impl PartFolder {
         if self.raw.is_some() {
             return Err(DriveError::NotAFolder);
         }
-        let (root, _) = told(self.inside.ask(async |reader| reader.about().await).await)?;
+        let (root, _) = self.told(self.inside.ask(async |reader| reader.about().await).await)?;
         *self.root.lock().unwrap_or_else(PoisonError::into_inner) = Some(root);
         Ok(root)
     }
@@ -232,7 +246,7 @@ impl PartFolder {
             return Answer::Now(Ok(self.attr));
         }
         Answer::later(async move {
-            let found = told(self.inside.ask(async |reader| reader.node(node).await).await)?;
+            let found = self.told(self.inside.ask(async |reader| reader.node(node).await).await)?;
             Ok(self.attr_of(node, &found))
         })
     }
@@ -241,7 +255,7 @@ impl PartFolder {
         let name = name.to_vec();
         Answer::later(async move {
             let folder = self.own(folder).await?;
-            let (id, node) = told(self.inside.ask(async |reader| reader.lookup(folder, &name).await).await)?;
+            let (id, node) = self.told(self.inside.ask(async |reader| reader.lookup(folder, &name).await).await)?;
             self.note_parent(id, node.kind, folder);
             Ok(self.attr_of(id, &node))
         })
@@ -255,7 +269,7 @@ impl PartFolder {
             // A part of which no entry can be shown is not the end.
             let end = loop {
                 let listed = self.inside.ask(async |reader| reader.list(folder, at, most).await).await;
-                let (found, end) = told(listed)?;
+                let (found, end) = self.told(listed)?;
                 let is_file =
                     |listed: &&image::Listed| listed.node.as_ref().is_some_and(|node| node.kind == NodeKind::File);
                 self.inside.note_listed(folder, at == 0, found.iter().filter(is_file).map(|listed| listed.entry.node));
@@ -283,23 +297,23 @@ impl PartFolder {
             let at = range.start.saturating_add(offset).min(range.end);
             let len = len.min(usize::try_from(range.end - at).unwrap_or(usize::MAX));
             if let Some(read) = self.inside.read_image_now(at, len) {
-                return Answer::Now(told(read));
+                return Answer::Now(self.told(read));
             }
-            return Answer::later(async move { told(self.inside.read_image(at, len).await) });
+            return Answer::later(async move { self.told(self.inside.read_image(at, len).await) });
         }
         if node == ROOT_ALIAS {
             return refuse(DriveError::IsAFolder);
         }
         if let Some(read) = self.inside.read_now(node, offset, len) {
-            return Answer::Now(told(read));
+            return Answer::Now(self.told(read));
         }
-        Answer::later(async move { told(self.inside.read(node, offset, len).await) })
+        Answer::later(async move { self.told(self.inside.read(node, offset, len).await) })
     }
 
     pub(super) fn read_link(self: Arc<Self>, node: NodeId) -> Answer<Bytes> {
         Answer::later(async move {
             let node = self.own(node).await?;
-            told(self.inside.ask(async |reader| reader.link(node).await).await).map(Bytes::from)
+            self.told(self.inside.ask(async |reader| reader.link(node).await).await).map(Bytes::from)
         })
     }
 
@@ -320,7 +334,7 @@ impl PartFolder {
             return Ok(Vec::new());
         }
         let node = self.own(node).await?;
-        told(self.inside.ask(async |reader| reader.xattrs(node).await).await)
+        self.told(self.inside.ask(async |reader| reader.xattrs(node).await).await)
     }
 
     pub(super) fn seek(self: Arc<Self>, node: NodeId, offset: u64, what: Seek) -> Answer<u64> {
@@ -331,7 +345,7 @@ impl PartFolder {
             return Answer::Now(if offset < len { Ok(found) } else { Err(DriveError::BeyondEnd) });
         }
         Answer::later(async move {
-            let found = told(self.inside.seek(node, offset, what == Seek::Data).await)?;
+            let found = self.told(self.inside.seek(node, offset, what == Seek::Data).await)?;
             found.ok_or(DriveError::BeyondEnd)
         })
     }

@@ -1,13 +1,14 @@
 //! Reading files of a snapshot: out of memory at once, else later, and what will be read next is decoded ahead.
 
+use crate::browse::NeverRead;
 use crate::browse::Unreadable;
-use crate::drive::drive_error;
 use crate::drive::refuse;
 use crate::drive::shown::Asked;
 use crate::drive::shown::Shown;
 use crate::extent::Extent;
 use crate::meta::Content;
 use crate::meta::Node;
+use crate::monitor::chain;
 use crate::repo;
 use crate::tree::Found;
 use crate::tree::NodeTree;
@@ -30,7 +31,7 @@ const AHEAD_BYTES_MIN: u64 = 512 << 10;
 
 impl Shown {
     pub(super) fn seek(self: &Arc<Self>, ino: Ino, offset: u64, what: Seek) -> Answer<u64> {
-        self.ask(move |this, tree, pages| {
+        self.ask(ino, move |this, tree, pages| {
             let found = match this.node(tree, pages, ino)? {
                 Ok(found) => found,
                 Err(error) => return Ok(Err(error)),
@@ -52,7 +53,7 @@ impl Shown {
         let this = self.clone();
         Answer::later(async move {
             let question = move |this: &Shown, tree: &NodeTree, pages: &dyn Pages| this.node(tree, pages, ino);
-            let found = this.ask_later(question).await?;
+            let found = this.ask_later(ino, question).await?;
             this.read_content(ino, &found, offset, len).wait().await
         })
     }
@@ -65,7 +66,7 @@ impl Shown {
         if found.node().is_folder() || !(1..=bytes_max).contains(&len) {
             return None;
         }
-        check(found.node(), 0, len).ok()?;
+        unread(found.node(), 0, len).ok()?;
         let read = self.browse.read_now(content, 0, usize::try_from(len).ok()?)?.ok()?;
         self.ahead.note(found.rank, 0, len, false);
         Some(read)
@@ -82,16 +83,17 @@ impl Shown {
     /// Reads out of memory and the cache on disk alone: fetches nothing, not even ahead. `None` if something would have
     /// to be fetched.
     pub(super) fn read_kept(self: &Arc<Self>, ino: Ino, offset: u64, len: u32) -> Answer<Option<Bytes>> {
-        let told = |read: repo::Result<Bytes>| read.map(Some).map_err(|error| drive_error(&error));
+        let told =
+            move |this: &Shown, read: repo::Result<Bytes>| read.map(Some).map_err(|error| this.failed(ino, &error));
         match self.node(self.browse.tree(), &**self.browse.chunks(), ino) {
             Ok(Ok(found)) if found.node().is_folder() => return refuse(DriveError::IsAFolder),
             Ok(Err(error)) => return refuse(error),
             Ok(Ok(found)) => {
-                if let Err(error) = check(found.node(), offset, len.into()) {
+                if let Err(error) = self.check(ino, found.node(), offset, len.into()) {
                     return refuse(error);
                 }
                 if let Some(read) = self.browse.read_at_hand(&found.node().content, offset, len as usize) {
-                    return Answer::Now(told(read));
+                    return Answer::Now(told(self, read));
                 }
             }
             Err(_) => {}
@@ -99,11 +101,19 @@ impl Shown {
         self.ask_disk(move |this| match this.node(this.browse.tree(), &this.browse.chunks().kept(), ino) {
             Ok(found) => {
                 let found = found?;
-                check(found.node(), offset, len.into())?;
+                this.check(ino, found.node(), offset, len.into())?;
                 let read = this.browse.read_kept(&found.node().content, offset, len as usize);
-                read.map_or(Ok(None), told)
+                read.map_or(Ok(None), |read| told(this, read))
             }
             Err(_) => Ok(None),
+        })
+    }
+
+    /// Fails like [`unread`], and takes note of it.
+    fn check(&self, ino: Ino, node: &Node, offset: u64, len: u64) -> Asked<()> {
+        unread(node, offset, len).map_err(|error| {
+            self.note(ino, chain(&error));
+            DriveError::Io
         })
     }
 
@@ -120,22 +130,21 @@ impl Shown {
     }
 
     fn read_content(self: &Arc<Self>, ino: Ino, found: &Found, offset: u64, len: usize) -> Answer<Bytes> {
-        let told = |result: repo::Result<Bytes>| result.map_err(|error| drive_error(&error));
         let content = &found.node().content;
-        if let Err(error) = check(found.node(), offset, len as u64) {
+        if let Err(error) = self.check(ino, found.node(), offset, len as u64) {
             return refuse(error);
         }
         if let Some(read) = self.browse.read_now(content, offset, len) {
             self.ahead.note(found.rank, offset, len as u64, false);
             self.decode_ahead(ino, content, offset, len as u64);
-            return Answer::Now(told(read));
+            return Answer::Now(read.map_err(|error| self.failed(ino, &error)));
         }
         self.ahead.note(found.rank, offset, len as u64, true);
         let (this, content) = (self.clone(), content.clone());
         Answer::later(async move {
             let read = this.browse.read(&content, offset, len).await;
             this.decode_ahead(ino, &content, offset, len as u64);
-            told(read)
+            read.map_err(|error| this.failed(ino, &error))
         })
     }
 
@@ -165,11 +174,8 @@ impl Shown {
 }
 
 /// Fails where zeros stand for what of a disk could not be read when it was backed up.
-fn check(node: &Node, offset: u64, len: u64) -> Asked<()> {
-    Unreadable::of(node).check(&(offset..offset.saturating_add(len))).map_err(|error| {
-        tracing::warn!(error = %crate::monitor::chain(&error), "A request to the drive failed");
-        DriveError::Io
-    })
+fn unread(node: &Node, offset: u64, len: u64) -> Result<(), NeverRead> {
+    Unreadable::of(node).check(&(offset..offset.saturating_add(len)))
 }
 
 /// The next data or hole from an offset on; `None` beyond the end, or if there is no more data. What could not be read

@@ -5,6 +5,7 @@
 
 use crate::browse::Browse;
 use crate::drive::DriveOptions;
+use crate::drive::UNANSWERED;
 use crate::drive::attr::virtual_folder;
 use crate::drive::parts::Parts;
 use crate::drive::refuse;
@@ -66,7 +67,7 @@ pub fn repository_drive(chunks: &Arc<Chunks>, log: &Log, options: DriveOptions) 
         has_xattrs: found.iter().any(|s| s.with_xattrs > 0),
         watch: options.watch.clone(),
     };
-    let parts = Parts::new(options.owner, &options.passphrase);
+    let parts = Parts::new(&options);
     let mut maker = Maker { drive: &mut drive, owner: options.owner, newest };
     let root = maker.folder(ROOT, b"");
     let all = maker.folder(root, b"snapshots");
@@ -258,5 +259,11 @@ impl Drive for RepositoryDrive {
 
     fn seek(&self, ino: Ino, offset: u64, what: Seek) -> Answer<u64> {
         self.ask(ino, |shown| shown.seek(ino, offset, what))
+    }
+
+    fn unanswered(&self, ino: Ino) {
+        if let Some(shown) = self.shown(ino) {
+            shown.note(ino, UNANSWERED.to_owned());
+        }
     }
 }

@@ -6,15 +6,16 @@ use crate::browse::children;
 use crate::browse::disk_of;
 use crate::drive::DriveOptions;
 use crate::drive::attr::attr;
-use crate::drive::drive_error;
 use crate::drive::parts::DiskAt;
 use crate::drive::parts::PartFolder;
 use crate::drive::parts::Parts;
 use crate::drive::refuse;
+use crate::drive::watch::Watch;
 use crate::format::disk::OWN_XATTR_PREFIX;
 use crate::meta::Kind;
 use crate::meta::Xattr;
 use crate::path;
+use crate::repo::Error;
 use crate::tree::Found;
 use crate::tree::NodeTree;
 use crate::tree::Pages;
@@ -55,6 +56,7 @@ pub(super) struct Shown {
     links: Mutex<HashMap<Ino, u64>>,
     pub(super) readers: Mutex<LruCache<Ino, u64>>,
     pub(super) ahead: Arc<Ahead>,
+    watch: Arc<Watch>,
     parts: Arc<Parts>,
     disks: OnceLock<Vec<Arc<PartFolder>>>,
 }
@@ -103,6 +105,7 @@ impl Shown {
             owner: options.owner,
             links: Mutex::default(),
             readers: Mutex::new(LruCache::new(READERS_MAX)),
+            watch: options.watch.clone(),
             parts: parts.clone(),
             disks: OnceLock::new(),
         })
@@ -113,21 +116,39 @@ impl Shown {
         self.links.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&ino)
     }
 
-    /// Asks now; if a page is missing, later.
-    pub(super) fn ask<T: Send + 'static>(self: &Arc<Self>, question: impl Question<Asked<T>>) -> Answer<T> {
+    /// Asks something about a node now; if a page is missing, later.
+    pub(super) fn ask<T: Send + 'static>(self: &Arc<Self>, ino: Ino, question: impl Question<Asked<T>>) -> Answer<T> {
         let tree = *self.browse.tree();
         match question(self, &tree, &**self.browse.chunks()) {
             Ok(answer) => Answer::Now(answer),
             Err(_) => {
                 let this = self.clone();
-                Answer::later(async move { this.ask_later(question).await })
+                Answer::later(async move { this.ask_later(ino, question).await })
             }
         }
     }
 
-    pub(super) async fn ask_later<T>(self: &Arc<Self>, question: impl Question<Asked<T>>) -> Asked<T> {
+    pub(super) async fn ask_later<T>(self: &Arc<Self>, ino: Ino, question: impl Question<Asked<T>>) -> Asked<T> {
         let asked = self.browse.ask(|tree, pages| question(self, tree, pages)).await;
-        asked.unwrap_or_else(|error| Err(drive_error(&error)))
+        asked.unwrap_or_else(|error| Err(self.failed(ino, &error)))
+    }
+
+    /// Takes note of a failure; what the system is told of it.
+    pub(super) fn failed(&self, ino: Ino, error: &Error) -> DriveError {
+        self.watch.faults().failed(self.browse.snapshot().id, || self.path_at_hand(ino), error)
+    }
+
+    /// Takes note of a fault.
+    pub(super) fn note(&self, ino: Ino, reason: String) {
+        self.watch.faults().note(self.browse.snapshot().id, self.path_at_hand(ino), reason);
+    }
+
+    /// Where a node is; empty if nothing in memory tells.
+    fn path_at_hand(&self, ino: Ino) -> Vec<u8> {
+        match self.node(self.browse.tree(), &**self.browse.chunks(), ino) {
+            Ok(Ok(found)) => found.path(),
+            _ => Vec::new(),
+        }
     }
 
     fn rank(&self, ino: Ino) -> Option<u64> {
@@ -168,7 +189,7 @@ impl Shown {
         ino: Ino,
         answer: impl Fn(&Shown, &Found) -> Asked<T> + Send + Sync + 'static,
     ) -> Answer<T> {
-        self.ask(move |this, tree, pages| Ok(this.node(tree, pages, ino)?.and_then(|found| answer(this, &found))))
+        self.ask(ino, move |this, tree, pages| Ok(this.node(tree, pages, ino)?.and_then(|found| answer(this, &found))))
     }
 
     pub(super) fn attr(self: &Arc<Self>, ino: Ino) -> Answer<Attr> {
@@ -180,7 +201,7 @@ impl Shown {
             return refuse(DriveError::NotFound);
         }
         let name = name.to_vec();
-        self.ask(move |this, tree, pages| {
+        self.ask(parent, move |this, tree, pages| {
             let folder = match this.node(tree, pages, parent)? {
                 Ok(found) if found.node().is_folder() => found.path(),
                 Ok(_) => return Ok(Err(DriveError::NotAFolder)),
@@ -196,7 +217,7 @@ impl Shown {
     }
 
     pub(super) fn list(self: &Arc<Self>, folder: Ino, cursor: u64, entries_max: usize) -> Answer<Listing> {
-        self.ask(move |this, tree, pages| {
+        self.ask(folder, move |this, tree, pages| {
             let found = match this.node(tree, pages, folder)? {
                 Ok(found) if found.node().is_folder() => found,
                 Ok(_) => return Ok(Err(DriveError::NotAFolder)),

@@ -2,6 +2,7 @@
 
 use crate::browse::Browse;
 use crate::drive::DriveOptions;
+use crate::drive::UNANSWERED;
 use crate::drive::VOLUME_INFO;
 use crate::drive::attr::virtual_folder;
 use crate::drive::parts::Parts;
@@ -51,7 +52,7 @@ pub async fn snapshot_drive(
     let info_attr = Attr { kind: FileKind::File, size: info.len() as u64, mode: 0o444, ..folder };
     let has_xattrs = browse.snapshot().with_xattrs > 0;
     let place = Place { slot: 0, top_rank: top.rank, top_ino: ROOT, parent_ino: ROOT };
-    let parts = Parts::new(options.owner, &options.passphrase);
+    let parts = Parts::new(&options);
     let drive = SnapshotDrive {
         shown: Shown::new(browse, place, &options, &parts),
         volume: Volume { bytes: sums.bytes, nodes: sums.nodes },
@@ -135,5 +136,9 @@ impl Drive for SnapshotDrive {
 
     fn seek(&self, ino: Ino, offset: u64, what: Seek) -> Answer<u64> {
         if ino == VOLUME_INFO_INO { refuse(DriveError::Invalid) } else { self.shown.seek(ino, offset, what) }
+    }
+
+    fn unanswered(&self, ino: Ino) {
+        self.shown.note(ino, UNANSWERED.to_owned());
     }
 }

@@ -3,6 +3,7 @@
 //! The drive sees what the system does not have in memory; a second reading of a file is not counted. Memory is bounded
 //! however many programs come.
 
+use crate::drive::faults::Faults;
 use crate::drive::previews::Makers;
 use crate::drive::previews::Previews;
 use crate::drive::process;
@@ -65,6 +66,7 @@ pub struct Seen {
 pub struct Watch {
     previews: Previews,
     makers: Makers,
+    faults: Faults,
     state: Mutex<State>,
 }
 
@@ -100,7 +102,7 @@ impl Watch {
     /// With this rule for programs that make previews: those that are known as such, and these names.
     #[must_use]
     pub fn new(previews: Previews, also: &[String]) -> Arc<Watch> {
-        Arc::new(Watch { previews, makers: Makers::and(also), state: Mutex::default() })
+        Arc::new(Watch { previews, makers: Makers::and(also), ..Watch::default() })
     }
 
     /// What was seen so far.
@@ -115,6 +117,12 @@ impl Watch {
     #[must_use]
     pub fn previews(&self) -> Previews {
         self.previews
+    }
+
+    /// What could not be given.
+    #[must_use]
+    pub fn faults(&self) -> &Faults {
+        &self.faults
     }
 
     /// Without a rule nobody need be asked.

@@ -1,5 +1,6 @@
 //! A drive with the partitions of its disk images: numbers of parts go to them, all others to the drive below.
 
+use crate::drive::UNANSWERED;
 use crate::drive::parts::Parts;
 use crate::drive::refuse;
 use crate::drive::watch::Watch;
@@ -109,6 +110,14 @@ impl<D: Drive> Drive for WithParts<D> {
             None => self.drive.seek(ino, offset, what),
             Some(Ok((part, node))) => part.seek(node, offset, what),
             Some(Err(error)) => refuse(error),
+        }
+    }
+
+    fn unanswered(&self, ino: Ino) {
+        match self.parts.of(ino) {
+            None => self.drive.unanswered(ino),
+            Some(Ok((part, _))) => part.note(UNANSWERED.to_owned()),
+            Some(Err(_)) => {}
         }
     }
 }

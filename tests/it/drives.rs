@@ -74,6 +74,7 @@ fn a_drive_tells_who_reads_and_what_it_costs() {
     for words in ["3.0 MiB by programs", "online", "readers", "served by process", " of ", "at most"] {
         assert!(told.contains(words), "{words}: {told}");
     }
+    assert!(!told.contains("  failed") && !told.contains("  log"), "{told}");
     assert_eq!(told.lines().count(), program.run(&["mount", "--status", place]).ok().stdout.lines().count());
     // The socket is the user's alone, and goes with the drive.
     let [socket] = &sockets(&program)[..] else { panic!("one socket") };
@@ -156,7 +157,18 @@ fn a_drive_tells_that_its_storage_is_away_and_back() {
     assert_eq!((&gone["state"], &gone["store"]["online"]), (&"offline".into(), &false.into()));
     assert!(gone["store"]["failed"].as_u64() > Some(0) && gone["store"]["last_error"].is_string(), "{gone}");
     assert!(gone["served"]["failed"].as_u64() > Some(0), "{gone}");
-    assert!(program.run(&["drives", at.to_str().unwrap()]).ok().stdout.contains("OFFLINE"));
+    // What failed, and why; and where there is more of it.
+    let last = &gone["faults"]["last"];
+    let path = program.source().join("sub/big").to_str().unwrap().to_owned();
+    assert_eq!((&last["path"], &last["snapshot"]), (&path.as_str().into(), &drive.told["snapshot"]), "{gone}");
+    assert!(gone["faults"]["count"].as_u64() > Some(0), "{gone}");
+    assert!(!last["reason"].as_str().unwrap().is_empty() && last["secs_ago"].as_u64() < Some(60), "{gone}");
+    let log = gone["log"].as_str().unwrap();
+    assert!(fs::read_to_string(log).unwrap().contains(last["reason"].as_str().unwrap()), "{gone}");
+    let told = program.run(&["drives", at.to_str().unwrap()]).ok().stdout;
+    for words in ["OFFLINE", path.as_str(), log, last["reason"].as_str().unwrap()] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
     fs::rename(&away, program.repository()).unwrap();
     assert_eq!(fs::read(at.join("big")).unwrap().len(), 3 << 20);
     assert_eq!(status(&program, &at)["state"], "open");

@@ -1,6 +1,7 @@
 //! The whole program without the network: what was seen is there, what was not is told, and nothing is asked for that
 //! is known.
 
+use crate::drives::until;
 use crate::house::noise;
 use crate::network::Far;
 use crate::previews::status;
@@ -10,6 +11,8 @@ use crate::program::json_lines;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
+use std::time::Instant;
 
 const MIB: usize = 1 << 20;
 /// What the system says if there is no way to the storage.
@@ -143,6 +146,36 @@ fn without_a_network_what_was_seen_is_there() {
     }
     let after = seen.far.link.counts();
     assert_eq!((after.requests, after.turned_away), (before.requests, before.turned_away), "nothing went out");
+}
+
+#[test]
+fn a_folder_that_cannot_be_fetched_takes_little_longer_than_a_file() {
+    const FILES: u64 = 6;
+    let (far, program) = (Far::new("away"), Program::new());
+    far.run(&program, &["init"]).ok();
+    let (source, at) = (program.source(), program.scratch().join("drive"));
+    fs::create_dir_all(&source).unwrap();
+    (0..FILES).for_each(|i| fs::write(source.join(i.to_string()), noise(i, 200_000)).unwrap());
+    far.run(&program, &["backup", source.to_str().unwrap()]).ok();
+    let what = program.at("latest", "");
+    far.run(&program, &["--no-cache", "mount", "--deadline", "8s", &what, at.to_str().unwrap()]).ok();
+    assert_eq!(fs::read_dir(&at).unwrap().count() as u64, FILES);
+    far.link.hold();
+    let began = Instant::now();
+    for i in 0..FILES {
+        fs::read(at.join(i.to_string())).unwrap_err();
+    }
+    // The system asks twice for each.
+    assert!(began.elapsed() < Duration::from_secs(8 * FILES), "{:?}", began.elapsed());
+    // A busy machine may not answer in time how it is doing.
+    until(|| status(&program, &at)["faults"]["count"].as_u64() >= Some(FILES));
+    until(|| status(&program, &at)["faults"]["last"]["path"] == format!("{}/{}", source.display(), FILES - 1));
+    far.link.mend();
+    for i in 0..FILES {
+        let whole = || fs::read(at.join(i.to_string())).is_ok_and(|read| read == noise(i, 200_000));
+        until(whole);
+    }
+    program.run(&["umount", at.to_str().unwrap()]).ok();
 }
 
 #[test]
