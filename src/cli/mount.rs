@@ -147,6 +147,7 @@ impl MountArgs {
             cache: opened.repo.cache().cloned(),
             snapshot: shown.snapshot.clone(),
             since: human::now(),
+            offline: global.offline,
             log: if in_background { telling::file() } else { None },
             session: Arc::downgrade(&session),
         };

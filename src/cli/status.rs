@@ -125,8 +125,10 @@ pub(super) struct StoreFigures {
     pub(super) requests: u64,
     /// Requests that failed, after all trying again.
     pub(super) failed: u64,
-    /// False if the last request found nobody, or one has been waiting for too long.
+    /// False if the last request found nobody, one has been waiting for too long, or none are made.
     pub(super) online: bool,
+    /// True if none are made because that was asked for.
+    pub(super) offline_asked: bool,
     /// How long the oldest request has been waiting.
     pub(super) waiting_secs: u64,
     /// The last failure, and how long ago it was.
@@ -220,6 +222,8 @@ pub(super) struct Gauges {
     pub(super) cache: Option<Arc<Cache>>,
     pub(super) snapshot: Option<Shown>,
     pub(super) since: Time,
+    /// True if the storage is not asked.
+    pub(super) offline: bool,
     /// Where the log is, or will be.
     pub(super) log: Option<PathBuf>,
     /// Not kept alive by those who want to know about it.
@@ -255,7 +259,8 @@ impl Gauges {
                 bytes: totals.bytes_read,
                 requests: totals.requests,
                 failed: health.failed,
-                online: health.reachable && waiting < WAITING_MAX,
+                online: !self.offline && health.reachable && waiting < WAITING_MAX,
+                offline_asked: self.offline,
                 waiting_secs: waiting.as_secs(),
                 last_error_secs_ago: health.last_error.as_ref().map(|(_, ago)| ago.as_secs()),
                 last_error: health.last_error.map(|(text, _)| text),
@@ -383,7 +388,12 @@ impl Status {
     }
 
     fn storage(&self) -> String {
-        let mut text = if self.store.online { "online" } else { "OFFLINE" }.to_owned();
+        let state = match self.store.online {
+            true => "online",
+            false if self.store.offline_asked => "offline (asked for)",
+            false => "OFFLINE",
+        };
+        let mut text = state.to_owned();
         if self.store.waiting_secs > 0 {
             text += &format!(", waiting for {} s", self.store.waiting_secs);
         }

@@ -141,7 +141,11 @@ fn without_a_network_what_was_seen_is_there() {
             assert_eq!(error.raw_os_error(), Some(NETWORK_IS_UNREACHABLE), "{error}");
             (0..30).for_each(|i| seen.is_whole(&format!("folder/{i:02}"), 10 + i, 700));
         }
-        assert_eq!(status(&seen.program, &seen.at)["store"]["requests"], 0);
+        let told = status(&seen.program, &seen.at);
+        assert_eq!((&told["state"], &told["store"]["offline_asked"]), (&"offline".into(), &true.into()));
+        assert_eq!((&told["store"]["requests"], &told["faults"]["count"]), (&0.into(), &0.into()), "{told}");
+        let shown = seen.run(&["drives", seen.at.to_str().unwrap()]).ok().stdout;
+        assert!(shown.contains("storage     offline (asked for)\n"), "{shown}");
         seen.umount();
     }
     let after = seen.far.link.counts();
