@@ -61,4 +61,6 @@ pub struct PinInfo {
     pub bytes: u64,
     /// When it was made, seconds since 1970.
     pub created_secs: i64,
+    /// False if whoever made it has not come to the end.
+    pub is_whole: bool,
 }

@@ -289,6 +289,14 @@ impl Cache {
         self.keeper.with_writer(|writer| writer.write_pinned(label, &runs)).map_err(|fault| self.fault(fault))
     }
 
+    /// Takes note of whether all is there that a pin is to keep: to be told before the first of it comes, and at the end.
+    ///
+    /// # Errors
+    /// If it cannot be written down.
+    pub fn note_whole(&self, label: &str, is_whole: bool) -> Result<()> {
+        self.keeper.with_writer(|writer| writer.note_whole(label, is_whole)).map_err(|fault| self.fault(fault))
+    }
+
     /// Drops a pin. What it kept can be evicted from now on; what lies above the limit goes at once.
     ///
     /// # Errors

@@ -15,6 +15,10 @@ use rusqlite::Connection;
 use rusqlite::Row;
 use std::ops::Range;
 
+/// Begins the name of the setting that stands as long as a pin is not whole; its label follows. An older version of the
+/// program overlooks it.
+const UNFINISHED: &str = "unfinished pin ";
+
 /// Ranges of runs that one transaction changes; a range seldom leaves its pack.
 pub(super) const RANGES_AT_ONCE: usize = 2;
 
@@ -37,6 +41,16 @@ impl Ledger<'_> {
     pub(super) fn pin_number(&self, label: &str) -> Result<i64, Fault> {
         let id = self.one("SELECT id FROM pin WHERE label = ?1", [label], |row| row.get(0))?;
         id.ok_or_else(|| Fault::NoPin(label.to_owned()))
+    }
+
+    /// Takes note of whether all is there that a label is to keep.
+    pub(super) fn note_whole(&self, label: &str, is_whole: bool) -> Result<(), Fault> {
+        let statement = match is_whole {
+            true => "DELETE FROM setting WHERE name = ?1 || ?2",
+            false => "INSERT OR REPLACE INTO setting (name, number) VALUES (?1 || ?2, 1)",
+        };
+        self.run(statement, (UNFINISHED, label))?;
+        Ok(())
     }
 
     /// Keeps these runs under the label from now on.
@@ -109,13 +123,15 @@ pub(super) fn pins(db: &Connection) -> Result<Vec<PinInfo>, Fault> {
     let mut query = db.prepare(
         "SELECT label, name, created,
              (SELECT count(DISTINCT slot) FROM pinned AS p
-              JOIN slot ON slot.pack = p.pack AND slot.run >= p.first AND slot.run < p.past WHERE p.pin = pin.id)
+              JOIN slot ON slot.pack = p.pack AND slot.run >= p.first AND slot.run < p.past WHERE p.pin = pin.id),
+             NOT EXISTS (SELECT 1 FROM setting WHERE setting.name = ?1 || label)
          FROM pin JOIN place ON place.id = pin.place ORDER BY created, label",
     )?;
-    let rows = query.query_map([], |row| {
+    let rows = query.query_map([UNFINISHED], |row| {
         let slots: i64 = row.get(3)?;
         let bytes = u64::try_from(slots).unwrap_or(0).saturating_mul(STRIDE);
-        Ok(PinInfo { label: row.get(0)?, place: row.get(1)?, created_secs: row.get(2)?, bytes })
+        let (label, place, created_secs) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok(PinInfo { label, place, created_secs, bytes, is_whole: row.get(4)? })
     })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }

@@ -173,10 +173,16 @@ impl Writer {
         Ok(())
     }
 
+    /// Takes note of whether all is there that a label is to keep.
+    pub(super) fn note_whole(&mut self, label: &str, is_whole: bool) -> Result<(), Fault> {
+        self.within(|ledger| ledger.note_whole(label, is_whole))
+    }
+
     /// Drops a label.
     pub(super) fn unpin(&mut self, label: &str) -> Result<(), Fault> {
         let pin = self.within(|ledger| ledger.pin_number(label))?;
         self.until_done(|ledger| ledger.unpin_some(pin))?;
+        self.note_whole(label, true)?;
         self.trim()
     }
 

@@ -2,6 +2,7 @@
 
 use crate::cache;
 use crate::cache::Cache;
+use crate::cache::PinInfo;
 use crate::cache::Status;
 use crate::cli::error::Result;
 use crate::cli::error::usage;
@@ -87,15 +88,15 @@ fn open_existing(folder: &Path) -> Result<Option<Arc<Cache>>> {
 fn status(global: &Global, folder: &Path) -> Result<()> {
     let Some(cache) = open_existing(folder)? else {
         if global.json {
-            out::line(json::line("cache", &document(folder, None)))?;
+            out::line(json::line("cache", &document(folder, None, &[])))?;
         } else {
             out::line(format_args!("There is no cache yet in {}.", folder.display()))?;
         }
         return Ok(());
     };
-    let status = cache.status()?;
+    let (status, pins) = (cache.status()?, cache.pins()?);
     if global.json {
-        out::line(json::line("cache", &document(folder, Some(&status))))?;
+        out::line(json::line("cache", &document(folder, Some(&status), &pins)))?;
         return Ok(());
     }
     let rows = [
@@ -110,9 +111,10 @@ fn status(global: &Global, folder: &Path) -> Result<()> {
     for (name, value) in rows {
         out::line(format_args!("{name:<10}{value}"))?;
     }
-    for pin in cache.pins()? {
+    for pin in pins {
         let size = human::size(pin.bytes);
-        out::line(format_args!("  pin '{}': {size}", crate::path::Show(pin.label.as_bytes())))?;
+        let rest = if pin.is_whole { "" } else { ", incomplete: the same 'bygone pin' again brings the rest" };
+        out::line(format_args!("  pin '{}': {size}{rest}", crate::path::Show(pin.label.as_bytes())))?;
     }
     Ok(())
 }
@@ -122,7 +124,7 @@ fn most(status: &Status) -> u64 {
     status.limit.saturating_add(status.pinned_bytes)
 }
 
-fn document(folder: &Path, status: Option<&Status>) -> Value {
+fn document(folder: &Path, status: Option<&Status>, pins: &[PinInfo]) -> Value {
     let mut map = Map::new();
     json::put_bytes(&mut map, "folder", folder.as_os_str().as_bytes());
     map.insert("exists".to_owned(), status.is_some().into());
@@ -142,6 +144,8 @@ fn document(folder: &Path, status: Option<&Status>) -> Value {
             map.insert(name.to_owned(), number.into());
         }
     }
+    let pin = |pin: &PinInfo| json!({ "label": pin.label, "bytes": pin.bytes, "complete": pin.is_whole });
+    map.insert("pins".to_owned(), pins.iter().map(pin).collect());
     Value::Object(map)
 }
 

@@ -4,6 +4,7 @@ use crate::browse::Selector;
 use crate::browse::SnapshotPath;
 use crate::cache::Cache;
 use crate::cache::PinInfo;
+use crate::cli::error::CommandError;
 use crate::cli::error::Result;
 use crate::cli::error::usage;
 use crate::cli::exit::Exit;
@@ -53,13 +54,16 @@ pub(super) struct PinArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = UNPIN_EXAMPLES)]
 pub(super) struct UnpinArgs {
-    /// What was pinned, as 'bygone cache status' shows it
+    /// What was pinned, as it was named then or as 'bygone cache status' shows it
     #[arg(value_name = "SNAPSHOT[:/PATH]", value_parser = select::parser(), required_unless_present = "all")]
     at: Option<SnapshotPath>,
 
     /// Everything that is pinned
     #[arg(long, conflicts_with = "at")]
     all: bool,
+
+    #[command(flatten)]
+    filter: FilterArgs,
 }
 
 /// What a pin is called in the cache.
@@ -72,22 +76,35 @@ impl PinArgs {
     pub(super) fn run(self, global: &Global) -> Result<Exit> {
         let filter = self.filter.filter()?;
         let opened = Opened::new(global)?;
-        if opened.repo.cache().is_none() {
+        let Some(cache) = opened.repo.cache() else {
             return Err(usage("there is no cache to pin anything in")
                 .hint("a repository in a folder is cached only with --cache-size, and nothing is with --no-cache"));
-        }
+        };
         let snapshot = opened.select(&self.at, &filter)?;
         let browse = opened.browse(snapshot);
         let path = &self.at.path;
         opened.runtime.block_on(select::node(&browse, path))?;
+        let label = label(snapshot.id, path);
+        // One that was whole stays so, unless something turns out to be missing.
+        if cache.pins()?.iter().all(|pin| pin.label != label) {
+            cache.note_whole(&label, false)?;
+        }
         let progress = Progress::start(global, &opened.runtime, "Pinning");
-        let now = human::now().secs;
-        let done = opened.runtime.block_on(pin::pin(&browse, path, &label(snapshot.id, path), now, &progress));
+        let done = opened.runtime.block_on(pin::pin(&browse, path, &label, human::now().secs, &progress));
         progress.finish();
-        let summary = done?;
+        let summary = match done {
+            Err(error) if matches!(error, pin::Error::Cancelled) => return Err(error.into()),
+            Err(error) => {
+                cache.note_whole(&label, false)?;
+                let hint = "what has come stays, and is shown as incomplete: the same command again brings the rest";
+                return Err(CommandError::from(error).hint(hint));
+            }
+            Ok(summary) => summary,
+        };
+        cache.note_whole(&label, true)?;
         if global.json {
             let body = json!({
-                "label": label(snapshot.id, path),
+                "label": label,
                 "nodes": summary.nodes,
                 "bytes": summary.bytes,
                 "bytes_fetched": summary.fetched,
@@ -118,12 +135,22 @@ impl UnpinArgs {
         let pins = cache.pins()?;
         let wanted: Vec<&PinInfo> = match &self.at {
             None => pins.iter().collect(),
-            Some(at) => vec![chosen(&pins, at)?],
+            Some(at) => vec![chosen(&pins, &self.digits(global, at)?, &at.path)?],
         };
         for pin in &wanted {
             let_go(global, &cache, pin)?;
         }
         Ok(Exit::Done)
+    }
+}
+
+impl UnpinArgs {
+    /// The first digits of the id of a snapshot. Which one is `latest` only the repository knows.
+    fn digits(&self, global: &Global, at: &SnapshotPath) -> Result<String> {
+        match &at.snapshot {
+            Selector::Id(digits) => Ok(digits.clone()),
+            Selector::Latest(_) => Ok(Opened::new(global)?.select(at, &self.filter.filter()?)?.id.to_string()),
+        }
     }
 }
 
@@ -138,14 +165,10 @@ fn let_go(global: &Global, cache: &Arc<Cache>, pin: &PinInfo) -> Result<()> {
 }
 
 /// The one pin that was meant.
-fn chosen<'a>(pins: &'a [PinInfo], at: &SnapshotPath) -> Result<&'a PinInfo> {
-    let Selector::Id(digits) = &at.snapshot else {
-        return Err(usage("name the pin as 'bygone cache status' shows it: by the id of its snapshot"));
-    };
-    let path = if at.path.is_empty() { String::new() } else { format!(":/{}", Show(&at.path)) };
-    let is_it = |pin: &&PinInfo| {
-        pin.label.strip_suffix(path.as_str()).is_some_and(|id| is_id(id) && id.starts_with(digits.as_str()))
-    };
+fn chosen<'a>(pins: &'a [PinInfo], digits: &str, path: &[u8]) -> Result<&'a PinInfo> {
+    let path = if path.is_empty() { String::new() } else { format!(":/{}", Show(path)) };
+    let is_it =
+        |pin: &&PinInfo| pin.label.strip_suffix(path.as_str()).is_some_and(|id| is_id(id) && id.starts_with(digits));
     let found: Vec<&PinInfo> = pins.iter().filter(is_it).collect();
     match found[..] {
         [only] => Ok(only),

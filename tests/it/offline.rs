@@ -183,6 +183,33 @@ fn a_folder_that_cannot_be_fetched_takes_little_longer_than_a_file() {
 }
 
 #[test]
+fn a_pin_that_broke_off_is_told_and_goes_on() {
+    let program = Program::with_source();
+    program.run(&["backup", program.source().to_str().unwrap()]).ok();
+    let packs = program.repository().join("packs");
+    let files = fs::read_dir(packs).unwrap().flat_map(|folder| fs::read_dir(folder.unwrap().path()).unwrap());
+    let largest = files.map(|file| file.unwrap()).max_by_key(|file| file.metadata().unwrap().len()).unwrap().path();
+    let away = program.scratch().join("away");
+    fs::rename(&largest, &away).unwrap();
+    let what = program.at("latest", "");
+    let what = what.trim_end_matches('/');
+    let pinned = || json_lines(&program.run(&["cache", "status", "--json"]).ok().stdout).remove(0)["pins"].clone();
+    let failed = program.run(&["--cache-size", "1G", "pin", what]);
+    assert!(failed.code != 0 && failed.stderr.contains("the same command again"), "{}", failed.stderr);
+    assert_eq!(pinned()[0]["complete"], false);
+    assert!(program.run(&["cache", "status"]).ok().stdout.contains(", incomplete"));
+    fs::rename(&away, &largest).unwrap();
+    program.run(&["--cache-size", "1G", "pin", what]).ok();
+    assert_eq!(pinned()[0]["complete"], true);
+    assert!(!program.run(&["cache", "status"]).ok().stdout.contains("incomplete"));
+    // It is let go by the name it was made with.
+    let other = program.run(&["unpin", &format!("{what}/sub")]).fails(2);
+    assert!(other.stderr.contains("is not pinned"), "{}", other.stderr);
+    program.run(&["unpin", what]).ok();
+    assert_eq!(pinned(), serde_json::json!([]));
+}
+
+#[test]
 fn commands_without_a_network_say_what_is_missing() {
     let seen = Seen::new("offline-commands");
     seen.far.link.cut();
