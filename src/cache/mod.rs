@@ -47,6 +47,7 @@ pub use figures::Stats;
 pub use figures::Status;
 pub use objects::Listed;
 
+use crate::cache::budget::Budget;
 use crate::cache::budget::STRIDE;
 use crate::cache::fault::Fault;
 use crate::cache::folder::Folder;
@@ -328,6 +329,15 @@ impl Cache {
     /// If it cannot be read.
     pub fn limit(&self) -> Result<u64> {
         self.keeper.budget().map(|budget| budget.limit).map_err(|fault| self.fault(fault))
+    }
+
+    /// The limit a new cache would get in its place, bytes on disk.
+    ///
+    /// # Errors
+    /// If it cannot be found out.
+    pub fn usual_limit(&self) -> Result<u64> {
+        let status = self.status()?;
+        Ok(Budget::default_limit(status.disk_free_bytes.saturating_add(status.disk_bytes)))
     }
 
     /// Changes the limit for all processes, for good. A lower one takes effect at once.

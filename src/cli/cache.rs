@@ -49,12 +49,27 @@ enum CacheCommand {
         pinned: bool,
     },
     /// Show or change how large the cache may be
-    #[command(after_help = "Examples:\n  bygone cache limit\n  bygone cache limit 50G")]
+    #[command(after_help = "Examples:\n  bygone cache limit\n  bygone cache limit 50G\n  bygone cache limit auto")]
     Limit {
-        /// The new limit, at least 16M; a lower one takes effect at once
-        #[arg(value_parser = human::parse_size)]
-        size: Option<u64>,
+        /// The new limit, at least 16M, or 'auto': 10G or a tenth of the free disk. A lower one takes effect at once
+        #[arg(value_parser = parse_limit)]
+        size: Option<Limit>,
     },
+}
+
+/// How large the cache may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Limit {
+    /// What a new cache would get.
+    Usual,
+    Bytes(u64),
+}
+
+fn parse_limit(text: &str) -> std::result::Result<Limit, String> {
+    match text {
+        "auto" => Ok(Limit::Usual),
+        _ => human::parse_size(text).map(Limit::Bytes),
+    }
 }
 
 impl CacheArgs {
@@ -166,10 +181,12 @@ fn clear(global: &Global, folder: &Path, pinned: bool) -> Result<()> {
     Ok(())
 }
 
-fn limit(global: &Global, folder: &Path, size: Option<u64>) -> Result<()> {
+fn limit(global: &Global, folder: &Path, size: Option<Limit>) -> Result<()> {
     let cache = open(folder)?;
-    if let Some(size) = size {
-        cache.set_limit(size)?;
+    match size {
+        Some(Limit::Bytes(bytes)) => cache.set_limit(bytes)?,
+        Some(Limit::Usual) => cache.set_limit(cache.usual_limit()?)?,
+        None => {}
     }
     let limit = cache.limit()?;
     if global.json {

@@ -364,6 +364,9 @@ fn the_command_shows_bounds_and_empties_the_cache() {
     assert!(has(&cache, 1, 0) && !has(&cache, 1, 19));
     program.run(&["cache", "clear", "--pinned"]).ok();
     assert!(!has(&cache, 1, 0));
+    let usual = json_lines(&program.run(&["cache", "limit", "auto", "--json"]).ok().stdout)[0]["limit"].as_u64();
+    assert!((64 << 20) + 1 < usual.unwrap() && usual <= Some(10 << 30), "{usual:?}");
+    assert_eq!(json_lines(&program.run(&["cache", "limit", "--json"]).ok().stdout)[0]["limit"].as_u64(), usual);
     let other = program.scratch().join("elsewhere");
     let named = program.run(&["--cache-dir", other.to_str().unwrap(), "cache", "limit", "--json", "20M"]).ok().stdout;
     assert_eq!(json_lines(&named)[0]["limit"], 20 << 20);
