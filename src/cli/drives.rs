@@ -20,6 +20,7 @@ use bygone_mount::fuse::Pulse;
 use serde_json::Map;
 use serde_json::Value;
 use std::fmt::Display;
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::path::PathBuf;
@@ -86,10 +87,9 @@ fn show_all(global: &Global) -> Result<Exit> {
 /// All about the drive that is mounted at a folder.
 pub(super) fn show_one(global: &Global, point: &Path) -> Result<Exit> {
     let drives = fuse::mounts().map_err(Fault::Mounts)?;
-    // The folder itself is not touched: it could be a drive that does not answer.
     let path = std::path::absolute(point).map_err(Fault::CurrentFolder)?;
-    let resolved = path.parent().and_then(|parent| Some(parent.canonicalize().ok()?.join(path.file_name()?)));
-    let is_it = |drive: &&MountInfo| drive.mount_point == path || Some(&drive.mount_point) == resolved.as_ref();
+    let resolved = resolved(&path);
+    let is_it = |drive: &&MountInfo| drive.mount_point == path || drive.mount_point == resolved;
     // The last one mounted covers the others.
     let drive = drives.iter().rev().find(is_it).cloned().ok_or(Fault::NoDrive { path: path.clone() })?;
     let mut out = Out::new();
@@ -102,6 +102,24 @@ pub(super) fn show_one(global: &Global, point: &Path) -> Result<Exit> {
     }
     out.finish()?;
     Ok(Exit::Done)
+}
+
+/// The path without links. What it leads to is not touched, as it could be a drive that does not answer: the folder above
+/// tells what is a link.
+fn resolved(path: &Path) -> PathBuf {
+    /// As many as the system follows.
+    const LINKS_MAX: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        let above = path.parent().and_then(|above| above.canonicalize().ok());
+        let (Some(above), Some(name)) = (above, path.file_name()) else { return path };
+        let at = above.join(name);
+        match fs::read_link(&at) {
+            Ok(target) => path = above.join(target),
+            Err(_) => return at,
+        }
+    }
+    path
 }
 
 /// Asks all of them at once.

@@ -1,7 +1,9 @@
 //! What a drive tells about itself, and that nobody waits for one that cannot.
 
 use crate::journey::Drive;
+use crate::journey::NOBODY;
 use crate::previews::status;
+use crate::program::Ended;
 use crate::program::Program;
 use crate::program::json_lines;
 use rustix::process::Pid;
@@ -9,10 +11,14 @@ use rustix::process::Signal;
 use rustix::process::kill_process;
 use serde_json::Value;
 use std::fs;
+use std::fs::Permissions;
 use std::io::BufRead;
 use std::io::BufReader;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::thread;
@@ -75,6 +81,11 @@ fn a_drive_tells_who_reads_and_what_it_costs() {
         assert!(told.contains(words), "{words}: {told}");
     }
     assert!(!told.contains("  failed") && !told.contains("  log"), "{told}");
+    // Links lead there, too.
+    let (link, chain) = (program.scratch().join("link"), program.scratch().join("chain"));
+    symlink("drive", &link).unwrap();
+    symlink(&link, &chain).unwrap();
+    assert_eq!(status(&program, &chain)["pid"], drive.told["pid"]);
     assert_eq!(told.lines().count(), program.run(&["mount", "--status", place]).ok().stdout.lines().count());
     // The socket is the user's alone, and goes with the drive.
     let [socket] = &sockets(&program)[..] else { panic!("one socket") };
@@ -171,6 +182,21 @@ fn a_drive_tells_that_its_storage_is_away_and_back() {
     }
     fs::rename(&away, program.repository()).unwrap();
     assert_eq!(fs::read(at.join("big")).unwrap().len(), 3 << 20);
+    assert_eq!(status(&program, &at)["state"], "open");
+    drive.umount();
+}
+
+#[test]
+fn a_drive_of_another_user_is_named_as_such() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let (program, at) = with_backup();
+    let drive = Drive::mount(&program, &["latest", at.to_str().unwrap()]);
+    fs::set_permissions(program.scratch(), Permissions::from_mode(0o755)).unwrap();
+    let mut other = program.command(&["umount", at.to_str().unwrap()]);
+    let refused = Ended::of(other.uid(NOBODY).gid(NOBODY)).fails(1);
+    assert!(refused.stderr.contains("was mounted by user 0; only that user or root"), "{}", refused.stderr);
     assert_eq!(status(&program, &at)["state"], "open");
     drive.umount();
 }

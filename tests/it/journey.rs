@@ -17,7 +17,7 @@ use std::process::Command;
 use std::process::Stdio;
 
 /// A user number that is not root's.
-const NOBODY: u32 = 65534;
+pub(crate) const NOBODY: u32 = 65534;
 
 fn backup(program: &Program, more: &[&str]) -> Value {
     let source = program.source();

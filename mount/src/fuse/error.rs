@@ -77,6 +77,14 @@ pub enum UnmountError {
         /// The mount point.
         path: PathBuf,
     },
+    /// Somebody else has mounted it.
+    #[error("the drive at {path:?} was mounted by user {user}; only that user or root can unmount it")]
+    NotYours {
+        /// The mount point.
+        path: PathBuf,
+        /// The number of that user.
+        user: u32,
+    },
     /// Only root unmounts without the helper program.
     #[error("the program fusermount3 is missing; install it with `apt install fuse3`")]
     NoHelper,

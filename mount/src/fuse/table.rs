@@ -100,9 +100,18 @@ pub fn unmount(path: &Path, lazy: bool) -> Result<(), UnmountError> {
     let not_mounted = || UnmountError::NotMounted { path: path.to_owned() };
     let point = resolve(path).map_err(|_| not_mounted())?;
     match top(&point).map_err(failed)? {
-        Some(row) if row.is_ours() => detach(&point, lazy),
+        Some(row) if row.is_ours() => match row.user {
+            Some(user) if !may_unmount(user) => Err(UnmountError::NotYours { path: point, user }),
+            _ => detach(&point, lazy),
+        },
         _ => Err(not_mounted()),
     }
+}
+
+/// The helper would only say that it does not find the drive in its table.
+fn may_unmount(user: u32) -> bool {
+    let (effective, real) = (rustix::process::geteuid(), rustix::process::getuid());
+    effective.is_root() || real.as_raw() == user
 }
 
 /// One row of the table.
@@ -113,6 +122,8 @@ pub(crate) struct Row {
     pub(crate) point: PathBuf,
     pub(crate) kind: String,
     pub(crate) source: String,
+    /// Who mounted it, if it is FUSE.
+    user: Option<u32>,
     /// The file system's root, not a part of it bound elsewhere.
     whole: bool,
 }
@@ -149,8 +160,10 @@ fn row(line: &[u8]) -> Option<Row> {
     let mut rest = fields.skip_while(|field| *field != b"-").skip(1);
     let kind = unescape(rest.next()?).to_string_lossy().into_owned();
     let source = unescape(rest.next()?).to_string_lossy().into_owned();
+    let options = rest.next().and_then(|options| std::str::from_utf8(options).ok()).unwrap_or_default();
+    let user = options.split(',').find_map(|option| option.strip_prefix("user_id=")?.parse().ok());
     let device = (device.0.parse().ok()?, device.1.parse().ok()?);
-    Some(Row { device, point, kind, source, whole: root == b"/" })
+    Some(Row { device, point, kind, source, user, whole: root == b"/" })
 }
 
 /// Space, tab, newline, backslash and hash are written as `\` and three octal digits.
@@ -241,12 +254,13 @@ mod tests {
 
     #[test]
     fn rows_are_read_and_unescaped() {
-        let line = br"52 29 0:45 / /mnt/my\040disk\134x ro,nosuid shared:3 master:1 - fuse.bygone s3:b\043c ro";
+        let line = br"52 29 0:45 / /mnt/my\040disk\134x ro,nosuid shared:3 master:1 - fuse.bygone s3:b\043c ro,user_id=1000,group_id=7";
         let row = row(line).unwrap();
         assert_eq!(row.device, (0, 45));
         assert_eq!(row.point, Path::new("/mnt/my disk\\x"));
         assert_eq!((row.kind.as_str(), row.source.as_str()), ("fuse.bygone", "s3:b#c"));
         assert!(row.is_ours() && row.is_fuse() && row.whole);
+        assert_eq!(row.user, Some(1000));
     }
 
     #[test]
