@@ -21,6 +21,7 @@ use crate::cli::open::Opened;
 use crate::cli::out;
 use crate::cli::place;
 use crate::cli::progress::Progress;
+use crate::cli::select;
 use crate::cli::snapshots::short;
 use crate::crypto::random;
 use crate::id::SnapshotId;
@@ -135,7 +136,7 @@ impl CheckArgs {
             let fitting: Vec<_> = snapshots.iter().filter(|s| filter.admits(s)).map(|s| s.id).collect();
             return if fitting.is_empty() { Err(SelectError::None { filtered: true }.into()) } else { Ok(fitting) };
         }
-        let choose = |selector: &Selector| Ok(selector.choose(&snapshots, &filter)?.id);
+        let choose = |selector: &Selector| Ok(select::choose(opened.json, selector, &snapshots, &filter)?.id);
         self.snapshot.iter().map(choose).collect()
     }
 

@@ -21,6 +21,7 @@ use crate::cli::out;
 use crate::cli::parity::ParityArgs;
 use crate::cli::place;
 use crate::cli::progress::Progress;
+use crate::cli::select;
 use crate::cli::snapshots::short;
 use crate::format::record::Snapshot;
 use crate::id::SnapshotId;
@@ -139,7 +140,7 @@ impl CopyArgs {
         }
         let mut chosen = HashSet::new();
         for selector in &self.snapshots {
-            chosen.insert(selector.choose(&all, filter)?.id);
+            chosen.insert(select::choose(from.json, selector, &all, filter)?.id);
         }
         Ok(all.into_iter().filter(|snapshot| chosen.contains(&snapshot.id)).collect())
     }

@@ -120,7 +120,7 @@ impl ForgetArgs {
         let opened = Opened::to_free_space(global)?;
         let all = opened.log.snapshots();
         let decided = if policy.is_empty() {
-            named(&self.snapshots, &all, &filter)?
+            named(opened.json, &self.snapshots, &all, &filter)?
         } else {
             self.by_policy(&all, &filter, &policy)?
         };
@@ -225,8 +225,9 @@ impl ForgetArgs {
 }
 
 /// The snapshots that were named: all of them go.
-fn named<'a>(selectors: &[Selector], all: &[&'a Snapshot], filter: &Filter) -> Result<Decided<'a>> {
-    let rows = chosen(selectors, all, filter)?.into_iter().map(|snapshot| Row { snapshot, reasons: Vec::new() });
+fn named<'a>(json: bool, selectors: &[Selector], all: &[&'a Snapshot], filter: &Filter) -> Result<Decided<'a>> {
+    let chosen = chosen(json, selectors, all, filter)?;
+    let rows = chosen.into_iter().map(|snapshot| Row { snapshot, reasons: Vec::new() });
     Ok(vec![(Common { host: None, paths: None, tags: None }, rows.collect())])
 }
 

@@ -16,6 +16,7 @@ use crate::cli::out;
 use crate::cli::password;
 use crate::cli::password::Given;
 use crate::cli::place;
+use crate::cli::select;
 use crate::format::record::Snapshot;
 use crate::monitor::chain;
 use crate::repo::Author;
@@ -76,6 +77,8 @@ pub(super) struct Opened {
     pub(super) repo: Repo,
     pub(super) state: State,
     pub(super) log: Log,
+    /// Whether programs are to understand what is told.
+    pub(super) json: bool,
 }
 
 impl Opened {
@@ -112,7 +115,7 @@ impl Opened {
         let (repo, log) = opened.map_err(|error| wrong_password(error, &given))?;
         met::meet(global, &location, repo.config().repository);
         let state = open_state(global, &repo)?;
-        let mut opened = Opened { runtime, counted, location, repo, state, log };
+        let mut opened = Opened { runtime, counted, location, repo, state, log, json: global.json };
         // An old answer is older than what this machine has seen since, and no rollback.
         if memory.is_none_or(|memory| matches!(memory.freshness, Freshness::Newest | Freshness::Ask)) {
             opened.check_heads(global);
@@ -157,7 +160,7 @@ impl Opened {
 
     /// The snapshot that was meant.
     pub(super) fn select(&self, wanted: &SnapshotPath, filter: &Filter) -> Result<&Snapshot> {
-        Ok(wanted.snapshot.choose(&self.log.snapshots(), filter)?)
+        select::choose(self.json, &wanted.snapshot, &self.log.snapshots(), filter)
     }
 
     /// Bounds of memory that fit the place: for a store that is far away, much is read ahead.

@@ -10,6 +10,7 @@ use crate::cli::human;
 use crate::cli::json;
 use crate::cli::open::Opened;
 use crate::cli::out::Out;
+use crate::cli::select;
 use crate::cli::table::Align;
 use crate::cli::table::Table;
 use crate::format::record::Snapshot;
@@ -61,10 +62,15 @@ pub(super) fn source_text(sources: &[Vec<u8>]) -> String {
 }
 
 /// The snapshots that were named, out of all of them (oldest first): each once.
-pub(super) fn chosen<'a>(selectors: &[Selector], all: &[&'a Snapshot], filter: &Filter) -> Result<Vec<&'a Snapshot>> {
+pub(super) fn chosen<'a>(
+    json: bool,
+    selectors: &[Selector],
+    all: &[&'a Snapshot],
+    filter: &Filter,
+) -> Result<Vec<&'a Snapshot>> {
     let mut found: Vec<&'a Snapshot> = Vec::new();
     for selector in selectors {
-        let snapshot = selector.choose(all, filter)?;
+        let snapshot = select::choose(json, selector, all, filter)?;
         if found.iter().all(|other| other.id != snapshot.id) {
             found.push(snapshot);
         }

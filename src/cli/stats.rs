@@ -107,7 +107,7 @@ impl StatsArgs {
 impl StatsArgs {
     /// What the named snapshots need.
     fn shares(&self, global: &Global, opened: &Opened, filter: &Filter) -> Result<Exit> {
-        let chosen = chosen(&self.snapshots, &opened.log.snapshots(), filter)?;
+        let chosen = chosen(opened.json, &self.snapshots, &opened.log.snapshots(), filter)?;
         let ids = chosen.iter().map(|snapshot| snapshot.id).collect();
         let scratch = global.cache_folder().unwrap_or_else(std::env::temp_dir);
         let progress = Progress::counting(global, &opened.runtime, "Reading", ("page", "pages"));

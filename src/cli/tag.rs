@@ -68,7 +68,7 @@ impl TagArgs {
         let filter = self.filter.filter()?;
         let opened = Opened::new(global)?;
         let all = opened.log.snapshots();
-        let chosen = chosen(&self.snapshots, &all, &filter)?;
+        let chosen = chosen(opened.json, &self.snapshots, &all, &filter)?;
         let after: Vec<Snapshot> = chosen.iter().map(|snapshot| self.changed(snapshot)).collect();
         let is_other = |(before, after): &(&&Snapshot, &Snapshot)| **before != *after;
         let changed: Vec<&Snapshot> = chosen.iter().zip(&after).filter(is_other).map(|(_, after)| after).collect();

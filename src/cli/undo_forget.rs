@@ -67,7 +67,7 @@ impl UndoForgetArgs {
             let ids = writer.map(|writer| opened.log.last_forgotten(writer)).unwrap_or_default();
             return if ids.is_empty() { Err(Fault::NothingForgotten.into()) } else { Ok(ids) };
         }
-        let found = chosen(&self.snapshots, &opened.log.recallable(), &Filter::default());
+        let found = chosen(opened.json, &self.snapshots, &opened.log.recallable(), &Filter::default());
         let found =
             found.map_err(|error| error.hint("'bygone snapshots --forgotten' lists those that can be taken back"))?;
         Ok(found.iter().map(|snapshot| snapshot.id).collect())

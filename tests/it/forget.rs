@@ -265,6 +265,25 @@ fn tags_and_descriptions_change() {
 }
 
 #[test]
+fn a_latest_snapshot_from_the_future_is_told() {
+    let it = Forgetting::new(&[("2020-11-01T10:00:00Z", "desk"), ("2099-11-01T10:00:00Z", "tower")]);
+    let ahead = it.log().snapshots()[1].id.to_string();
+    for command in [&["ls", "latest"][..], &["stats", "latest"], &["check", "--snapshot", "latest"]] {
+        let told = it.run(command, 0).stderr;
+        for words in ["in the future", &ahead[..8], "2099-11-01", "tower"] {
+            assert!(told.contains(words), "{command:?}, {words}: {told}");
+        }
+    }
+    let json = it.run(&["ls", "latest", "--json"], 0).stderr;
+    assert!(json_lines(&json).iter().any(|line| line["type"] == "warning"), "{json}");
+    // Who names it knows it; and others are none of its business.
+    for named in [ahead.as_str(), "latest~1"] {
+        assert!(!it.run(&["ls", named], 0).stderr.contains("future"), "{named}");
+    }
+    assert!(!it.run(&["ls", "latest", "--host", "desk"], 0).stderr.contains("future"));
+}
+
+#[test]
 fn of_two_amendments_at_once_one_holds_and_the_next_wins() {
     let it = Forgetting::new(&[("2020-11-01T10:00:00Z", "tower")]);
     let house = &it.house;
