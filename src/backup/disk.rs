@@ -86,6 +86,12 @@ pub enum DiskError {
         /// Where it is mounted.
         point: PathBuf,
     },
+    /// A virtual machine has it open, and can change it while it is read.
+    #[error("'{}' is open in a virtual machine (or a tool of QEMU) and can change while it is read", path.display())]
+    Open {
+        /// The disk.
+        path: PathBuf,
+    },
     /// Nobody knows what is mounted.
     #[error("cannot find out whether '{}' is mounted", path.display())]
     Mounts {
@@ -126,23 +132,26 @@ pub enum DiskError {
     },
 }
 
-/// Fails if a disk is in use and nobody said that this is well.
-fn check(disks: &[Disk]) -> Result<(), DiskError> {
-    for disk in disks.iter().filter(|disk| !disk.live) {
-        let path = || disk.origin.clone();
-        match disk.device.mounted_at() {
-            Ok(None) => {}
-            Ok(Some(point)) => return Err(DiskError::Mounted { path: path(), point }),
-            Err(source) => return Err(DiskError::Mounts { path: path(), source }),
-        }
+/// Who can change a disk while it is read, if somebody can.
+fn user_of(disk: &Disk) -> Option<DiskError> {
+    let path = || disk.origin.clone();
+    match disk.device.mounted_at() {
+        Ok(None) => disk.device.is_open_in_machine().then(|| DiskError::Open { path: path() }),
+        Ok(Some(point)) => Some(DiskError::Mounted { path: path(), point }),
+        Err(source) => Some(DiskError::Mounts { path: path(), source }),
     }
-    Ok(())
 }
 
 /// Looks at disks that are to be backed up. Fails if one is in use and nobody said that this is well.
 pub(super) fn plan(disks: Vec<Disk>, runtime: &Handle) -> Result<Vec<Plan>, Error> {
-    check(&disks)?;
-    disks.into_iter().map(|disk| Plan::make(disk, runtime)).collect()
+    let mut notes = Vec::new();
+    for disk in &disks {
+        notes.push(match user_of(disk) {
+            Some(user) if !disk.live => return Err(user.into()),
+            user => user.map(|user| format!("{user}: it is stored as a power cut would leave it")),
+        });
+    }
+    disks.into_iter().zip(notes).map(|(disk, note)| Plan::make(disk, note, runtime)).collect()
 }
 
 /// What a range of the disk becomes.
@@ -174,7 +183,7 @@ impl Scout<'_> {
     fn disk(&mut self, mut plan: Plan, old: &[Node], line: &mut Line<'_>, runtime: &Handle) -> Result<(), Error> {
         let name = plan.disk.name.clone();
         self.monitor.event(Event::Path(&name));
-        for text in plan.description.parts.iter().flat_map(|part| &part.notes) {
+        for text in plan.note.iter().chain(plan.description.parts.iter().flat_map(|part| &part.notes)) {
             self.monitor.event(Event::Note { path: &name, text });
         }
         let is_new = self.old.take(b"", &name)?.is_none();

@@ -225,10 +225,15 @@ impl Inside {
         self.fault.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    /// Its root folder.
+    pub async fn root(&self) -> Result<(NodeId, Node)> {
+        let (root, _) = self.ask(async |reader| reader.about().await).await?;
+        Ok((root, self.ask(async |reader| reader.node(root).await).await?))
+    }
+
     /// The node at a path of names from the root on; links are not followed.
     pub async fn get(&self, path: &[u8]) -> Result<(NodeId, Node)> {
-        let (root, _) = self.ask(async |reader| reader.about().await).await?;
-        let mut found = (root, self.ask(async |reader| reader.node(root).await).await?);
+        let mut found = self.root().await?;
         for name in path.split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
             if found.1.kind != NodeKind::Folder {
                 return Err(image::Error::from(Fault::NotAFolder).into());

@@ -6,6 +6,7 @@
 mod ahead;
 mod changes;
 mod content;
+mod disks;
 mod inside;
 mod nearby;
 mod select;
@@ -14,6 +15,10 @@ mod unreadable;
 
 pub use ahead::Ahead;
 pub use changes::Changes;
+pub use disks::OpenedDisk;
+pub use disks::disk_of;
+pub use disks::is_locked;
+pub use disks::is_use_unknown;
 pub use inside::ImageAt;
 pub use inside::Inside;
 pub use inside::InsideError;
@@ -27,11 +32,8 @@ pub use unreadable::Unreadable;
 
 pub(crate) use content::pieces_of;
 
-use crate::format::disk::DISK_XATTR;
-use crate::format::disk::Disk;
 use crate::format::record::Snapshot;
 use crate::meta::Content;
-use crate::meta::Node;
 use crate::path;
 use crate::repo::Chunks;
 use crate::repo::Log;
@@ -175,13 +177,6 @@ impl Browse {
     pub fn is_kept(&self, content: &Content) -> bool {
         content::is_kept(&self.chunks.kept(), content)
     }
-}
-
-/// The description of the disk whose bytes a node holds, if it holds a disk.
-pub fn disk_of(node: &Node) -> Option<Disk> {
-    let xattr = node.meta.xattrs.iter().find(|xattr| xattr.name == DISK_XATTR)?;
-    // A newer program may have described it in another way: then it is a file.
-    Disk::decode(&xattr.value).ok()
 }
 
 /// Ranks of the children of a folder.

@@ -39,6 +39,8 @@ pub(super) enum Fault {
     Runtime(#[source] io::Error),
     #[error("snapshot {snapshot} has no '{}'", Show(path))]
     NoPath { path: Vec<u8>, snapshot: String },
+    #[error("'{}' has no part '{}'; it has: {}", Show(image), Show(name), Show(parts.as_bytes()))]
+    NoPart { image: Vec<u8>, name: Vec<u8>, parts: String },
     #[error("'{}' is not a file", Show(path))]
     NotAFile { path: Vec<u8> },
     #[error("'{}' is neither a folder nor a disk image, and only those open as drives", Show(path))]

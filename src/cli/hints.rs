@@ -77,6 +77,7 @@ fn of_fault(error: &Fault) -> Hints {
             &["'bygone ls SNAPSHOT' shows what is in it; paths begin at the root of the snapshot, \
                                    as in latest:/home/ada"]
         }
+        Fault::NoPart { .. } => &["name a part by its number or in full, as in latest:/disk.img!/2"],
         Fault::NotAFile { .. } => &["'bygone ls' lists folders and 'bygone restore' brings them back"],
         Fault::NotAFolder { .. } => &["name the folder that holds it; 'bygone cat' prints a file"],
         Fault::Sealed { .. } => &["--passphrase-file FILE opens LUKS; 'bygone cat' prints the bytes as they are"],
@@ -119,6 +120,11 @@ fn of_backup(error: &backup::Error) -> Hints {
         backup::Error::Disk(backup::DiskError::Mounted { .. }) => Some(&[
             "unmount it first, or mount it read-only",
             "--snapshot-with lvm (or btrfs, zfs, or a command) reads a snapshot of it that stands still",
+            "--live backs it up as it is, as if the power had failed in the middle",
+        ]),
+        backup::Error::Disk(backup::DiskError::Open { .. }) => Some(&[
+            "shut the machine down first, or end what has the image open",
+            "--snapshot-with btrfs (or zfs, or a command) reads a snapshot of it that stands still",
             "--live backs it up as it is, as if the power had failed in the middle",
         ]),
         backup::Error::Disk(backup::DiskError::Bitmap { .. }) => Some(&[

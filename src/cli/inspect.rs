@@ -1,8 +1,10 @@
 //! `bygone inspect`: what is on a disk, in a file or in a snapshot.
 
 use crate::browse::Browse;
+use crate::browse::OpenedDisk;
 use crate::browse::SnapshotPath;
 use crate::browse::disk_of;
+use crate::browse::is_use_unknown;
 use crate::cli::error::CommandError;
 use crate::cli::error::Fault;
 use crate::cli::error::Result;
@@ -10,7 +12,6 @@ use crate::cli::exit::Exit;
 use crate::cli::filter::FilterArgs;
 use crate::cli::global::Global;
 use crate::cli::human;
-use crate::cli::inside;
 use crate::cli::json;
 use crate::cli::open::Opened;
 use crate::cli::out::Out;
@@ -80,7 +81,7 @@ impl InspectArgs {
         let reader = |part| ImageReader::new(image.clone(), part, &passphrase, runtime.handle());
         let layout = runtime.block_on(reader(None).layout()).map_err(CommandError::from)?;
         let mut disk = image::describe(&layout);
-        for part in disk.parts.iter_mut().filter(|part| inside::is_use_unknown(part)) {
+        for part in disk.parts.iter_mut().filter(|part| is_use_unknown(part)) {
             // What cannot be known is not shown.
             let used = runtime.block_on(reader(Some(Part::Number(part.number))).used_bytes());
             let used = used.unwrap_or_default();
@@ -107,15 +108,17 @@ fn not_opened(error: DeviceError) -> Fault {
 async fn disks(browse: &Browse, at: &[u8], passphrase: &[u8]) -> Result<Vec<(Vec<u8>, u64, Disk)>> {
     let found = select::node(browse, at).await?;
     if !found.node().is_folder() {
-        let mut opened = inside::open(browse, found, b"", passphrase).await?;
-        inside::look_at_use(browse, &mut opened, passphrase).await;
+        let opened = OpenedDisk::open(browse, found, passphrase).await?.with_use(browse, passphrase).await;
         return Ok(vec![(at.to_vec(), opened.bytes, opened.disk)]);
     }
     let mut disks = Vec::new();
     let mut walk = browse.walk(browse.children(at).await?);
     while let Some(found) = walk.next().await? {
-        let node = found.node();
-        disks.extend(disk_of(node).map(|disk| (node.name.clone(), node.size(), disk)));
+        if disk_of(found.node()).is_some() {
+            let name = found.node().name.clone();
+            let opened = OpenedDisk::open(browse, found, passphrase).await?.with_use(browse, passphrase).await;
+            disks.push((name, opened.bytes, opened.disk));
+        }
     }
     if disks.is_empty() { Err(Fault::NoDisk { path: at.to_vec() }.into()) } else { Ok(disks) }
 }

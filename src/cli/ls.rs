@@ -2,6 +2,7 @@
 
 use crate::browse::Browse;
 use crate::browse::Inside;
+use crate::browse::OpenedDisk;
 use crate::browse::SnapshotPath;
 use crate::browse::Sums;
 use crate::cli::error::Result;
@@ -111,7 +112,7 @@ impl LsArgs {
     }
 
     /// The partitions of a disk.
-    fn list_parts(&self, opened: &inside::Opened, as_json: bool, out: &mut Out) -> Result<()> {
+    fn list_parts(&self, opened: &OpenedDisk, as_json: bool, out: &mut Out) -> Result<()> {
         opened.disk.parts.iter().try_for_each(|part| self.list_part(part, as_json, out))
     }
 

@@ -1,4 +1,4 @@
-//! `bygone restore --image`: a whole disk back to a device or into a file.
+//! `bygone restore --image`: a disk, or one partition of it, back to a device or into a file.
 
 use crate::browse::Browse;
 use crate::browse::SnapshotPath;
@@ -10,6 +10,7 @@ use crate::cli::exit::Exit;
 use crate::cli::global::Global;
 use crate::cli::global::moved;
 use crate::cli::human;
+use crate::cli::inside;
 use crate::cli::json;
 use crate::cli::open::Opened;
 use crate::cli::out;
@@ -21,6 +22,7 @@ use crate::cli::select;
 use crate::cli::snapshots::short;
 use crate::disk::WHOLE_NUMBERS;
 use crate::format::disk::Disk;
+use crate::format::disk::DiskPart;
 use crate::image::Device;
 use crate::image::ImageReader;
 use crate::image::Part;
@@ -34,6 +36,9 @@ use crate::tree::Found;
 use clap::ValueEnum;
 use serde_json::Value;
 use serde_json::json;
+use std::fmt;
+use std::fmt::Display;
+use std::fmt::Formatter;
 use std::ops::Range;
 use std::path::Path;
 use std::path::PathBuf;
@@ -46,9 +51,10 @@ const PARTS_SHOWN: usize = 16;
 /// How a disk is restored.
 #[derive(Debug, clap::Args)]
 pub(super) struct DiskRestoreArgs {
-    /// Write a whole disk back, to the device or file TARGET. Everything on that device is replaced
+    /// Write a whole disk back, to the device or file TARGET, or one partition of it, as SNAPSHOT:/disk.img!/2. Everything
+    /// on that device is replaced
     #[arg(long, requires = "onto", help_heading = "Disks")]
-    #[arg(conflicts_with_all = ["include", "exclude", "overwrite", "delete", "numeric_ids", "no_owner"])]
+    #[arg(conflicts_with_all = ["include", "exclude", "overwrite", "delete", "numeric_ids", "no_owner", "passphrase_file"])]
     pub(super) image: bool,
 
     /// With --image: the device, or a file
@@ -92,29 +98,29 @@ impl DiskRestoreArgs {
     pub(super) fn run(self, global: &Global, opened: &Opened, browse: &Browse, wanted: &Wanted) -> Result<Exit> {
         let onto = self.onto.as_deref().ok_or_else(|| usage("--image needs a TARGET"))?;
         let format = self.format.unwrap_or_else(|| format_of(onto));
-        let found = opened.runtime.block_on(disk_at(browse, &wanted.at.path))?;
+        let meant = opened.runtime.block_on(meant_by(browse, &wanted.at.path))?;
         let _replaced = if format == Format::Qcow2 { self.check_qcow2(onto, wanted)? } else { None };
         let mut overwrite = wanted.yes;
         if !overwrite && !wanted.dry_run && DiskTarget::look(onto)?.is_some_and(|there| there.is_device()) {
-            confirm(opened, browse, &found, onto)?;
+            confirm(opened, browse, &meant, onto)?;
             overwrite = true;
         }
         let options = DiskOptions { overwrite, delta: self.delta, verify: wanted.verify, dry_run: wanted.dry_run };
         let began = Instant::now();
         let progress = Progress::start(global, &opened.runtime, "Restoring");
         let done = match format {
-            Format::Raw => restore_raw(opened, browse, &found, onto, &options, &progress),
-            Format::Qcow2 => restore_qcow2(opened, browse, &found, onto, &options, &progress),
+            Format::Raw => restore_raw(opened, browse, &meant, onto, &options, &progress),
+            Format::Qcow2 => restore_qcow2(opened, browse, &meant, onto, &options, &progress),
         };
         let problems = progress.finish();
         let summary = done?;
         let problems = problems.max(summary.problems);
-        let told = Told { summary: &summary, name: &found.node().name, onto, format, dry_run: options.dry_run };
+        let told = Told { summary: &summary, meant: &meant, onto, format, dry_run: options.dry_run };
         if global.json {
             out::line(json::line("summary", &told.json(browse, problems, began, opened)))?;
         } else if !global.quiet {
             out::line(told.text(began))?;
-            told.notes(&disk_of(found.node()).unwrap_or_default());
+            told.notes(&disk_of(meant.found.node()).unwrap_or_default());
         }
         opened.tell_requests(global);
         if problems == 0 {
@@ -122,7 +128,7 @@ impl DiskRestoreArgs {
         }
         if !global.json {
             let problems = human::plural(problems, "problem", "problems");
-            out::note(format_args!("{problems}; everything else of the disk was restored"));
+            out::note(format_args!("{problems}; everything else of the {} was restored", meant.noun()));
         }
         Ok(Exit::Incomplete)
     }
@@ -151,6 +157,61 @@ impl DiskRestoreArgs {
     }
 }
 
+/// What is to be written back.
+struct Meant {
+    found: Found,
+    /// Only this part of the disk.
+    part: Option<DiskPart>,
+}
+
+impl Meant {
+    fn noun(&self) -> &'static str {
+        if self.part.is_some() { "partition" } else { "disk" }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.part.as_ref().map_or(self.found.node().size(), |part| part.range.end - part.range.start)
+    }
+}
+
+impl Display for Meant {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let disk = Show(&self.found.node().name);
+        match &self.part {
+            Some(part) => write!(f, "'{}' of {disk}", Show(part.folder.as_bytes())),
+            None => write!(f, "{disk}"),
+        }
+    }
+}
+
+/// The disk at a path of the snapshot, or the part that the path goes on to.
+async fn meant_by(browse: &Browse, path: &[u8]) -> Result<Meant> {
+    if browse.get(path).await?.is_some() {
+        return Ok(Meant { found: disk_at(browse, path).await?, part: None });
+    }
+    let Some((found, name)) = inside::image_of(browse, path).await? else {
+        return Ok(Meant { found: disk_at(browse, path).await?, part: None });
+    };
+    let image = found.path();
+    let disk = disk_of(found.node()).ok_or_else(|| restore::DiskError::NotADisk { path: image.clone() })?;
+    if name.is_empty() {
+        return Ok(Meant { found, part: None });
+    }
+    if name.contains(&b'/') {
+        return Err(usage("--image writes whole disks and partitions; without it, files are restored to a folder"));
+    }
+    let part = inside::part_named(&image, &disk, name)?;
+    if part.range.is_empty() {
+        let volume = Show(part.folder.as_bytes());
+        return Err(usage(format!(
+            "'{volume}' is no partition but a volume made of them; --image cannot write it alone"
+        ))
+        .hint("'bygone restore SNAPSHOT:/DISK!/VOLUME --to DIR' brings its files back"));
+    }
+    let part = Some(part.clone());
+    Ok(Meant { found, part })
+}
+
 /// The disk at a path of the snapshot; if that is the root, the only one there is.
 async fn disk_at(browse: &Browse, path: &[u8]) -> Result<Found> {
     let found = select::node(browse, path).await?;
@@ -160,13 +221,7 @@ async fn disk_at(browse: &Browse, path: &[u8]) -> Result<Found> {
             None => Err(restore::DiskError::NotADisk { path: path.to_vec() }.into()),
         };
     }
-    let mut disks = Vec::new();
-    let mut walk = browse.walk(browse.children(b"").await?);
-    while let Some(child) = walk.next().await? {
-        if disk_of(child.node()).is_some() {
-            disks.push(child);
-        }
-    }
+    let disks = browse.disks().await?;
     let id = short(browse.snapshot().id);
     match &disks[..] {
         [] => Err(Fault::NoDisks { snapshot: id }.into()),
@@ -182,24 +237,25 @@ async fn disk_at(browse: &Browse, path: &[u8]) -> Result<Found> {
 fn restore_raw(
     opened: &Opened,
     browse: &Browse,
-    found: &Found,
+    meant: &Meant,
     onto: &Path,
     options: &DiskOptions,
     monitor: &dyn Monitor,
 ) -> Result<DiskSummary> {
-    Ok(opened.runtime.block_on(restore::restore_disk(browse, found.node(), onto, options, monitor))?)
+    let (node, part) = (meant.found.node(), meant.part.as_ref());
+    Ok(opened.runtime.block_on(restore::restore_disk(browse, node, part, onto, options, monitor))?)
 }
 
 fn restore_qcow2(
     opened: &Opened,
     browse: &Browse,
-    found: &Found,
+    meant: &Meant,
     onto: &Path,
     options: &DiskOptions,
     monitor: &dyn Monitor,
 ) -> Result<DiskSummary> {
     let raw = Beside::new(onto, "raw")?;
-    let summary = restore_raw(opened, browse, found, raw.path(), options, monitor)?;
+    let summary = restore_raw(opened, browse, meant, raw.path(), options, monitor)?;
     if !options.dry_run {
         qcow2::convert(raw.path(), onto, options.verify, monitor)?;
     }
@@ -207,17 +263,17 @@ fn restore_qcow2(
 }
 
 /// Asks before a device is written over, and tells what is on it.
-fn confirm(opened: &Opened, browse: &Browse, found: &Found, onto: &Path) -> Result<()> {
+fn confirm(opened: &Opened, browse: &Browse, meant: &Meant, onto: &Path) -> Result<()> {
     let device = Device::open(onto).map_err(Fault::Device)?;
     let snapshot = browse.snapshot();
     let parts = opened.runtime.block_on(parts_of(&device, opened));
     ask_for_yes(|| {
         out::note(format_args!(
-            "Disk {} of snapshot {} ({}), {}, will replace everything on {}:",
-            Show(&found.node().name),
+            "The {} {meant} of snapshot {} ({}), {}, will replace everything on {}:",
+            meant.noun(),
             short(snapshot.id),
             human::time(snapshot.time),
-            human::size(found.node().size()),
+            human::size(meant.bytes()),
             device.path().display(),
         ));
         let more = parts.len().saturating_sub(PARTS_SHOWN);
@@ -246,7 +302,7 @@ async fn parts_of(device: &Device, opened: &Opened) -> Vec<String> {
 /// A summary, to be told.
 struct Told<'a> {
     summary: &'a DiskSummary,
-    name: &'a [u8],
+    meant: &'a Meant,
     onto: &'a Path,
     format: Format,
     dry_run: bool,
@@ -258,7 +314,7 @@ impl Told<'_> {
         let mut text = format!(
             "{} {} to {}: {}, {} of data written",
             if self.dry_run { "Would restore" } else { "Restored" },
-            Show(self.name),
+            self.meant,
             self.onto.display(),
             human::size(summary.bytes),
             human::size(summary.bytes_written),
@@ -285,10 +341,11 @@ impl Told<'_> {
             return;
         }
         out::note(format_args!(
-            "The device is {} larger than the disk; what is behind was not touched",
-            human::size(self.summary.bytes_behind)
+            "The device is {} larger than the {}; what is behind was not touched",
+            human::size(self.summary.bytes_behind),
+            self.meant.noun()
         ));
-        if disk.table == "GPT" {
+        if disk.table == "GPT" && self.meant.part.is_none() {
             out::note(format_args!(
                 "The backup of its partition table belongs to the end: 'sgdisk --move-second-header {}' moves it there",
                 human::shell(&self.onto.to_string_lossy())
@@ -303,7 +360,8 @@ impl Told<'_> {
             "command": "restore",
             "dry_run": self.dry_run,
             "snapshot": browse.snapshot().id.to_string(),
-            "disk": String::from_utf8_lossy(self.name),
+            "disk": String::from_utf8_lossy(&self.meant.found.node().name),
+            "part": self.meant.part.as_ref().map(|part| part.number),
             "target": self.onto.to_string_lossy(),
             "format": if self.format == Format::Raw { "raw" } else { "qcow2" },
             "bytes": summary.bytes,

@@ -1,7 +1,9 @@
 //! What a drive shows, and to whom: a folder of a snapshot, a disk image in it, or the whole repository.
 
 use crate::browse::Browse;
+use crate::browse::OpenedDisk;
 use crate::browse::SnapshotPath;
+use crate::browse::is_locked;
 use crate::cli::error::CommandError;
 use crate::cli::error::Fault;
 use crate::cli::error::Result;
@@ -17,10 +19,13 @@ use crate::cli::out::OutError;
 use crate::cli::snapshots::short;
 use crate::cli::status;
 use crate::cli::unlock::UnlockArgs;
+use crate::disk::fs::NodeKind;
 use crate::drive::DriveOptions;
+use crate::drive::PartAt;
 use crate::drive::Previews;
 use crate::drive::Watch;
 use crate::drive::image_drive;
+use crate::drive::part_drive;
 use crate::drive::repository_drive;
 use crate::drive::snapshot_drive;
 use crate::format::disk::Disk;
@@ -134,7 +139,13 @@ impl ShowArgs {
             Owner::Numbers(uid, gid) => Some((uid, gid)),
         };
         let location = &opened.location;
-        let options = DriveOptions { owner, time_zone: TimeZone::system(), watch, ..DriveOptions::default() };
+        let options = DriveOptions {
+            owner,
+            time_zone: TimeZone::system(),
+            watch,
+            passphrase: self.unlock.passphrase()?,
+            ..DriveOptions::default()
+        };
         let Some(at) = at else {
             let options = DriveOptions { name: "Backups".to_owned(), ..options };
             let _within = opened.runtime.enter();
@@ -149,7 +160,7 @@ impl ShowArgs {
         let browse = Browse::open(&chunks, &opened.log, snapshot);
         let id = short(snapshot.id);
         let name = format!("{} {}", snapshot.host, human::time_for_name(snapshot.time));
-        let options = DriveOptions { name, passphrase: self.unlock.passphrase()?, ..options };
+        let options = DriveOptions { name, ..options };
         let drive = opened.runtime.block_on(drive_of(&browse, &at.path, options))?;
         let path = if at.path.is_empty() { String::new() } else { format!(":/{}", crate::path::Show(&at.path)) };
         Ok(Shown {
@@ -166,28 +177,69 @@ async fn drive_of(browse: &Browse, path: &[u8], options: DriveOptions) -> Result
     let not_a_folder = || CommandError::from(Fault::NotAFolder { path: path.to_vec() });
     match inside::find(browse, path, &options.passphrase).await? {
         Place::Node(found) if found.node().is_folder() => {
-            snapshot_drive(browse.clone(), path, options).await?.ok_or_else(not_a_folder)
+            let disks = if path.is_empty() { unlocked(browse, &options.passphrase).await? } else { Vec::new() };
+            snapshot_drive(browse.clone(), path, &disks, options).await?.ok_or_else(not_a_folder)
         }
         Place::Node(found) if found.node().kind == Kind::File => {
-            let mut disk = inside::open(browse, *found, b"", &options.passphrase).await?;
-            inside::look_at_roots(browse, &mut disk, &options.passphrase).await;
-            check_opened(path, &disk.disk, &options.passphrase)?;
-            Ok(image_drive(browse, &disk.found, &disk.disk, disk.is_raw, options))
+            let disk = OpenedDisk::open(browse, *found, &options.passphrase).await?;
+            check_unlocked(std::slice::from_ref(&disk), &options.passphrase)?;
+            check_opened(path, &disk.disk)?;
+            drive_of_disk(browse, disk, options).await
         }
-        Place::Disk(mut disk) => {
-            inside::look_at_roots(browse, &mut disk, &options.passphrase).await;
-            Ok(image_drive(browse, &disk.found, &disk.disk, disk.is_raw, options))
+        Place::Disk(disk) => drive_of_disk(browse, *disk, options).await,
+        Place::Inside(inside, id, node) if node.kind == NodeKind::Folder => {
+            let about = inside.ask(async |reader| reader.about().await).await?.1;
+            let snapshot = browse.snapshot().id;
+            Ok(part_drive(PartAt { snapshot, path, inside, id, folder: &node, bytes: about.bytes }, options))
         }
+        Place::Raw(_, part) if is_locked(&part) && !options.passphrase.is_empty() => {
+            Err(inside::wrong_passphrase(&part).into())
+        }
+        Place::Raw(_, part) => Err(Fault::Sealed {
+            path: path.to_vec(),
+            kind: if part.kind.is_empty() { "something unknown".to_owned() } else { part.kind.clone() },
+        }
+        .into()),
         _ => Err(not_a_folder()),
     }
 }
 
-/// Fails if nothing on a disk opens, or not with this passphrase.
-fn check_opened(path: &[u8], disk: &Disk, passphrase: &[u8]) -> Result<()> {
-    let locked = disk.parts.iter().find(|part| inside::is_locked(part));
-    if let Some(part) = locked.filter(|_| !passphrase.is_empty()) {
-        return Err(inside::wrong_passphrase(part).into());
+async fn drive_of_disk(browse: &Browse, disk: OpenedDisk, options: DriveOptions) -> Result<Arc<dyn Drive>> {
+    check_unlocked(std::slice::from_ref(&disk), &options.passphrase)?;
+    let disk = disk.with_roots(browse, &options.passphrase).await;
+    Ok(image_drive(browse, &disk, options))
+}
+
+/// The disks of a snapshot of disks, opened with a passphrase; none without one.
+async fn unlocked(browse: &Browse, passphrase: &[u8]) -> Result<Vec<OpenedDisk>> {
+    let mut disks = Vec::new();
+    if passphrase.is_empty() {
+        return Ok(disks);
     }
+    for found in browse.disks().await? {
+        disks.push(OpenedDisk::open(browse, found, passphrase).await?);
+    }
+    check_unlocked(&disks, passphrase)?;
+    let mut looked = Vec::new();
+    for disk in disks {
+        looked.push(disk.with_roots(browse, passphrase).await);
+    }
+    Ok(looked)
+}
+
+/// Fails if something is encrypted and the passphrase opens nothing.
+fn check_unlocked(disks: &[OpenedDisk], passphrase: &[u8]) -> Result<()> {
+    if passphrase.is_empty() || disks.iter().any(OpenedDisk::is_unlocked) {
+        return Ok(());
+    }
+    match disks.iter().find_map(OpenedDisk::locked) {
+        Some(part) => Err(inside::wrong_passphrase(part).into()),
+        None => Ok(()),
+    }
+}
+
+/// Fails if nothing on a disk can be shown.
+fn check_opened(path: &[u8], disk: &Disk) -> Result<()> {
     // A file that is no disk is one part of no kind.
     match &disk.parts[..] {
         [only @ DiskPart { number: 0, fs: None, .. }] => Err(match only.kind.as_str() {

@@ -1,6 +1,7 @@
 //! One disk image as a drive: a folder for each of its parts.
 
 use crate::browse::Browse;
+use crate::browse::OpenedDisk;
 use crate::drive::DriveOptions;
 use crate::drive::attr::virtual_folder;
 use crate::drive::parts::DiskAt;
@@ -8,8 +9,6 @@ use crate::drive::parts::PartFolder;
 use crate::drive::parts::Parts;
 use crate::drive::refuse;
 use crate::drive::with_parts::WithParts;
-use crate::format::disk::Disk;
-use crate::tree::Found;
 use bygone_mount::Answer;
 use bygone_mount::Attr;
 use bygone_mount::Drive;
@@ -30,16 +29,16 @@ struct ImageDrive {
     volume: Volume,
 }
 
-/// The disk image in a file of a snapshot as a drive. `disk` is what is on it; `is_raw` if the file is the disk itself,
-/// and not a container.
-pub fn image_drive(browse: &Browse, found: &Found, disk: &Disk, is_raw: bool, options: DriveOptions) -> Arc<dyn Drive> {
+/// The disk image in a file of a snapshot as a drive.
+pub fn image_drive(browse: &Browse, opened: &OpenedDisk, options: DriveOptions) -> Arc<dyn Drive> {
+    let OpenedDisk { found, disk, bytes, is_raw } = opened;
     let node = found.node();
     let parts = Parts::new(&options);
-    let at = DiskAt { slot: 0, rank: found.rank, browse, node, is_raw, parent: ROOT };
+    let at = DiskAt { slot: 0, rank: found.rank, browse, node, is_raw: *is_raw, parent: ROOT };
     let drive = ImageDrive {
         root: virtual_folder(ROOT, options.owner, node.meta.mtime),
         parts: parts.of_disk(disk, &at, ""),
-        volume: Volume { bytes: node.size(), nodes: disk.parts.len() as u64 + 1 },
+        volume: Volume { bytes: *bytes, nodes: disk.parts.len() as u64 + 1 },
     };
     Arc::new(WithParts { drive, parts, watch: options.watch })
 }

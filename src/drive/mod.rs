@@ -7,6 +7,7 @@
 mod attr;
 mod faults;
 mod image;
+mod part;
 mod parts;
 mod previews;
 mod process;
@@ -20,6 +21,8 @@ mod with_parts;
 pub use faults::Fault;
 pub use faults::Faults;
 pub use image::image_drive;
+pub use part::PartAt;
+pub use part::part_drive;
 pub use previews::Previews;
 pub use process::memory;
 pub use repository::repository_drive;

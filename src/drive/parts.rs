@@ -13,6 +13,7 @@ use crate::disk::fs::NodeId;
 use crate::disk::fs::NodeKind;
 use crate::drive::DriveOptions;
 use crate::drive::attr::inside_attr;
+use crate::drive::part::PartAt;
 use crate::drive::refuse;
 use crate::drive::watch::Watch;
 use crate::format::disk::Disk;
@@ -31,6 +32,7 @@ use bygone_mount::DriveError;
 use bygone_mount::drive::Ino;
 use bygone_mount::drive::Listed;
 use bygone_mount::drive::Listing;
+use bygone_mount::drive::ROOT;
 use bygone_mount::drive::Result;
 use bygone_mount::drive::Seek;
 use bytes::Bytes;
@@ -110,6 +112,11 @@ impl Parts {
         Arc::new(Parts { owner: options.owner, passphrase, watch: options.watch.clone(), state: Mutex::default() })
     }
 
+    /// Opens encrypted parts; empty if there is none.
+    pub(super) fn passphrase(&self) -> &[u8] {
+        &self.passphrase
+    }
+
     /// The part a number belongs to, and the number there. `None`: it belongs to no part.
     pub(super) fn of(&self, ino: Ino) -> Option<Result<(Arc<PartFolder>, NodeId)>> {
         let index = index_of(ino)?;
@@ -123,6 +130,26 @@ impl Parts {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let shown = disk.parts.iter().filter(|part| !part.folder.is_empty());
         shown.filter_map(|part| self.enter(&mut state, part, at, prefix)).collect()
+    }
+
+    /// A folder of a part, to be the top of a drive.
+    pub(super) fn top(&self, at: PartAt<'_>) -> Arc<PartFolder> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let top = Arc::new(PartFolder {
+            index: state.parts.len() as u64,
+            name: at.path.to_vec(),
+            attr: inside_attr(at.folder, ROOT, self.owner),
+            parent: ROOT,
+            owner: self.owner,
+            watch: self.watch.clone(),
+            snapshot: at.snapshot,
+            inside: at.inside,
+            raw: None,
+            root: Mutex::new(Some(at.id)),
+            parents: Mutex::new(LruCache::new(FOLDERS_MAX)),
+        });
+        state.parts.push(top.clone());
+        top
     }
 
     fn enter(&self, state: &mut State, part: &DiskPart, at: &DiskAt<'_>, prefix: &str) -> Option<Arc<PartFolder>> {
@@ -204,7 +231,7 @@ impl PartFolder {
 
     fn ino(&self, node: NodeId) -> Ino {
         let is_root = *self.root.lock().unwrap_or_else(PoisonError::into_inner) == Some(node);
-        PART_MARK << MARK_SHIFT | self.index << NODE_BITS | if is_root { ROOT_ALIAS } else { node }
+        if is_root { self.attr.ino } else { PART_MARK << MARK_SHIFT | self.index << NODE_BITS | node }
     }
 
     fn attr_of(&self, id: NodeId, node: &fs::Node) -> Attr {
@@ -239,6 +266,11 @@ impl PartFolder {
         let parent = self.parents.lock().unwrap_or_else(PoisonError::into_inner).get(&folder).copied();
         let is_root = self.ino(folder) == self.attr.ino;
         if is_root { self.parent } else { parent.map_or(self.attr.ino, |parent| self.ino(parent)) }
+    }
+
+    /// The number of the top among those of the part.
+    pub(super) fn top_node() -> NodeId {
+        ROOT_ALIAS
     }
 
     pub(super) fn attr(self: Arc<Self>, node: NodeId) -> Answer<Attr> {

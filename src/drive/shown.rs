@@ -2,6 +2,8 @@
 
 use crate::browse::Ahead;
 use crate::browse::Browse;
+use crate::browse::InsideError;
+use crate::browse::OpenedDisk;
 use crate::browse::children;
 use crate::browse::disk_of;
 use crate::drive::DriveOptions;
@@ -14,6 +16,7 @@ use crate::drive::watch::Watch;
 use crate::format::disk::OWN_XATTR_PREFIX;
 use crate::meta::Kind;
 use crate::meta::Xattr;
+use crate::monitor::chain;
 use crate::path;
 use crate::repo::Error;
 use crate::tree::Found;
@@ -86,9 +89,6 @@ pub(super) trait Question<T>:
 {
 }
 impl<T, F: Fn(&Shown, &NodeTree, &dyn Pages) -> Result<T, Stop> + Send + Sync + 'static> Question<T> for F {}
-
-/// Most nodes of a snapshot of disks.
-const DISK_NODES_MAX: u64 = 65;
 
 pub(super) type Asked<T> = bygone_mount::drive::Result<T>;
 
@@ -201,6 +201,13 @@ impl Shown {
             return refuse(DriveError::NotFound);
         }
         let name = name.to_vec();
+        if self.has_locked_disks(parent) {
+            let this = self.clone();
+            return Answer::later(async move {
+                this.unlock_disks().await?;
+                this.lookup(parent, &name).wait().await
+            });
+        }
         self.ask(parent, move |this, tree, pages| {
             let folder = match this.node(tree, pages, parent)? {
                 Ok(found) if found.node().is_folder() => found.path(),
@@ -217,6 +224,13 @@ impl Shown {
     }
 
     pub(super) fn list(self: &Arc<Self>, folder: Ino, cursor: u64, entries_max: usize) -> Answer<Listing> {
+        if self.has_locked_disks(folder) {
+            let this = self.clone();
+            return Answer::later(async move {
+                this.unlock_disks().await?;
+                this.list(folder, cursor, entries_max).wait().await
+            });
+        }
         self.ask(folder, move |this, tree, pages| {
             let found = match this.node(tree, pages, folder)? {
                 Ok(found) if found.node().is_folder() => found,
@@ -260,15 +274,58 @@ impl Shown {
         if let Some(known) = self.disks.get() {
             return Ok(known);
         }
+        Ok(self.show_parts(&self.disks_at_top(tree, pages)?))
+    }
+
+    /// The disks at the top, as the snapshot knows them.
+    fn disks_at_top<P: Pages + ?Sized>(&self, tree: &NodeTree, pages: &P) -> Result<Vec<OpenedDisk>, Stop> {
         let mut disks = Vec::new();
-        if self.top_rank == 0 && tree.nodes <= DISK_NODES_MAX && self.browse.snapshot().with_xattrs > 0 {
+        if self.top_rank == 0 && self.browse.may_hold_disks() {
             for rank in 1..tree.nodes {
                 let Some(found) = tree.at(pages, rank)? else { break };
-                disks.extend(disk_of(found.node()).map(|disk| (found, disk)));
+                disks.extend(disk_of(found.node()).map(|disk| OpenedDisk {
+                    bytes: found.node().size(),
+                    found,
+                    disk,
+                    is_raw: true,
+                }));
             }
         }
+        Ok(disks)
+    }
+
+    /// True if a passphrase is to open something at the top that it has not been tried on.
+    fn has_locked_disks(&self, folder: Ino) -> bool {
+        let is_top = folder == self.top_ino && self.top_rank == 0;
+        is_top && self.disks.get().is_none() && !self.parts.passphrase().is_empty() && self.browse.may_hold_disks()
+    }
+
+    /// Looks at the disks at the top with the passphrase.
+    async fn unlock_disks(self: &Arc<Self>) -> Asked<()> {
+        let passphrase = self.parts.passphrase();
+        let mut disks = Vec::new();
+        for known in
+            self.ask_later(self.top_ino, |this: &Shown, tree, pages| Ok(Ok(this.disks_at_top(tree, pages)?))).await?
+        {
+            let opened = OpenedDisk::open(&self.browse, known.found.clone(), passphrase).await;
+            let disk = match opened {
+                Ok(opened) => opened,
+                Err(InsideError::Repo(error)) => return Err(self.failed(self.ino(&known.found), &error)),
+                Err(error) => {
+                    self.note(self.ino(&known.found), chain(&error));
+                    known
+                }
+            };
+            disks.push(disk.with_roots(&self.browse, passphrase).await);
+        }
+        self.show_parts(&disks);
+        Ok(())
+    }
+
+    /// From now on these disks are at the top.
+    pub(super) fn show_parts(&self, disks: &[OpenedDisk]) -> &[Arc<PartFolder>] {
         let many = disks.len() > 1;
-        let parts = disks.iter().flat_map(|(found, disk)| {
+        let parts = disks.iter().flat_map(|OpenedDisk { found, disk, is_raw, .. }| {
             let node = found.node();
             let stem = String::from_utf8_lossy(node.name.strip_suffix(b".img").unwrap_or(&node.name)).into_owned();
             let at = DiskAt {
@@ -276,12 +333,12 @@ impl Shown {
                 rank: found.rank,
                 browse: &self.browse,
                 node,
-                is_raw: true,
+                is_raw: *is_raw,
                 parent: self.top_ino,
             };
             self.parts.of_disk(disk, &at, &if many { format!("{stem} - ") } else { String::new() })
         });
-        Ok(self.disks.get_or_init(|| parts.collect()))
+        self.disks.get_or_init(|| parts.collect())
     }
 
     pub(super) fn read_link(self: &Arc<Self>, ino: Ino) -> Answer<Bytes> {

@@ -1,6 +1,7 @@
 //! One snapshot, or a folder in it, as a drive.
 
 use crate::browse::Browse;
+use crate::browse::OpenedDisk;
 use crate::drive::DriveOptions;
 use crate::drive::UNANSWERED;
 use crate::drive::VOLUME_INFO;
@@ -39,10 +40,12 @@ struct SnapshotDrive {
     info_attr: Attr,
 }
 
-/// One snapshot as a drive, or a folder in it; `None` if the snapshot has no folder at `base`.
+/// One snapshot as a drive, or a folder in it; `None` if the snapshot has no folder at `base`. `disks` are those at its
+/// top, if they were opened already.
 pub async fn snapshot_drive(
     browse: Browse,
     base: &[u8],
+    disks: &[OpenedDisk],
     options: DriveOptions,
 ) -> Result<Option<Arc<dyn Drive>>, Error> {
     let Some(top) = browse.get(base).await?.filter(|found| found.node().is_folder()) else { return Ok(None) };
@@ -53,8 +56,12 @@ pub async fn snapshot_drive(
     let has_xattrs = browse.snapshot().with_xattrs > 0;
     let place = Place { slot: 0, top_rank: top.rank, top_ino: ROOT, parent_ino: ROOT };
     let parts = Parts::new(&options);
+    let shown = Shown::new(browse, place, &options, &parts);
+    if !disks.is_empty() {
+        shown.show_parts(disks);
+    }
     let drive = SnapshotDrive {
-        shown: Shown::new(browse, place, &options, &parts),
+        shown,
         volume: Volume { bytes: sums.bytes, nodes: sums.nodes },
         has_xattrs,
         watch: options.watch.clone(),

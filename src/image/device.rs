@@ -2,6 +2,7 @@
 
 use crate::image::Bytes;
 use crate::image::Image;
+use crate::image::locks;
 use rustix::fs::SeekFrom;
 use std::collections::HashSet;
 use std::fs::File;
@@ -122,6 +123,11 @@ impl Device {
         let table = std::fs::read("/proc/self/mountinfo")?;
         let mut mounts = table.split(|byte| *byte == b'\n').filter_map(|line| mount(line, &all));
         Ok(mounts.find(|mount| mount.is_writable).map(|mount| mount.point))
+    }
+
+    /// True if a virtual machine has it open for writing, as far as that can be found out.
+    pub fn is_open_in_machine(&self) -> bool {
+        locks::is_written(&self.file)
     }
 
     fn own_number(&self) -> io::Result<Option<(u32, u32)>> {

@@ -13,6 +13,7 @@
 
 mod describe;
 mod device;
+mod locks;
 mod process;
 mod reader;
 mod sandbox;

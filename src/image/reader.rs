@@ -110,7 +110,13 @@ impl ImageReader {
     /// own: what kills that costs this part alone.
     pub async fn layout(self: &Arc<Self>) -> Result<Layout> {
         match self.look(Look::All).await {
-            Err(Error::Process(_) | Error::TooLong { .. }) => part_by_part(async |look| self.look(look).await).await,
+            Err(Error::Process(_) | Error::TooLong { .. }) => {
+                let look = |look| {
+                    let this = self.clone();
+                    async move { this.look(look).await }
+                };
+                part_by_part(look).await
+            }
             other => other,
         }
     }
@@ -346,7 +352,7 @@ impl ImageReader {
     }
 }
 
-async fn part_by_part(look: impl AsyncFn(Look) -> Result<Layout>) -> Result<Layout> {
+async fn part_by_part<Asked: Future<Output = Result<Layout>>>(look: impl Fn(Look) -> Asked) -> Result<Layout> {
     let mut layout = look(Look::Nothing).await?;
     for part in &mut layout.parts {
         match look(Look::Only(part.number)).await {

@@ -274,7 +274,7 @@ async fn open_far_within(house: &House, memory_bytes: usize) -> Far {
     let browse = Browse::open(&chunks, &log, log.snapshots().last().unwrap());
     let base = house.source().canonicalize().unwrap();
     let base = base.to_str().unwrap().trim_start_matches('/');
-    let drive = snapshot_drive(browse, base.as_bytes(), DriveOptions::default()).await.unwrap().unwrap();
+    let drive = snapshot_drive(browse, base.as_bytes(), &[], DriveOptions::default()).await.unwrap().unwrap();
     Far { store, drive }
 }
 

@@ -28,7 +28,7 @@ fn open_cold(files: u64, snapshots: u64) {
         assert_eq!(found.len() as u64, snapshots);
         let chunks = Chunks::new(&repo, &ChunksOptions::default());
         let browse = Browse::open(&chunks, &log, found.last().unwrap());
-        let drive = snapshot_drive(browse, b"", DriveOptions::default()).await.unwrap().unwrap();
+        let drive = snapshot_drive(browse, b"", &[], DriveOptions::default()).await.unwrap().unwrap();
         let listing = drive.list(ROOT, 0, 100).wait().await.unwrap();
         assert_eq!(listing.entries.len() as u64, files.div_ceil(100).min(100));
         assert_eq!(drive.volume().nodes, 1 + files + files.div_ceil(100));

@@ -10,9 +10,12 @@ use crate::program::json_lines;
 use serde_json::Value;
 use std::fs;
 use std::fs::File;
+use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::process::Child;
 use std::process::Command;
+use std::process::Stdio;
 
 const DISK_BYTES: usize = 8 << 20;
 
@@ -247,6 +250,94 @@ fn a_passphrase_opens_what_is_encrypted() {
     assert!(run(&["inspect", &locked]).contains("ext4"));
     run(&["restore", file, "--to", "out"]);
     assert_eq!(fs::read(program.scratch().join("out/secret")).unwrap(), b"It is under the stone.\n");
+}
+
+/// An encrypted disk is a folder of files on a drive, by whatever way the drive was asked for.
+#[test]
+fn a_passphrase_opens_the_disks_of_a_drive() {
+    let program = Program::new();
+    program.run(&["init"]).ok();
+    let tree = program.scratch().join("tree");
+    fs::create_dir(&tree).unwrap();
+    fs::write(tree.join("secret"), "It is under the stone.\n").unwrap();
+    for (name, word) in [("key", "right"), ("right", "right\n"), ("wrong", "wrong\n")] {
+        fs::write(program.scratch().join(name), word).unwrap();
+    }
+    let disk = program.scratch().join("vault.raw");
+    File::create(&disk).unwrap().set_len(64 << 20).unwrap();
+    let (disk, key) = (disk.to_str().unwrap(), program.scratch().join("key"));
+    let encrypt = ["reencrypt", "--encrypt", "--type", "luks2", "--reduce-device-size", "32M", "--batch-mode"];
+    let cheap = ["--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000", "--key-file", key.to_str().unwrap(), disk];
+    if !tool("mke2fs", &["-q", "-F", "-t", "ext4", "-d", tree.to_str().unwrap(), disk, "30M"])
+        || !tool("cryptsetup", &[encrypt, cheap].concat())
+    {
+        return;
+    }
+    backup(&program, &[disk]);
+    let point = program.scratch().join("drive");
+    let point_text = point.to_str().unwrap();
+    for at in [&["latest"][..], &["latest:/vault.img"], &["latest:/vault.img!"]] {
+        let with = |file| program.run(&[&["mount"], at, &[point_text, "--passphrase-file", file]].concat());
+        let wrong = with("wrong").fails(1);
+        assert!(wrong.stderr.contains("does not open"), "{at:?}: {}", wrong.stderr);
+        with("right").ok();
+        assert_eq!(
+            fs::read(point.join("partition (ext4 in LUKS2)/secret")).unwrap(),
+            b"It is under the stone.\n",
+            "{at:?}"
+        );
+        program.run(&["umount", point_text]).ok();
+    }
+    program.run(&["mount", point_text, "--passphrase-file", "right"]).ok();
+    assert!(point.join("latest/partition (ext4 in LUKS2)/secret").exists());
+    program.run(&["umount", point_text]).ok();
+}
+
+/// What a machine writes to changes while it is read.
+#[test]
+fn an_image_in_a_machine_is_not_backed_up_unasked() {
+    let (program, disk) = with_image();
+    let disk = disk.to_str().unwrap();
+    let Ok(mut machine) = open_in_qemu(disk, &["-f", "raw"]) else { return };
+    let ended = program.run(&["backup", "--image", disk]).fails(1);
+    assert!(ended.stderr.contains("is open in a virtual machine"), "{}", ended.stderr);
+    for way_out in ["shut the machine down", "--snapshot-with", "--live"] {
+        assert!(ended.stderr.contains(way_out), "{}", ended.stderr);
+    }
+    let live = program.run(&["backup", "--image", disk, "--live"]).ok();
+    assert!(live.stderr.contains("is open in a virtual machine"), "{}", live.stderr);
+    drop(machine.stdin.take());
+    machine.wait().unwrap();
+    let quiet = program.run(&["backup", "--image", disk]).ok();
+    assert!(!quiet.stderr.contains("virtual machine"), "{}", quiet.stderr);
+    // Who only reads it changes nothing.
+    let mut machine = open_in_qemu(disk, &["-f", "raw", "-r"]).unwrap();
+    program.run(&["backup", "--image", disk]).ok();
+    drop(machine.stdin.take());
+    machine.wait().unwrap();
+}
+
+/// A program that has the image open until its input ends.
+fn open_in_qemu(disk: &str, more: &[&str]) -> std::io::Result<Child> {
+    let mut command = Command::new("qemu-io");
+    command.args(more).arg(disk).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut machine = command.spawn()?;
+    // It asks for a command when it has opened the image.
+    let mut prompt = [0];
+    machine.stdout.as_mut().unwrap().read_exact(&mut prompt).unwrap();
+    Ok(machine)
+}
+
+#[test]
+fn options_about_folders_do_not_go_with_disks() {
+    let (program, disk) = with_image();
+    let disk = disk.to_str().unwrap();
+    for option in [&["--exclude", "x"][..], &["--one-file-system"], &["--exclude-larger-than", "1M"]] {
+        let ended = program.run(&[&["backup", "--image", disk], option].concat()).fails(2);
+        assert!(ended.stderr.contains(option[0]) && ended.stderr.contains("--image"), "{}", ended.stderr);
+        let ended = program.run(&[&["backup", "--stdin-name", "x"], option].concat()).fails(2);
+        assert!(ended.stderr.contains(option[0]) && ended.stderr.contains("--stdin-name"), "{}", ended.stderr);
+    }
 }
 
 /// What other programs make of the file that a drive shows.

@@ -36,7 +36,7 @@ pub(crate) fn attach(house: &House, drive: Arc<dyn bygone_mount::Drive>) -> Moun
 pub(crate) fn mount_latest(house: &House) -> Mounted {
     let base = house.source().canonicalize().unwrap();
     let base = base.to_str().unwrap().trim_start_matches('/').as_bytes().to_vec();
-    let drive = house.runtime.block_on(snapshot_drive(house.browse(), &base, DriveOptions::default()));
+    let drive = house.runtime.block_on(snapshot_drive(house.browse(), &base, &[], DriveOptions::default()));
     attach(house, drive.unwrap().unwrap())
 }
 

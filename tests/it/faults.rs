@@ -354,7 +354,7 @@ fn a_drive_in_bad_weather_is_right_or_an_error_and_recovers() {
         // Hardly any memory: everything is fetched again and again.
         let chunks = Chunks::new(&repo, &ChunksOptions { memory_bytes: 4 << 20 });
         let browse = Browse::open(&chunks, &log, log.snapshots().last().unwrap());
-        snapshot_drive(browse, &base, DriveOptions::default()).await.unwrap().unwrap()
+        snapshot_drive(browse, &base, &[], DriveOptions::default()).await.unwrap().unwrap()
     });
     let mounted = crate::drive::attach(&house, drive);
     is_bad.store(true, Ordering::SeqCst);

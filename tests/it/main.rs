@@ -46,6 +46,7 @@ mod moved;
 mod network;
 mod object_lock;
 mod offline;
+mod partitions;
 #[cfg(target_arch = "x86_64")]
 mod powercut;
 mod previews;

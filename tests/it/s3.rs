@@ -66,7 +66,7 @@ fn mount(house: &House, store: AnyStore) -> Mounted {
         assert!(log.problems.is_empty());
         let chunks = Chunks::new(&repo, &ChunksOptions { memory_bytes: 8 << 20 });
         let browse = Browse::open(&chunks, &log, log.snapshots().last().unwrap());
-        snapshot_drive(browse, &base, DriveOptions::default()).await.unwrap().unwrap()
+        snapshot_drive(browse, &base, &[], DriveOptions::default()).await.unwrap().unwrap()
     });
     attach(house, drive)
 }

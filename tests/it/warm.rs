@@ -64,7 +64,7 @@ impl Opened {
     }
 
     async fn list_root(&self) -> usize {
-        let drive = snapshot_drive(self.browse(), b"", DriveOptions::default()).await.unwrap().unwrap();
+        let drive = snapshot_drive(self.browse(), b"", &[], DriveOptions::default()).await.unwrap().unwrap();
         drive.list(ROOT, 0, 100).wait().await.unwrap().entries.len()
     }
 
@@ -217,7 +217,8 @@ fn what_is_pinned_stays_and_is_enough_to_be_read_offline() {
     house.runtime.block_on(async {
         let cache = Cache::open(cache_folder.path(), &small).unwrap();
         let offline = open(&house, &cache, Freshness::Offline).await.unwrap();
-        let drive = snapshot_drive(offline.browse(), &path(&wanted), DriveOptions::default()).await.unwrap().unwrap();
+        let drive =
+            snapshot_drive(offline.browse(), &path(&wanted), &[], DriveOptions::default()).await.unwrap().unwrap();
         assert_eq!(drive.list(ROOT, 0, 100).wait().await.unwrap().entries.len(), 2);
         assert!(offline.read(&wanted.join("large")).await.unwrap() == large);
         for i in 0..300 {

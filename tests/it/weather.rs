@@ -107,7 +107,7 @@ fn mount(house: &House, store: AnyStore, cache: &Path) -> Mounted {
         let (repo, log) = Repo::open_remembered(store, &memory, &password()).await.unwrap();
         let chunks = Chunks::new(&repo, &ChunksOptions { memory_bytes: 8 << 20 });
         let browse = Browse::open(&chunks, &log, log.snapshots().last().unwrap());
-        snapshot_drive(browse, &base, DriveOptions::default()).await.unwrap().unwrap()
+        snapshot_drive(browse, &base, &[], DriveOptions::default()).await.unwrap().unwrap()
     });
     attach(house, drive)
 }

@@ -32,6 +32,8 @@ const ROOT_RANGES: usize = 16;
 /// How a disk will be read.
 pub(in crate::backup) struct Plan {
     pub(super) disk: Disk,
+    /// What is to be told about it first.
+    pub(super) note: Option<String>,
     /// Asks about the virtual disk.
     pub(super) reader: Arc<ImageReader>,
     /// Bytes of the virtual disk.
@@ -52,7 +54,7 @@ pub(in crate::backup) struct Plan {
 
 impl Plan {
     /// Looks at the disk.
-    pub(super) fn make(disk: Disk, runtime: &Handle) -> Result<Plan, Error> {
+    pub(super) fn make(disk: Disk, note: Option<String>, runtime: &Handle) -> Result<Plan, Error> {
         let device: Arc<dyn Image> = Arc::new(disk.device.clone());
         let mtime = disk.device.mtime();
         let path = disk.origin.clone();
@@ -87,6 +89,7 @@ impl Plan {
         }
         let mut plan = Plan {
             disk,
+            note,
             reader,
             len: layout.bytes,
             is_contained,

@@ -22,6 +22,8 @@ pub(super) struct Manner {
     pub(super) delta: bool,
     /// Nothing is written.
     pub(super) dry_run: bool,
+    /// Where the last chunk ends at the latest.
+    pub(super) end: u64,
 }
 
 /// What came of comparing some pieces.
@@ -47,7 +49,7 @@ pub(super) fn compare(
     let mut compared = Compared::default();
     let mut buffer = Vec::new();
     for (range, extent) in pieces {
-        let len = range.end - range.start;
+        let len = range.end.min(manner.end) - range.start;
         match extent {
             Extent::Hole(_) if manner.is_blank => {}
             Extent::Hole(_) => {

@@ -42,13 +42,13 @@ pub enum DiskError {
         path: PathBuf,
     },
     /// The disk does not fit.
-    #[error("'{}' has {has} bytes, the disk has {needs}", path.display())]
+    #[error("'{}' has {has} bytes, but {needs} are needed", path.display())]
     TooSmall {
         /// The target.
         path: PathBuf,
         /// Its bytes.
         has: u64,
-        /// Bytes of the disk.
+        /// Bytes of the disk or partition.
         needs: u64,
     },
     /// Nobody would find the partitions.

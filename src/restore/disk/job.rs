@@ -25,6 +25,7 @@ use crate::restore::problem::is_damage;
 use crate::store::ErrorKind;
 use crate::target::DiskFault;
 use crate::target::DiskTarget;
+use crate::tree::Piece;
 use bytes::Bytes;
 use std::ops::Range;
 use std::sync::Arc;
@@ -56,12 +57,14 @@ pub(super) fn can_go_on(error: &repo::Error) -> bool {
     is_damage(error) && !is_offline
 }
 
-/// One disk on its way.
+/// One disk, or one part of it, on its way. All offsets are those on the target.
 pub(super) struct Job<'a> {
     pub(super) browse: &'a Browse,
     pub(super) monitor: &'a dyn Monitor,
     pub(super) name: &'a [u8],
     pub(super) content: &'a Content,
+    /// What of the content is meant. A chunk begins where it begins; the last one may go on behind its end.
+    range: Range<u64>,
     pub(super) options: DiskOptions,
     pub(super) summary: DiskSummary,
     /// Lost, and not told yet because it may go on.
@@ -69,18 +72,46 @@ pub(super) struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    pub(super) fn new(browse: &'a Browse, node: &'a Node, options: DiskOptions, monitor: &'a dyn Monitor) -> Job<'a> {
-        let bytes_data = match &node.content {
-            Content::Extents { data, .. } => *data,
-            content => content.len(),
-        };
-        let summary = DiskSummary { bytes: node.content.len(), bytes_data, ..DiskSummary::default() };
+    pub(super) fn new(
+        browse: &'a Browse,
+        node: &'a Node,
+        range: Range<u64>,
+        options: DiskOptions,
+        monitor: &'a dyn Monitor,
+    ) -> Job<'a> {
         let (name, content) = (&node.name[..], &node.content);
-        Job { browse, monitor, name, content, options, summary, losing: None }
+        let range = range.start.min(content.len())..range.end.min(content.len());
+        let bytes = range.end.saturating_sub(range.start);
+        let summary = DiskSummary { bytes, ..DiskSummary::default() };
+        Job { browse, monitor, name, content, range, options, summary, losing: None }
+    }
+
+    /// Finds out how much of it is no hole.
+    pub(super) async fn count_data(&mut self) -> Result<()> {
+        self.summary.bytes_data = match self.content {
+            Content::Extents { data, .. } if self.len() == self.content.len() => *data,
+            Content::Extents { .. } => {
+                let (mut at, mut data) = (0, 0);
+                while at < self.len() {
+                    let (pieces, end) = self.pieces(at).await?;
+                    let found = pieces.iter().filter(|(_, extent)| matches!(extent, Extent::Data(_)));
+                    data += found.map(|(range, _)| range.end.min(self.len()) - range.start).sum::<u64>();
+                    at = end;
+                }
+                data
+            }
+            _ => self.len(),
+        };
+        Ok(())
+    }
+
+    /// Where it begins in the content.
+    pub(super) fn start(&self) -> u64 {
+        self.range.start
     }
 
     pub(super) fn manner(&self) -> Manner {
-        Manner { is_blank: false, delta: self.options.delta, dry_run: self.options.dry_run }
+        Manner { is_blank: false, delta: self.options.delta, dry_run: self.options.dry_run, end: self.len() }
     }
 
     /// True if a file that is there would be written anew.
@@ -89,7 +120,7 @@ impl<'a> Job<'a> {
     }
 
     pub(super) fn len(&self) -> u64 {
-        self.content.len()
+        self.range.end - self.range.start
     }
 
     pub(super) fn tell(&mut self, problem: &DiskProblem) {
@@ -140,11 +171,13 @@ impl<'a> Job<'a> {
                 self.check_cancelled()?;
                 at = self.compare_from(at, disk, manner, &mut data).await?;
             }
-            let Some((range, bytes)) = data.next_or_fault().await? else { break };
+            let Some((whole, bytes)) = data.next_or_fault().await? else { break };
+            let range = whole.start..whole.end.min(self.len());
             let len = range.end - range.start;
             match bytes {
-                Ok(bytes) if bytes.len() as u64 == len => {
+                Ok(bytes) if bytes.len() as u64 == whole.end - whole.start => {
                     self.end_losing();
+                    let bytes = bytes.slice(..len as usize);
                     batch_bytes += bytes.len();
                     batch.push((range.start, bytes));
                     self.summary.bytes_written += len;
@@ -185,7 +218,7 @@ impl<'a> Job<'a> {
         self.done(done);
         for (offset, chunk) in wanted {
             if manner.dry_run {
-                self.summary.bytes_written += u64::from(chunk.len);
+                self.summary.bytes_written += u64::from(chunk.len).min(self.len() - offset);
             } else {
                 data.add(offset, chunk);
             }
@@ -195,16 +228,22 @@ impl<'a> Job<'a> {
 
     /// What the snapshot has from `at` on, and up to where.
     pub(super) async fn pieces(&self, at: u64) -> Result<(Vec<(Range<u64>, Extent)>, u64)> {
-        let span = at..self.len().min(at.saturating_add(SPAN_BYTES));
+        let start = self.start();
+        let span = start + at..self.range.end.min((start + at).saturating_add(SPAN_BYTES));
         let pieces = self.browse.pieces(self.content, span.clone()).await?;
         // What is nowhere would be left as it is.
         let first = pieces.first().map(|piece| piece.offset);
         let has_gap = pieces.windows(2).any(|pair| pair[0].end() != pair[1].offset);
         let is_short = pieces.last().is_none_or(|last| last.end() < span.end);
-        if has_gap || is_short || first.is_none_or(|first| first > at) {
+        // Chunks begin where partitions do.
+        let is_cut =
+            at == 0 && matches!(&pieces[..], [Piece { offset, extent: Extent::Data(_) }, ..] if *offset < start);
+        if has_gap || is_short || is_cut || first.is_none_or(|first| first > span.start) {
             return Err(too_short().into());
         }
-        Ok((within(pieces, &span), span.end))
+        let pieces = within(pieces, &span).into_iter();
+        let shifted = pieces.map(|(range, extent)| (range.start - start..range.end - start, extent));
+        Ok((shifted.collect(), span.end - start))
     }
 
     /// Takes note of a chunk that is lost; neighbours are told together.

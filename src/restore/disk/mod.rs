@@ -1,7 +1,8 @@
-//! Writing a whole disk back: to a block device, or to a file.
+//! Writing a disk back, all of it or one partition: to a block device, or to a file.
 //!
 //! # Always
-//! - Every byte of the target, up to the length of the disk, is what the snapshot has there: data is written, and where
+//! - Every byte of the target, up to the length of the disk or partition, is what the snapshot has
+//!   there: data is written, and where
 //!   the snapshot has a hole the target has zeros. A new file is sparse; anything else is read there, and zeros are
 //!   written where something else stands. What devices promise about discarded blocks is not relied upon.
 //! - What is lost in the repository becomes zeros, is told, and does not keep the rest from being restored.
@@ -9,7 +10,7 @@
 //!
 //! # Never
 //! - A disk that is in use is written to, nor one that is there already unless [`DiskOptions::overwrite`] says so.
-//! - A byte behind the end of the disk is touched on a device that is larger.
+//! - A byte behind the end of that is touched on a device that is larger.
 
 mod blocks;
 mod fault;
@@ -26,6 +27,7 @@ use self::job::pass;
 use crate::browse::Browse;
 use crate::browse::disk_of;
 use crate::format::disk::Disk;
+use crate::format::disk::DiskPart;
 use crate::image;
 use crate::meta::Node;
 use crate::monitor::Monitor;
@@ -76,29 +78,34 @@ pub struct DiskSummary {
 
 type Result<T> = std::result::Result<T, DiskError>;
 
-/// Writes the disk that `node` holds to the device or file `target`; a file is made if nothing is there.
+/// Writes the disk that `node` holds, or only this part of it, to the device or file `target`; a file is made if nothing
+/// is there. All that is told of ranges then counts from the beginning of the part.
 ///
 /// What is wrong with parts of the disk is told to the monitor and counted; an error leaves the target as it was, or is
 /// [`DiskError::Incomplete`]. Must be called within a tokio runtime.
 pub async fn restore_disk(
     browse: &Browse,
     node: &Node,
+    part: Option<&DiskPart>,
     target: &Path,
     options: &DiskOptions,
     monitor: &dyn Monitor,
 ) -> Result<DiskSummary> {
     let disk = disk_of(node).ok_or_else(|| DiskError::NotADisk { path: node.name.clone() })?;
-    let (path, len, own) = (target.to_owned(), node.content.len(), *options);
+    let range = part.map_or(0..node.content.len(), |part| part.range.clone());
+    let disk = if part.is_some() { part_alone(disk, &range) } else { disk };
+    let mut job = Job::new(browse, node, range, *options, monitor);
+    let (path, len, own) = (target.to_owned(), job.len(), *options);
     let found = blocking(move || look(&path, len, &disk, own).map(|found| (found, disk))).await?;
     let (found, disk) = found?;
-    let mut job = Job::new(browse, node, *options, monitor);
+    job.count_data().await?;
     job.summary.bytes_behind = found.as_ref().map_or(0, |found| if found.is_device() { found.len() - len } else { 0 });
     for range in &disk.unreadable {
         job.tell(&DiskProblem::Unreadable { range: range.clone() });
     }
     job.summary.unreadable.clone_from(&disk.unreadable);
     // Nothing is touched before the repository has shown that it gives something.
-    browse.read(&node.content, 0, 1).await.map(drop).or_else(pass)?;
+    browse.read(&node.content, job.start(), 1).await.map(drop).or_else(pass)?;
     if options.dry_run {
         let manner = Manner { is_blank: found.is_none() || job.replaces(found.as_ref()), ..job.manner() };
         if let Some(found) = found {
@@ -116,6 +123,14 @@ pub async fn restore_disk(
     let path = || target.to_owned();
     done.map_err(|source| DiskError::Incomplete { path: path(), source: Box::new(source) })?;
     Ok(job.summary)
+}
+
+/// What is known of a part, as if it were a disk of its own.
+fn part_alone(disk: Disk, range: &Range<u64>) -> Disk {
+    let within = |lost: &Range<u64>| lost.start.max(range.start)..lost.end.min(range.end);
+    let unreadable = disk.unreadable.iter().map(within).filter(|lost| lost.start < lost.end);
+    let unreadable = unreadable.map(|lost| lost.start - range.start..lost.end - range.start).collect();
+    Disk { table: String::new(), checksum: None, parts: Vec::new(), unreadable, ..disk }
 }
 
 /// Fails if the system uses the device or file at `path`: it is mounted, swap space, or part of another device.
