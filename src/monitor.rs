@@ -39,6 +39,15 @@ pub enum Event<'a> {
         /// A sentence.
         text: &'a str,
     },
+    /// A dry run found something to do; for verbose output.
+    Would {
+        /// What it is about.
+        path: &'a [u8],
+        /// True for a folder.
+        is_folder: bool,
+        /// What would be done to it.
+        deed: Deed,
+    },
     /// One path failed and the deed goes on. Enough of these make exit code 3.
     Problem {
         /// What could not be done.
@@ -48,6 +57,17 @@ pub enum Event<'a> {
     },
 }
 
+/// What would be done to a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deed {
+    /// Nothing is there yet.
+    Create,
+    /// Something else is there.
+    Change,
+    /// It would be gone.
+    Remove,
+}
+
 /// Receives events, from any thread; and carries the user's wish to stop.
 pub trait Monitor: Send + Sync {
     /// Takes note of one event. Must be quick: called from busy threads.
@@ -55,6 +75,11 @@ pub trait Monitor: Send + Sync {
 
     /// True if it is worth the time to find out [`Event::Total`] before the work is done.
     fn wants_total(&self) -> bool {
+        false
+    }
+
+    /// True if [`Event::Would`] is of interest: to tell it takes another look at what is there.
+    fn wants_deeds(&self) -> bool {
         false
     }
 

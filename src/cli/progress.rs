@@ -8,6 +8,7 @@ use crate::cli::human;
 use crate::cli::interrupt;
 use crate::cli::json;
 use crate::cli::out;
+use crate::monitor::Deed;
 use crate::monitor::Event;
 use crate::monitor::Monitor;
 use crate::monitor::chain;
@@ -59,7 +60,7 @@ struct Shared {
     path_wanted: AtomicBool,
     cancelled: Arc<AtomicBool>,
     json: bool,
-    tell_skipped: bool,
+    is_verbose: bool,
     tell_notes: bool,
     nouns: Nouns,
 }
@@ -92,7 +93,7 @@ impl Progress {
             path_wanted: AtomicBool::new(true),
             cancelled: interrupt::watch(runtime),
             json: global.json,
-            tell_skipped: global.verbose > 0,
+            is_verbose: global.verbose > 0,
             tell_notes: !global.quiet,
             nouns,
         });
@@ -152,9 +153,12 @@ impl Monitor for Progress {
                 shared.nodes_total.store(nodes, Ordering::Relaxed);
                 shared.bytes_total.store(bytes, Ordering::Relaxed);
             }
-            Event::Skipped { path, why } if shared.tell_skipped => tell(shared.json, ("skipped", "why"), path, why),
+            Event::Skipped { path, why } if shared.is_verbose => tell(shared.json, ("skipped", "why"), path, why),
             Event::Note { path, text } if shared.tell_notes => tell(shared.json, ("note", "text"), path, text),
-            Event::Skipped { .. } | Event::Note { .. } => {}
+            Event::Would { path, is_folder, deed } if shared.is_verbose => {
+                tell_deed(shared.json, path, is_folder, deed)
+            }
+            Event::Skipped { .. } | Event::Note { .. } | Event::Would { .. } => {}
             Event::Problem { path, cause } => {
                 shared.problems.fetch_add(1, Ordering::Relaxed);
                 tell_problem(shared.json, path, cause);
@@ -164,6 +168,10 @@ impl Monitor for Progress {
 
     fn wants_total(&self) -> bool {
         self.ticker.is_some()
+    }
+
+    fn wants_deeds(&self) -> bool {
+        self.shared.is_verbose
     }
 
     fn is_cancelled(&self) -> bool {
@@ -180,6 +188,27 @@ fn tell(as_json: bool, (kind, key): (&str, &str), path: &[u8], text: &str) {
     } else {
         out::note(format_args!("{kind}: {}: {}", Show(path), Show(text.as_bytes())));
     }
+}
+
+/// A line of the result, in the form of `bygone diff`.
+fn tell_deed(as_json: bool, path: &[u8], is_folder: bool, deed: Deed) {
+    let (mark, word) = match deed {
+        Deed::Create => ('+', "added"),
+        Deed::Change => ('M', "changed"),
+        Deed::Remove => ('-', "removed"),
+    };
+    let path = json::rooted(path);
+    // A dry run goes on to its end, whether or not somebody reads all of it.
+    let _nobody_reads = if as_json {
+        let mut map = Map::new();
+        map.insert("change".to_owned(), word.into());
+        json::put_bytes(&mut map, "path", &path);
+        map.insert("is_folder".to_owned(), is_folder.into());
+        out::line(json::line("change", &Value::Object(map)))
+    } else {
+        let end = if is_folder && path.len() > 1 { "/" } else { "" };
+        out::line(format_args!("{mark} {}{end}", Show(&path)))
+    };
 }
 
 fn tell_problem(as_json: bool, path: &[u8], cause: &(dyn Error + 'static)) {

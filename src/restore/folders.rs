@@ -5,6 +5,8 @@
 
 use crate::meta::Kind;
 use crate::meta::Meta;
+use crate::monitor::Deed;
+use crate::monitor::Event;
 use crate::path;
 use crate::restore::Error;
 use crate::restore::problem::Problem;
@@ -41,6 +43,9 @@ pub(super) struct Closing {
 #[derive(Default)]
 struct Closed {
     removed: u64,
+    /// In a dry run: whether it has yet to be made, and what would be removed from it, with true for folders.
+    is_new: bool,
+    gone: Vec<(Vec<u8>, bool)>,
     missed: Vec<Missed>,
     /// Path in the target and what is wrong there.
     problems: Vec<(Vec<u8>, Problem)>,
@@ -75,6 +80,9 @@ pub(super) async fn close(run: &Run<'_>, group: Vec<Closing>) -> Result<(), Erro
     let close = move || group.into_iter().map(|closing| (work.close(&closing), closing)).collect::<Vec<_>>();
     for (closed, closing) in blocking(close).await? {
         run.count(|summary| summary.removed += closed.removed);
+        if run.tells_deeds() {
+            tell_deeds(run, &closing, &closed);
+        }
         run.missed(&closing.told_path, closed.missed)?;
         for (path, problem) in closed.problems {
             run.fail(&run.snapshot_path(&path), problem)?;
@@ -82,6 +90,16 @@ pub(super) async fn close(run: &Run<'_>, group: Vec<Closing>) -> Result<(), Erro
         run.done(1, 0);
     }
     Ok(())
+}
+
+fn tell_deeds(run: &Run<'_>, closing: &Closing, closed: &Closed) {
+    let tell = |path: &[u8], is_folder, deed| run.monitor.event(Event::Would { path, is_folder, deed });
+    if closed.is_new {
+        tell(&closing.told_path, true, Deed::Create);
+    }
+    for (path, is_folder) in &closed.gone {
+        tell(&run.snapshot_path(path), *is_folder, Deed::Remove);
+    }
 }
 
 async fn prepare(run: &Run<'_>, rank: u64, leave_top: bool) -> Result<Option<Closing>, Error> {
@@ -131,8 +149,12 @@ impl Work {
     }
 
     fn try_close(&self, closing: &Closing, closed: &mut Closed) -> Result<(), Problem> {
-        let Some(target) = self.target() else { return Ok(()) };
+        let Some(target) = self.target() else {
+            closed.is_new = true;
+            return Ok(());
+        };
         if self.dry_run {
+            closed.is_new = !is_folder(target, &closing.path);
             return match &closing.keep {
                 Some(keep) if is_folder(target, &closing.path) => {
                     let names = target.listing(&closing.path)?;
@@ -170,7 +192,7 @@ impl Work {
             }
             let path = path::join(folder, &name);
             let removed = if self.dry_run || self.rules.has_excludes() {
-                Purge::new(self, target).remove(&path)
+                Purge::new(self, target, &mut closed.gone).remove(&path)
             } else {
                 target.remove(&path, Removal::Tree).map_err(Problem::from)
             };
@@ -195,11 +217,23 @@ struct Purge<'a> {
     /// Those with something in them that stays.
     kept: HashSet<Vec<u8>>,
     removed: u64,
+    /// Filled in a dry run.
+    gone: &'a mut Vec<(Vec<u8>, bool)>,
 }
 
 impl<'a> Purge<'a> {
-    fn new(work: &'a Work, target: &'a Target) -> Purge<'a> {
-        Purge { work, target, folders: Vec::new(), kept: HashSet::new(), removed: 0 }
+    fn new(work: &'a Work, target: &'a Target, gone: &'a mut Vec<(Vec<u8>, bool)>) -> Purge<'a> {
+        Purge { work, target, folders: Vec::new(), kept: HashSet::new(), removed: 0, gone }
+    }
+
+    fn take_away(&mut self, path: Vec<u8>, is_folder: bool) -> Result<(), Problem> {
+        if self.work.dry_run {
+            self.removed += 1;
+            self.gone.push((path, is_folder));
+        } else {
+            self.removed += self.target.remove(&path, Removal::Node)?;
+        }
+        Ok(())
     }
 
     fn remove(mut self, top: &[u8]) -> Result<u64, Problem> {
@@ -212,7 +246,7 @@ impl<'a> Purge<'a> {
             if self.kept.contains(&folder) {
                 self.keep(&folder);
             } else {
-                self.removed += if self.work.dry_run { 1 } else { self.target.remove(&folder, Removal::Node)? };
+                self.take_away(folder, true)?;
             }
         }
         Ok(self.removed)
@@ -228,8 +262,7 @@ impl<'a> Purge<'a> {
             return Ok(());
         }
         if !is_folder {
-            self.removed += if self.work.dry_run { 1 } else { self.target.remove(&path, Removal::Node)? };
-            return Ok(());
+            return self.take_away(path, false);
         }
         let names = match self.work.dry_run {
             true => self.target.listing(&path)?,

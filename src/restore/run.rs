@@ -5,6 +5,7 @@ use crate::browse::Browse;
 use crate::browse::Sums;
 use crate::browse::Unreadable;
 use crate::meta::Kind;
+use crate::monitor::Deed;
 use crate::monitor::Event;
 use crate::monitor::Monitor;
 use crate::path;
@@ -157,6 +158,9 @@ impl<'a> Run<'a> {
                 Outcome::Failed(_) | Outcome::Stopped => {}
             }
         });
+        if matches!(outcome, Outcome::Written { .. }) {
+            self.tell_deed(item);
+        }
         let is_there = matches!(outcome, Outcome::Written { .. } | Outcome::Same { .. });
         let result = match outcome {
             Outcome::Written { missed, .. } | Outcome::Same { missed, .. } if missed.is_empty() => Ok(()),
@@ -168,6 +172,20 @@ impl<'a> Run<'a> {
         let result = if is_there { result.and_then(|()| self.tell_zeros(item)) } else { result };
         self.done(1, size.saturating_sub(told));
         result
+    }
+
+    /// Tells what a dry run would have done.
+    fn tell_deed(&self, item: &Item) {
+        if self.tells_deeds() {
+            let is_there = self.work.existing(item).is_ok_and(|existing| existing.is_some());
+            let deed = if is_there { Deed::Change } else { Deed::Create };
+            self.monitor.event(Event::Would { path: &item.told_path(), is_folder: false, deed });
+        }
+    }
+
+    /// True if somebody wants to know what this dry run would do.
+    pub(super) fn tells_deeds(&self) -> bool {
+        self.work.dry_run && self.monitor.wants_deeds()
     }
 
     /// Tells where the file of a disk has zeros because nobody could read it: once more each time, as nothing brings back
