@@ -117,7 +117,8 @@ fn attempt(
         let repo = repo.clone();
         runtime.spawn(async move { repo.store().list("packs").await })
     };
-    let (parent, mut partial) = choose_parent(&log, &options, &sources)?;
+    let wanted = input.wanted(&options)?.unwrap_or_else(|| sources.clone());
+    let (parent, mut partial) = choose_parent(&log, &options, &sources, &wanted)?;
     if let Input::Copy(copying) = &input {
         let id = copying.original.browse.snapshot().id;
         partial = log.partials().into_iter().rev().find(|partial| partial.id == id).cloned();
@@ -143,6 +144,7 @@ fn attempt(
         }
         _ => open_old(&partial.iter().chain(&parent).collect::<Vec<_>>())?,
     };
+    let is_whole = wanted == sources || parent.as_ref().is_some_and(|parent| parent.sources == sources);
     let mut draft = draft(&options, sources, parent.as_ref());
     if let Input::Copy(copying) = &input {
         draft.id = copying.original.browse.snapshot().id;
@@ -167,7 +169,8 @@ fn attempt(
     let removed = run(&shop, runtime, &options, scout, (input, census), &mut collector)?;
     let looks = Looks::new((repo, author, runtime), &shop.known, &log, held, must_walk, is_copy);
     let mut summary = collector.finish(looks)?;
-    summary.nodes_removed = removed;
+    // What lies in a source that is missing today was not removed from it.
+    summary.nodes_removed = if is_whole { removed } else { 0 };
     summary.resumed = resumed;
     summary.found_losses = shop.known.has_losses();
     summary.parent = parent.map(|p| p.id);
@@ -256,12 +259,18 @@ fn choose_parent(
     log: &Log,
     options: &Options,
     sources: &[Vec<u8>],
+    wanted: &[Vec<u8>],
 ) -> Result<(Option<Snapshot>, Option<Snapshot>), Error> {
-    let fits = |s: &&&Snapshot| s.host == options.host && s.sources == sources;
+    let is_of = |s: &&&Snapshot, sources: &[Vec<u8>]| s.host == options.host && s.sources == sources;
+    let fits = |s: &&&Snapshot| is_of(s, sources);
     let snapshots = log.snapshots();
     let parent = match options.parent {
         Parent::None => return Ok((None, None)),
-        Parent::Newest => snapshots.iter().rev().find(fits).copied(),
+        // The first time that a source is missing, the others are known from when it was there.
+        Parent::Newest => {
+            let of_wanted = || snapshots.iter().rev().find(|s| is_of(s, wanted));
+            snapshots.iter().rev().find(fits).or_else(of_wanted).copied()
+        }
         Parent::Snapshot(id) => Some(*snapshots.iter().find(|s| s.id == id).ok_or(Error::NoParent { id })?),
     };
     let since = parent.map(|p| p.time);
@@ -279,6 +288,12 @@ enum Input {
 }
 
 impl Input {
+    /// The sources as they would be if those were there that are missing.
+    fn wanted(&self, options: &Options) -> Result<Option<Vec<Vec<u8>>>, Error> {
+        let is_walk = matches!(self, Input::Walk(_));
+        Ok(is_walk.then(|| source::wanted_roots(&options.source)).transpose()?)
+    }
+
     /// Takes it out of the options, with the sources as a snapshot names them.
     fn of(options: &mut Options, runtime: &Handle) -> Result<(Input, Vec<Vec<u8>>), Error> {
         if let Some(stdin) = options.stdin.take() {

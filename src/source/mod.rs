@@ -36,6 +36,7 @@ pub use file::SourceFile;
 pub use found::Found;
 pub use found::Owners;
 pub use roots::roots_of;
+pub use roots::wanted_roots;
 pub use stat::Stat;
 pub use stat::Type;
 pub use walk::Walk;
@@ -101,7 +102,7 @@ pub enum Error {
     /// The caller named nothing.
     #[error("nothing to back up: no folder or file was named")]
     NoRoots,
-    /// One of [`Options::roots`] is missing or unreadable.
+    /// One of [`Options::roots`] is missing or unreadable. The walk fails only if all of them are.
     #[error("cannot read '{}'", path.display())]
     Root {
         /// As it was given.

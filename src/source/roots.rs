@@ -65,17 +65,42 @@ impl Guide {
     }
 }
 
-/// The snapshot paths of all roots. Each must be there and readable.
-pub(super) fn resolve(roots: &[PathBuf]) -> Result<Vec<Vec<u8>>, Error> {
-    if roots.is_empty() {
-        return Err(Error::NoRoots);
+/// A root that cannot be read: its snapshot path, as far as that can be known, and why.
+pub(super) type Missing = (Vec<u8>, Error);
+
+/// The snapshot paths of all roots that are there and readable, and the others. Fails if there is none of the former.
+pub(super) fn resolve(roots: &[PathBuf]) -> Result<(Vec<Vec<u8>>, Vec<Missing>), Error> {
+    let (mut paths, mut missing) = (Vec::new(), Vec::new());
+    for root in roots {
+        match certain(root) {
+            Ok(path) => paths.push(path),
+            Err(source) => missing.push((path_of_missing(root), Error::Root { path: root.clone(), source })),
+        }
     }
-    roots.iter().map(|root| certain(root).map_err(|source| Error::Root { path: root.clone(), source })).collect()
+    match missing.pop_if(|_| paths.is_empty()) {
+        Some((_, last)) => Err(missing.into_iter().next().map_or(last, |(_, first)| first)),
+        None if paths.is_empty() => Err(Error::NoRoots),
+        None => Ok((paths, missing)),
+    }
+}
+
+fn path_of_missing(root: &Path) -> Vec<u8> {
+    snapshot_path(&std::path::absolute(root).unwrap_or_else(|_| root.to_owned()))
 }
 
 /// The snapshot paths that [`crate::source::walk()`] will begin at: sorted, none within another.
 pub fn roots_of(options: &Options) -> Result<Vec<Vec<u8>>, Error> {
-    let mut paths = resolve(&options.roots)?;
+    Ok(outermost(resolve(&options.roots)?.0))
+}
+
+/// The same, if those were there that are missing.
+pub fn wanted_roots(options: &Options) -> Result<Vec<Vec<u8>>, Error> {
+    let (mut paths, missing) = resolve(&options.roots)?;
+    paths.extend(missing.into_iter().map(|(path, _)| path));
+    Ok(outermost(paths))
+}
+
+fn outermost(mut paths: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     paths.sort_unstable_by(|a, b| crate::path::compare(a, b));
     let mut outer: Vec<Vec<u8>> = Vec::new();
     for path in paths {
@@ -83,7 +108,7 @@ pub fn roots_of(options: &Options) -> Result<Vec<Vec<u8>>, Error> {
             outer.push(path);
         }
     }
-    Ok(outer)
+    outer
 }
 
 fn certain(root: &Path) -> io::Result<Vec<u8>> {

@@ -34,10 +34,12 @@ const AHEAD_STEPS_MAX: usize = 8192;
 /// Places in the line; keeps looking through it cheap.
 const AHEAD_PLACES_MAX: usize = 256;
 
-/// Begins to walk. Fails if a root is missing or unreadable or a rule cannot be understood; later on, trouble with
-/// a node is a step like others.
+/// Begins to walk. Fails if no root can be read or a rule cannot be understood; a root that is missing beside others, and
+/// later on trouble with a node, is a step like others.
 pub fn walk(options: &Options) -> Result<Walk, Error> {
-    let guide = Arc::new(Guide::to(roots::resolve(&options.roots)?));
+    let (paths, missing) = roots::resolve(&options.roots)?;
+    let missing: Vec<Step> = missing.into_iter().map(|(path, error)| Step::Problem { path, error }).collect();
+    let guide = Arc::new(Guide::to(paths));
     let plan = Arc::new(Plan {
         rules: Rules::new(options)?,
         one_file_system: options.one_file_system,
@@ -47,13 +49,8 @@ pub fn walk(options: &Options) -> Result<Walk, Error> {
     let line = VecDeque::from([Place::Waiting(vec![Work::Begin(top)])]);
     let state = State { line, ahead: 0, running: 0, next: 0, idle: 0, caller_waits: false, broken: false };
     let shared = Arc::new(Shared { state: Mutex::new(state), work: Condvar::new(), ready: Condvar::new() });
-    let mut walk = Walk {
-        reader: Reader::new(Arc::clone(&plan)),
-        plan,
-        shared,
-        threads: Vec::new(),
-        steps: Vec::new().into_iter(),
-    };
+    let mut walk =
+        Walk { reader: Reader::new(Arc::clone(&plan)), plan, shared, threads: Vec::new(), steps: missing.into_iter() };
     for _ in 0..options.threads {
         walk.threads.push(walk.spawn().map_err(Error::Begin)?);
     }

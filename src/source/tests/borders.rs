@@ -80,6 +80,24 @@ fn missing_roots_and_no_roots_are_errors() {
     let missing = crate::source::walk(&options(Path::new("/nowhere/at/all")));
     assert!(matches!(missing, Err(Error::Root { path, .. }) if path == Path::new("/nowhere/at/all")));
     assert!(matches!(crate::source::walk(&Options::default()), Err(Error::NoRoots)));
+    let both = vec!["/nowhere/first".into(), "/nowhere/then".into()];
+    let missing = crate::source::walk(&Options { roots: both, ..Options::default() });
+    assert!(matches!(missing, Err(Error::Root { path, .. }) if path == Path::new("/nowhere/first")));
+}
+
+#[test]
+fn a_missing_root_is_told_and_the_others_are_walked() {
+    let root = tempfile::tempdir().unwrap();
+    fs::write(root.path().join("file"), "x").unwrap();
+    let options = Options { roots: vec!["/nowhere/at/all".into(), root.path().to_owned()], ..options(root.path()) };
+    let steps = steps(&options);
+    let problems: Vec<_> = steps.iter().filter(|step| matches!(step, Step::Problem { .. })).collect();
+    let [Step::Problem { path, error: Error::Root { .. } }] = &problems[..] else { panic!("{problems:?}") };
+    assert_eq!(path, b"nowhere/at/all");
+    assert!(steps.iter().any(|step| matches!(step, Step::Found(found) if found.path().ends_with(b"/file"))));
+    let walked = crate::source::roots_of(&options).unwrap();
+    let wanted = crate::source::wanted_roots(&options).unwrap();
+    assert_eq!((walked.len(), wanted.len()), (1, 2));
 }
 
 #[test]
