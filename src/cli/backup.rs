@@ -19,6 +19,7 @@ use crate::cli::global::Global;
 use crate::cli::global::moved;
 use crate::cli::human;
 use crate::cli::json;
+use crate::cli::listed;
 use crate::cli::locks::extend_if_due;
 use crate::cli::open::Opened;
 use crate::cli::out;
@@ -28,6 +29,7 @@ use crate::cli::produced::Produced;
 use crate::cli::progress::Progress;
 use crate::cli::snapshots::short;
 use crate::format::record::TEXT_BYTES_MAX;
+use crate::meta::Time;
 use crate::repo::Author;
 use crate::source;
 use serde_json::Value;
@@ -47,11 +49,12 @@ const EXAMPLES: &str = "Examples:
   bygone backup --image /dev/sda              a whole disk, its files to be opened later
   bygone backup --image vm.qcow2 --tag vm
   bygone backup /dev/vg0/root --snapshot-with lvm
+  find . -name '*.odt' -print0 | bygone backup --files-from-raw -
   bygone backup --stdin-name shop.sql --stdin-from-command 'pg_dump shop'
 
 Patterns are those of .gitignore, relative to each PATH; one that begins with a PATH in full means just that place. The exit \
 code is 3 if the snapshot was taken but some files \
-could not be read.";
+could not be read, or a PATH beside others is missing.";
 
 /// Take a snapshot of folders and files
 ///
@@ -61,8 +64,18 @@ could not be read.";
 #[command(after_help = EXAMPLES)]
 pub(super) struct BackupArgs {
     /// What to back up
-    #[arg(value_name = "PATH", required_unless_present = "stdin_name", conflicts_with = "stdin_name")]
+    #[arg(value_name = "PATH", conflicts_with = "stdin_name")]
+    #[arg(required_unless_present_any = ["stdin_name", "files_from", "files_from_raw"])]
     paths: Vec<PathBuf>,
+
+    /// Also what this file lists: a path on each line, as it is ('#' begins a remark); '-' is standard input
+    /// (repeatable)
+    #[arg(long, value_name = "FILE", conflicts_with = "stdin_name")]
+    files_from: Vec<PathBuf>,
+
+    /// The same with a NUL byte behind each path, as 'find -print0' writes them (repeatable)
+    #[arg(long, value_name = "FILE", conflicts_with = "stdin_name")]
+    files_from_raw: Vec<PathBuf>,
 
     #[command(flatten)]
     disks: DiskArgs,
@@ -112,6 +125,10 @@ pub(super) struct BackupArgs {
     #[arg(long, value_name = "HOST", help_heading = "What to write down")]
     host: Option<String>,
 
+    /// When the snapshot was taken, for imports: '2012-11-01 22:08', a time with its zone, or 7d for how long ago
+    #[arg(long, value_name = "TIME", value_parser = human::parse_moment, help_heading = "What to write down")]
+    time: Option<Time>,
+
     /// Compare with this snapshot instead of the newest of the same host and PATHs
     #[arg(long, value_name = "SNAPSHOT", conflicts_with = "force")]
     parent: Option<Selector>,
@@ -149,12 +166,13 @@ pub(super) struct BackupArgs {
 }
 
 impl BackupArgs {
-    pub(super) fn run(self, global: &Global) -> Result<Exit> {
+    pub(super) fn run(mut self, global: &Global) -> Result<Exit> {
+        self.paths.extend(listed::paths(&self.files_from, &self.files_from_raw)?);
         self.check()?;
         let mut opened = Opened::new(global)?;
         // From now on Ctrl-C is a wish: what is made below disks will be removed.
         let progress = Progress::start(global, &opened.runtime, "Backing up");
-        let disks = disks::chosen(&self.paths, &self.disks, global.json)?;
+        let disks = disks::chosen(&self.paths, &self.disks, self.about_trees(), global.json)?;
         let repo = self.parity.repo(&opened);
         let mut options = self.options(&opened, global, disks.disks)?;
         options.log = Some(std::mem::take(&mut opened.log));
@@ -203,11 +221,32 @@ impl BackupArgs {
         if self.disks.are_asked_for() && self.paths.is_empty() {
             return Err(usage("name the disks, as in 'bygone backup --image /dev/sda'"));
         }
+        if self.time.is_some_and(|time| time > human::now()) {
+            return Err(usage("--time lies in the future"));
+        }
+        if let (Some(option), Some(_)) = (self.about_trees(), &self.stdin_name) {
+            return Err(usage(format!("{option} is about folders: it does not go with --stdin-name")));
+        }
         if let Some(name) = &self.stdin_name {
             let clean = clean_path(name.as_bytes()).ok().filter(|path| !path.is_empty());
             clean.ok_or_else(|| usage(format!("'{}' cannot be the name of a file", name.display())))?;
         }
         Ok(())
+    }
+
+    /// The first option that was given and means only folders.
+    fn about_trees(&self) -> Option<&'static str> {
+        let given = [
+            ("--exclude", !self.exclude.is_empty()),
+            ("--include", !self.include.is_empty()),
+            ("--exclude-file", !self.exclude_file.is_empty()),
+            ("--exclude-if-present", !self.exclude_if_present.is_empty()),
+            ("--exclude-caches", self.exclude_caches),
+            ("--exclude-nobackup", self.exclude_nobackup),
+            ("--exclude-larger-than", self.exclude_larger_than.is_some()),
+            ("--one-file-system", self.one_file_system),
+        ];
+        given.into_iter().find(|(_, is_given)| *is_given).map(|(option, _)| option)
     }
 
     fn options(self, opened: &Opened, global: &Global, disks: Vec<Disk>) -> Result<Options> {
@@ -256,7 +295,7 @@ impl BackupArgs {
             tags,
             description: self.description,
             program: concat!("bygone ", env!("CARGO_PKG_VERSION")).to_owned(),
-            time: human::now(),
+            time: self.time.unwrap_or_else(human::now),
             parent,
             level: self.level,
             threads,

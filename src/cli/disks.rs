@@ -63,8 +63,8 @@ pub(super) struct Chosen {
     pub(super) captures: Vec<Capture>,
 }
 
-/// The paths as disks; none if they are folders and files.
-pub(super) fn chosen(paths: &[PathBuf], args: &DiskArgs, as_json: bool) -> Result<Chosen> {
+/// The paths as disks; none if they are folders and files. `about_trees` is an option that was given for those.
+pub(super) fn chosen(paths: &[PathBuf], args: &DiskArgs, about_trees: Option<&str>, as_json: bool) -> Result<Chosen> {
     let is_device = |path: &&PathBuf| std::fs::metadata(path).is_ok_and(|found| found.file_type().is_block_device());
     let devices = paths.iter().filter(is_device).count();
     let mut chosen = Chosen::default();
@@ -75,6 +75,11 @@ pub(super) fn chosen(paths: &[PathBuf], args: &DiskArgs, as_json: bool) -> Resul
         return Err(usage(
             "disks go into snapshots of their own: back them up apart from folders, image files with --image",
         ));
+    }
+    if let Some(option) = about_trees {
+        let why = if args.image { "--image" } else { "the block devices that were named" };
+        return Err(usage(format!("{option} is about folders: it does not go with {why}"))
+            .hint("all of a disk is backed up but what its file systems call free"));
     }
     if args.changed_blocks.is_some() && paths.len() > 1 {
         return Err(usage("--changed-blocks goes with one disk"));

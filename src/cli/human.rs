@@ -165,6 +165,9 @@ pub(super) fn parse_moment(text: &str) -> Result<Time, String> {
 }
 
 fn moment(text: &str, now: &jiff::Zoned) -> Option<Time> {
+    if let Ok(timestamp) = text.parse::<Timestamp>() {
+        return Some(Time { secs: timestamp.as_second(), nanos: 0 });
+    }
     let zoned = match text.parse::<jiff::civil::DateTime>() {
         Ok(civil) => civil.to_zoned(now.time_zone().clone()).ok()?,
         Err(_) => {

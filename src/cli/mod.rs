@@ -47,6 +47,7 @@ mod interrupt;
 mod json;
 mod keep;
 mod key;
+mod listed;
 mod locks;
 mod ls;
 mod man;

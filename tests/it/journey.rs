@@ -241,6 +241,10 @@ fn snapshots_are_chosen_by_host_tag_and_path() {
     assert_eq!(count(&["--tag", "daily", "--tag", "weekly"]), 1);
     assert_eq!(count(&["--path", program.source().join("sub").to_str().unwrap()]), 3);
     assert_eq!(count(&["--path", "/nonexistent"]), 0);
+    // From the current folder on.
+    assert_eq!(count(&["--path", "source/sub"]), 3);
+    assert_eq!(count(&["--path", "./source/../source"]), 3);
+    assert_eq!(count(&["--path", "sub"]), 0);
     assert_eq!(count(&["--latest", "2"]), 2);
     assert_eq!(snapshots(&program, &["--latest", "1"])[0]["host"], "two");
     program.run(&["ls", "latest", "--host", "one"]).ok();
@@ -360,6 +364,120 @@ fn a_folder_comes_back() {
     let told = program.run(&["restore", &program.at("latest", ""), "--to", to_text, "--delete"]).ok().stdout;
     assert!(told.starts_with("Restored: 1 file, 6 B in ") && told.contains("1 removed"), "{told}");
     crate::drive::expect_equal(&program.source(), &to);
+}
+
+#[test]
+fn a_dry_run_tells_names_if_asked() {
+    let program = Program::with_source();
+    backup(&program, &[]);
+    let to = program.scratch().join("to");
+    let (at, to_text) = (program.at("latest", ""), to.to_str().unwrap().to_owned());
+    let dry = ["restore", &at, "--to", &to_text, "--dry-run", "--delete"];
+    let source = program.source();
+    let path = |below: &str| source.join(below).to_str().unwrap().to_owned();
+    let lines = |more: &[&str]| -> Vec<String> {
+        let told = program.run(&[&dry[..], more].concat()).ok().stdout;
+        let mut lines: Vec<String> = told.lines().map(str::to_owned).collect();
+        // The last one is the summary.
+        lines.pop();
+        lines.sort();
+        lines
+    };
+    let all = lines(&["--verbose"]);
+    assert!(all.contains(&format!("+ {}", path("sub/deeper/note"))), "{all:?}");
+    assert!(all.contains(&format!("+ {}/", path("sub/deeper"))), "{all:?}");
+
+    program.run(&["restore", &at, "--to", &to_text]).ok();
+    assert!(lines(&["--verbose"]).is_empty());
+    fs::write(to.join("hello"), "Changed\n").unwrap();
+    fs::remove_file(to.join("link")).unwrap();
+    fs::create_dir(to.join("other")).unwrap();
+    fs::write(to.join("other/file"), "x").unwrap();
+    let marked = |mark: &str, below: &str| format!("{mark} {}", path(below));
+    let expected = [marked("+", "link"), marked("-", "other/"), marked("-", "other/file"), marked("M", "hello")];
+    assert_eq!(lines(&["--verbose"]), expected);
+    assert!(lines(&[]).is_empty());
+    let json = json_lines(&program.run(&[&dry[..], &["--verbose", "--json"]].concat()).ok().stdout);
+    let changed = json.iter().find(|line| line["type"] == "change" && line["change"] == "changed").unwrap();
+    assert_eq!(changed["path"], path("hello"));
+    assert!(to.join("other/file").exists() && !to.join("link").exists());
+}
+
+#[test]
+fn lists_name_what_to_back_up() {
+    let program = Program::with_source();
+    let source = program.source();
+    let lines = format!("# mine\n{}\n\nsource/link\n", source.join("sub/deeper").display());
+    fs::write(program.scratch().join("lines"), lines).unwrap();
+    program.run(&["backup", "--files-from", "lines"]).ok();
+    let listed = |at: &str| program.run(&["ls", "--recursive", &program.at(at, "")]).ok().stdout;
+    let first = listed("latest");
+    assert!(first.contains("deeper/note") && first.contains("link") && !first.contains("hello"), "{first}");
+
+    // With other paths, out of a pipe, and with a line break in a name.
+    let mut child = program
+        .command(&["backup", "source/hello", "--files-from-raw", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"source/sub/line\nbreak\0").unwrap();
+    assert!(child.wait().unwrap().success());
+    let second = listed("latest");
+    assert!(second.contains("hello") && second.contains("break") && !second.contains("note"), "{second}");
+
+    fs::write(program.scratch().join("lines"), "# nothing\n").unwrap();
+    let ended = program.run(&["backup", "--files-from", "lines"]).fails(2);
+    assert!(ended.stderr.contains("nothing to back up"), "{}", ended.stderr);
+    program.run(&["backup", "--files-from", "missing"]).fails(1);
+    program.run(&["backup", "--stdin-name", "x", "--files-from", "lines"]).fails(2);
+}
+
+/// A disk that is not there must not stop a backup, nor look as if it had been emptied.
+#[test]
+fn a_missing_source_is_told_and_the_rest_is_backed_up() {
+    let program = Program::with_source();
+    let (source, other) = (program.source(), program.scratch().canonicalize().unwrap().join("other"));
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("file"), "x").unwrap();
+    let paths = [source.to_str().unwrap(), other.to_str().unwrap()];
+    let run = |code| {
+        let ended = program.run(&[&["backup", "--json"][..], &paths].concat()).fails(code);
+        (json_lines(&ended.stdout).last().unwrap().clone(), ended.stderr)
+    };
+    let (whole, _) = run(0);
+    fs::rename(&other, program.scratch().join("away")).unwrap();
+    for parent in [&whole["snapshot"]["id"], &Value::Null] {
+        let (done, told) = run(3);
+        assert!(told.contains("cannot read") && told.contains(paths[1]), "{told}");
+        // What is there did not change and is not read again.
+        assert_eq!((&done["problems"], &done["bytes_read"], &done["nodes_removed"]), (&1.into(), &0.into(), &0.into()));
+        assert_eq!(done["snapshot"]["sources"].as_array().map(Vec::len), Some(1), "{done}");
+        assert!(parent.is_null() || done["parent"] == *parent, "{done}");
+    }
+    assert!(program.run(&["snapshots"]).ok().stdout.contains("[1 could not be read]"));
+    // Those with all of it are a group of their own.
+    let kept = program.run(&["forget", "--keep-last", "1", "--dry-run", "--json"]).ok().stdout;
+    assert!(kept.contains(whole["snapshot"]["id"].as_str().unwrap()), "{kept}");
+
+    fs::rename(program.scratch().join("away"), &other).unwrap();
+    let (done, _) = run(0);
+    assert_eq!((&done["parent"], &done["nodes_new"]), (&whole["snapshot"]["id"], &0.into()), "{done}");
+    let none = program.run(&["backup", "/nowhere/a", "/nowhere/b"]).fails(1);
+    assert!(none.stderr.contains("cannot read '/nowhere/a'"), "{}", none.stderr);
+}
+
+#[test]
+fn an_import_has_its_own_time() {
+    let program = Program::with_source();
+    backup(&program, &["--time", "2012-11-01 22:08"]);
+    backup(&program, &["--time", "2011-01-01T00:00:00+01:00"]);
+    let listed = snapshots(&program, &[]);
+    let times: Vec<&str> = listed.iter().map(|snapshot| snapshot["time"].as_str().unwrap()).collect();
+    assert_eq!(times, ["2010-12-31T23:00:00Z", "2012-11-01T22:08:00Z"]);
+    let source = program.source();
+    let ended = program.run(&["backup", source.to_str().unwrap(), "--time", "2999-01-01"]).fails(2);
+    assert!(ended.stderr.contains("future"), "{}", ended.stderr);
 }
 
 /// A snapshot has only the way to what was backed up: what else stands beside it is none of its business.
