@@ -35,6 +35,9 @@ enum Step {
     Wanted(ChunkRef),
 }
 
+/// What became of an item.
+type Done = (Outcome, Item);
+
 impl Step {
     fn of(settled: Option<Outcome>, node: &Node) -> Step {
         match (settled, &node.content) {
@@ -105,11 +108,7 @@ impl Work {
     }
 
     /// Does steps in turn until one needs bytes that are not at hand. Returns what became of the items, and what is left.
-    fn write_ready(
-        &self,
-        chunks: &Chunks,
-        mut steps: VecDeque<(Step, Item)>,
-    ) -> (Vec<(Outcome, Item)>, VecDeque<(Step, Item)>) {
+    fn write_ready(&self, chunks: &Chunks, mut steps: VecDeque<(Step, Item)>) -> (Vec<Done>, VecDeque<(Step, Item)>) {
         let mut written = Vec::new();
         while let Some((step, item)) = steps.pop_front() {
             let outcome = match step {
