@@ -264,6 +264,8 @@ impl<'a> Collector<'a> {
         self.uploader.flush()?;
         let mut snapshot = self.describe(&root);
         let is_done = looks.commit(&mut self.uploader, &mut snapshot, &root.plain)?;
+        // What was taken away meanwhile was stored again.
+        self.summary.figures.bytes_stored = self.uploader.bytes_stored();
         self.summary.was_there = !is_done;
         self.summary.snapshot = is_done.then_some(snapshot);
         Ok(self.summary)

@@ -98,6 +98,7 @@ impl<'a> Looks<'a> {
             let is_done = match self.append(snapshot, root_page)? {
                 Appended::Shaky(log) => {
                     self.steady(uploader, snapshot, *log, When::Before)?;
+                    snapshot.figures.bytes_stored = uploader.bytes_stored();
                     continue;
                 }
                 Appended::There => Some(false),

@@ -234,6 +234,15 @@ fn a_prune_that_comes_at_any_request() {
             let summary = summary.unwrap_or_else(|error| panic!("{what}: {error}"));
             let requests = requests.lock().unwrap();
             is_over = (requests.len() as u64) < number;
+            // What was stored again counts, in the summary and in the snapshot unless it was after the record.
+            let old = scene.objects.names("packs/");
+            let new = objects.names("packs/").into_iter().filter(|name| !old.contains(name));
+            let stored: u64 = new.map(|name| objects.bytes(&name).len() as u64).sum();
+            let told = summary.figures.bytes_stored;
+            // One that begins anew counts from there: the new file was stored before.
+            assert!((stored.saturating_sub(40_000)..=stored).contains(&told), "{what}: {told} of {stored}");
+            let noted = summary.snapshot.as_ref().unwrap().figures.bytes_stored;
+            assert!(noted == told || !is_seen(&requests, number as usize), "{what}: {noted} of {told}");
             // What is marked is swept one day, unless a snapshot counts on it that did not see the mark.
             match how {
                 "marks" if !is_over && is_seen(&requests, number as usize) => {
