@@ -132,9 +132,10 @@ impl<'a> Run<'a> {
         if self.monitor.is_cancelled() { Err(Error::Cancelled) } else { Ok(()) }
     }
 
-    /// Reads the log, then lists the packs.
+    /// Reads the log, of which no record that has a second copy may be missing, then lists the packs.
     async fn look(&self) -> Result<View> {
         self.check_cancelled()?;
+        let copied = Log::ends_of_copies(self.repo).await?;
         let mut log = Log::read(self.repo).await?;
         log.check_heads(self.author.state)?;
         if log.has_unknown_events() {
@@ -151,6 +152,10 @@ impl<'a> Run<'a> {
             let told = log.with_copies(self.repo, self.author.state).await?.problems;
             let problem = told.iter().find(|problem| is_gap(problem)).or(told.first()).map(|problem| chain(problem));
             return Err(Error::LogDamaged { problem: problem.unwrap_or_default() });
+        }
+        if let (Some((writer, seq)), false) = (log.behind(&copied), self.options.despite_log) {
+            let problem = format!("record {seq} of writer {writer} is gone, and only its second copy is left");
+            return Err(Error::LogDamaged { problem });
         }
         let words = log.words();
         let me = self.author.state.writer(self.author.machine).map_err(crate::repo::Error::from)?;

@@ -25,6 +25,7 @@ use crate::state::Head;
 use crate::state::State;
 use futures::future::join_all;
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -160,9 +161,20 @@ impl Log {
         Ok(Log { problems, ..whole })
     }
 
+    /// The number of the newest record of each chain that has a second copy. A log that is read after this has them all: first
+    /// copies are stored first.
+    pub async fn ends_of_copies(repo: &Repo) -> Result<BTreeMap<WriterId, u64>> {
+        let copies = Log::copies(repo).await?;
+        Ok(copies.into_iter().filter_map(|(writer, seqs)| Some((writer, *seqs.last()?))).collect())
+    }
+
+    async fn copies(repo: &Repo) -> Result<BTreeMap<WriterId, BTreeSet<u64>>> {
+        Ok(numbers(&repo.store().list(&copy_name("log")).await?))
+    }
+
     async fn read_with_copies(repo: &Repo) -> Result<Log> {
         let mut raw = RawLog::list(repo.store()).await?;
-        for (writer, seqs) in numbers(&repo.store().list(&copy_name("log")).await?) {
+        for (writer, seqs) in Log::copies(repo).await? {
             raw.numbers.entry(writer).or_default().extend(seqs);
         }
         raw.fetch_heads(repo.store()).await;
@@ -303,6 +315,12 @@ impl Log {
         let last = |writer: &WriterId| self.chains.get(writer).map(|chain| chain.last);
         let seen = self.chains.values().flat_map(|chain| &chain.seen);
         seen.map(|seen| (seen.writer, seen.seq)).find(|(writer, seq)| last(writer).is_none_or(|last| last < *seq))
+    }
+
+    /// The first chain that ends before the number that is given for it.
+    pub fn behind(&self, ends: &BTreeMap<WriterId, u64>) -> Option<(WriterId, u64)> {
+        let is_short = |writer: &WriterId, seq| self.chains.get(writer).is_none_or(|chain| chain.last < seq);
+        ends.iter().map(|(writer, seq)| (*writer, *seq)).find(|(writer, seq)| is_short(writer, *seq))
     }
 
     /// When the store took a record, by its clock, seconds since 1970.
