@@ -47,7 +47,7 @@ pub struct Layout {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Part {
     /// Number of the partition; 0 for the whole disk; from [`VOLUME_NUMBERS`](crate::disk::VOLUME_NUMBERS) on for
-    /// volumes; from [`WHOLE_NUMBERS`](crate::disk::WHOLE_NUMBERS) on for a part that is shown twice.
+    /// volumes; from [`WHOLE_NUMBERS`] on for a part that is shown twice.
     pub number: u32,
     /// Bytes of the disk; none for a volume, which lies in partitions, and where a part is shown again.
     pub range: Range<u64>,
