@@ -244,4 +244,9 @@ pub trait Drive: Send + Sync + 'static {
 
     /// Is told that a request about this node was not answered in time.
     fn unanswered(&self, _ino: Ino) {}
+
+    /// A number that changes whenever the storage below has answered something.
+    fn heard(&self) -> u64 {
+        0
+    }
 }

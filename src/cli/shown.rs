@@ -144,6 +144,7 @@ impl ShowArgs {
             time_zone: TimeZone::system(),
             watch,
             passphrase: self.unlock.passphrase()?,
+            store: Some(opened.counted.clone()),
             ..DriveOptions::default()
         };
         let Some(at) = at else {

@@ -40,7 +40,7 @@ pub fn image_drive(browse: &Browse, opened: &OpenedDisk, options: DriveOptions) 
         parts: parts.of_disk(disk, &at, ""),
         volume: Volume { bytes: *bytes, nodes: disk.parts.len() as u64 + 1 },
     };
-    Arc::new(WithParts { drive, parts, watch: options.watch })
+    Arc::new(WithParts { drive, parts, watch: options.watch, store: options.store })
 }
 
 impl ImageDrive {

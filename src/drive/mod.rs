@@ -31,6 +31,7 @@ pub use watch::Reader;
 pub use watch::Seen;
 pub use watch::Watch;
 
+use crate::store::Counted;
 use bygone_mount::Answer;
 use bygone_mount::DriveError;
 use std::sync::Arc;
@@ -48,6 +49,8 @@ pub struct DriveOptions {
     pub watch: Arc<Watch>,
     /// Opens encrypted partitions of disk images.
     pub passphrase: Vec<u8>,
+    /// Tells whether the storage answers: while it does, requests may wait.
+    pub store: Option<Arc<Counted>>,
 }
 
 impl Default for DriveOptions {
@@ -58,6 +61,7 @@ impl Default for DriveOptions {
             time_zone: jiff::tz::TimeZone::UTC,
             watch: Arc::default(),
             passphrase: Vec::new(),
+            store: None,
         }
     }
 }

@@ -49,7 +49,7 @@ pub fn part_drive(at: PartAt<'_>, options: DriveOptions) -> Arc<dyn Drive> {
     let parts = Parts::new(&options);
     let volume = Volume { bytes: at.bytes, nodes: 1 };
     let drive = PartDrive { top: parts.top(at), volume };
-    Arc::new(WithParts { drive, parts, watch: options.watch })
+    Arc::new(WithParts { drive, parts, watch: options.watch, store: options.store })
 }
 
 impl PartDrive {

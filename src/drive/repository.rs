@@ -87,7 +87,7 @@ pub fn repository_drive(chunks: &Arc<Chunks>, log: &Log, options: DriveOptions) 
             maker.link(root, b"latest", [b"snapshots/", &name[..]].concat());
         }
     }
-    Arc::new(WithParts { drive, parts, watch: options.watch })
+    Arc::new(WithParts { drive, parts, watch: options.watch, store: options.store })
 }
 
 /// `2026-11-22 14.05.33 1a2b3c4d`: sorts by time, and every system can show it.

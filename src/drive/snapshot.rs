@@ -68,7 +68,7 @@ pub async fn snapshot_drive(
         info,
         info_attr,
     };
-    Ok(Some(Arc::new(WithParts { drive, parts, watch: options.watch })))
+    Ok(Some(Arc::new(WithParts { drive, parts, watch: options.watch, store: options.store })))
 }
 
 impl Drive for SnapshotDrive {

@@ -4,6 +4,7 @@ use crate::drive::UNANSWERED;
 use crate::drive::parts::Parts;
 use crate::drive::refuse;
 use crate::drive::watch::Watch;
+use crate::store::Counted;
 use bygone_mount::Answer;
 use bygone_mount::Attr;
 use bygone_mount::Drive;
@@ -20,6 +21,7 @@ pub(super) struct WithParts<D> {
     pub(super) drive: D,
     pub(super) parts: Arc<Parts>,
     pub(super) watch: Arc<Watch>,
+    pub(super) store: Option<Arc<Counted>>,
 }
 
 impl<D: Drive> Drive for WithParts<D> {
@@ -111,6 +113,10 @@ impl<D: Drive> Drive for WithParts<D> {
             Some(Ok((part, node))) => part.seek(node, offset, what),
             Some(Err(error)) => refuse(error),
         }
+    }
+
+    fn heard(&self) -> u64 {
+        self.store.as_ref().map_or(0, |store| store.totals().bytes_read)
     }
 
     fn unanswered(&self, ino: Ino) {

@@ -99,12 +99,16 @@ impl Adapter {
         acl: bool,
         ended: watch::Receiver<bool>,
     ) -> Adapter {
+        let heard = {
+            let drive = drive.clone();
+            move || drive.heard()
+        };
         Adapter {
             xattrs: drive.has_xattrs(),
             asks_open: drive.asks_open(),
             drive,
             runtime,
-            patience: Patience::new(deadline, ended),
+            patience: Patience::new(deadline, ended, heard),
             counters: Arc::default(),
             acl,
             fitting: Arc::new(AtomicUsize::new(ENTRIES_TYPICAL)),
@@ -132,7 +136,7 @@ impl Adapter {
             later => {
                 let (drive, patience) = (self.drive.clone(), self.patience.clone());
                 self.runtime.spawn(async move {
-                    let result = patience.wait(patience.until(), later).await;
+                    let result = patience.wait(patience.term(), later).await;
                     if result.as_ref().is_err_and(|error| *error == DriveError::TimedOut) {
                         drive.unanswered(ino.0);
                     }
@@ -156,10 +160,10 @@ impl Adapter {
                 later => {
                     let (drive, fitting, patience) = (self.drive.clone(), self.fitting.clone(), self.patience.clone());
                     self.runtime.spawn(async move {
-                        let until = patience.until();
+                        let term = patience.term();
                         let mut answer = later;
                         loop {
-                            match patience.wait(until, answer).await {
+                            match patience.wait(term, answer).await {
                                 Err(error) => {
                                     if error == DriveError::TimedOut {
                                         drive.unanswered(filling.folder);

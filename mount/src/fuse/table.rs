@@ -23,6 +23,9 @@ use std::time::Duration;
 use std::time::Instant;
 
 const TABLE: &str = "/proc/self/mountinfo";
+/// How long a look at a drive lasts at the most, and how often it is asked whether that is over.
+const LOOK_MAX: Duration = Duration::from_secs(1);
+const RETRY: Duration = Duration::from_millis(50);
 const HELPERS: [&str; 2] = ["fusermount3", "fusermount"];
 const HELPER_FOLDERS: &str = "/usr/bin:/bin:/usr/local/bin:/sbin";
 
@@ -94,7 +97,7 @@ pub fn mounts() -> io::Result<Vec<MountInfo>> {
 /// open, and it disappears when the last one closes.
 ///
 /// # Errors
-/// [`UnmountError::NotMounted`] if no drive of ours is there, [`UnmountError::Busy`] if it is in use.
+/// [`UnmountError::NotMounted`] if no drive of ours is there, [`UnmountError::Busy`] if it is in use for longer than a moment.
 pub fn unmount(path: &Path, lazy: bool) -> Result<(), UnmountError> {
     let failed = |source| UnmountError::Io { path: path.to_owned(), source };
     let not_mounted = || UnmountError::NotMounted { path: path.to_owned() };
@@ -102,9 +105,20 @@ pub fn unmount(path: &Path, lazy: bool) -> Result<(), UnmountError> {
     match top(&point).map_err(failed)? {
         Some(row) if row.is_ours() => match row.user {
             Some(user) if !may_unmount(user) => Err(UnmountError::NotYours { path: point, user }),
-            _ => detach(&point, lazy),
+            _ => detach_soon(&point, lazy),
         },
         _ => Err(not_mounted()),
+    }
+}
+
+/// Whoever only looks at it, as `df` and desktops do, is gone in a moment.
+fn detach_soon(point: &Path, lazy: bool) -> Result<(), UnmountError> {
+    let until = Instant::now() + LOOK_MAX;
+    loop {
+        match detach(point, lazy) {
+            Err(UnmountError::Busy { .. }) if Instant::now() < until => thread::sleep(RETRY),
+            done => return done,
+        }
     }
 }
 
