@@ -22,11 +22,13 @@ use crate::monitor::Event;
 use crate::monitor::Monitor;
 use crate::path;
 use crate::source::Found;
+use crate::source::SourceFile;
 use crate::source::Step;
 use crate::source::Walk;
 use bytes::Bytes;
 use crossbeam_channel::Receiver;
 use crossbeam_channel::Sender;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
@@ -90,14 +92,28 @@ enum Piece {
     Known(ChunkRef),
 }
 
+/// Tasks in order, each with its file if that was opened ahead.
+fn with_files(tasks: Vec<Task>, shop: &Shop) -> impl Iterator<Item = (Task, Option<SourceFile>)> {
+    let (mut rest, mut line) = (tasks.into_iter(), VecDeque::new());
+    std::iter::from_fn(move || {
+        while line.len() < shop.files_open
+            && let Some(task) = rest.next()
+        {
+            let file = if let Task::Read(found, _) = &task { shop.open_ahead(found) } else { None };
+            line.push_back((task, file));
+        }
+        line.pop_front()
+    })
+}
+
 impl Job {
     /// Does the work and sends the result; nobody listens any more once the backup has failed elsewhere.
     pub(super) fn run(self, shop: &Shop, buffer: &mut Vec<u8>) {
         let mut together = Together::new(shop.level);
         match self {
             Job::Batch(tasks, done) => {
-                let outcomes = tasks.into_iter().map(|task| match task {
-                    Task::Read(found, is_new) => shop.read(&found, is_new, buffer, &mut together),
+                let outcomes = with_files(tasks, shop).map(|(task, file)| match task {
+                    Task::Read(found, is_new) => shop.read(&found, file, is_new, buffer, &mut together),
                     Task::Whole(mut draft, bytes) => {
                         draft.runs.push(shop.draft(&bytes, &mut together)?);
                         Ok(Outcome::Read(draft, None))

@@ -30,6 +30,8 @@ pub(super) struct Shop {
     pub(super) known: Known,
     pub(super) owners: Owners,
     pub(super) level: i32,
+    /// Files that one worker has open at once, at least 1: the one it reads, and those it will read next.
+    pub(super) files_open: usize,
 }
 
 /// A run of a file, ready to be put into a pack.
@@ -84,10 +86,20 @@ impl Shop {
         Ok(Draft::Chunk { id, len, frame })
     }
 
-    /// Reads one node whole.
+    /// Opens a file that will be read soon, so that a disk works on several at once. What cannot be opened is tried again, and
+    /// told, when it is its turn.
+    pub(super) fn open_ahead(&self, found: &Found) -> Option<SourceFile> {
+        let has_bytes = found.stat.is_file() && found.stat.size > 0;
+        let file = has_bytes.then(|| found.open().ok()).flatten()?;
+        file.will_need();
+        Some(file)
+    }
+
+    /// Reads one node whole; `ahead` is the file if it is open already.
     pub(super) fn read(
         &self,
         found: &Found,
+        ahead: Option<SourceFile>,
         is_new: bool,
         buffer: &mut Vec<u8>,
         together: &mut Together,
@@ -113,7 +125,7 @@ impl Shop {
             bytes_read: 0,
         };
         if found.stat.is_file() && found.stat.size > 0 {
-            let file = match found.open() {
+            let file = match ahead.map_or_else(|| found.open(), Ok) {
                 Ok(file) => file,
                 Err(error) => return Ok(Outcome::Problem(found.path(), error)),
             };

@@ -45,6 +45,11 @@ impl SourceFile {
         &self.opened
     }
 
+    /// Lets the system begin to read it, before somebody waits for it.
+    pub fn will_need(&self) {
+        os::will_need(&self.handle, self.opened.size);
+    }
+
     /// Its state now. After reading, [`Stat::is_unchanged`] against the state the backup keeps tells whether the
     /// bytes belong together.
     pub fn stat(&self) -> Result<Stat, Error> {

@@ -20,6 +20,7 @@ use std::ffi::CStr;
 use std::ffi::OsStr;
 use std::io;
 use std::mem::MaybeUninit;
+use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -259,6 +260,12 @@ fn mount(line: &[u8]) -> Option<Mount> {
 /// True if the answer means that something else stands under the name than did before: a link, a pipe, no folder.
 pub(in crate::source) fn is_replaced(answer: &io::Error) -> bool {
     matches!(Errno::from_io_error(answer), Some(Errno::LOOP | Errno::NOTDIR | Errno::NXIO | Errno::STALE))
+}
+
+/// Lets the system begin to read the first bytes of a file.
+pub(in crate::source) fn will_need(file: &Handle, bytes: u64) {
+    // Only a hint: where it is not taken, the bytes are waited for when they are read.
+    let _hint = rustix::fs::fadvise(file, 0, NonZeroU64::new(bytes), rustix::fs::Advice::WillNeed);
 }
 
 /// Reads at an offset; fewer bytes than asked for only at the end of the file.

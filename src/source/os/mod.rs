@@ -44,5 +44,6 @@ pub(super) use linux::stat;
 pub(super) use linux::stat_handle;
 #[cfg(target_os = "linux")]
 pub(super) use linux::text;
+pub(super) use linux::will_need;
 #[cfg(target_os = "linux")]
 pub(super) use xattr::xattrs;
