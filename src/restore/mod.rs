@@ -72,10 +72,14 @@ use std::ops::Range;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
-/// Jobs at once if the options do not say.
-const JOBS_MIN: usize = 2;
-const JOBS_MAX: usize = 8;
+/// Threads that write if the options do not say.
+const THREADS_MIN: usize = 2;
+const THREADS_MAX: usize = 8;
+/// Batches under way for each of them: most wait for bytes, or for their turn. Linux 6.1 into memory, two processors: 3.7 s with 1,
+/// 3.0 with 2, 2.7 with 4.
+const BATCHES_PER_THREAD: usize = 4;
 
 /// Restores what is chosen by `options` at and below `base` of the snapshot into the folder `to` (made if missing).
 ///
@@ -103,7 +107,7 @@ pub async fn restore(
     let run = Run::new(browse, monitor, work.clone(), top);
     let leave_top = base.is_empty() && was_there;
     let done = if is_folder {
-        restore_folder(&run, found, leave_top, jobs_at_once(options)).await
+        restore_folder(&run, found, leave_top, threads(options)).await
     } else {
         restore_one(&run, found).await
     };
@@ -113,9 +117,9 @@ pub async fn restore(
     Ok(run.end())
 }
 
-fn jobs_at_once(options: &Options) -> usize {
-    let processors = || std::thread::available_parallelism().map_or(JOBS_MIN, usize::from);
-    if options.threads > 0 { options.threads } else { processors().clamp(JOBS_MIN, JOBS_MAX) }
+fn threads(options: &Options) -> usize {
+    let processors = || std::thread::available_parallelism().map_or(THREADS_MIN, usize::from);
+    if options.threads > 0 { options.threads } else { processors().clamp(THREADS_MIN, THREADS_MAX) }
 }
 
 /// The target, and whether its folder was there before. A dry run makes no folder and may go without a target.
@@ -145,7 +149,7 @@ async fn restore_one(run: &Run<'_>, found: Found) -> Result<(), Error> {
 }
 
 /// A base that is a folder.
-async fn restore_folder(run: &Run<'_>, found: Found, leave_top: bool, jobs_max: usize) -> Result<(), Error> {
+async fn restore_folder(run: &Run<'_>, found: Found, leave_top: bool, threads: usize) -> Result<(), Error> {
     // Only figures: what is damaged here will be told by the walk.
     if let Ok(sums) = run.browse.sums(&found).await {
         run.total(|total| *total = sums);
@@ -157,7 +161,7 @@ async fn restore_folder(run: &Run<'_>, found: Found, leave_top: bool, jobs_max: 
     } else {
         run.leave_out(1, 0);
     }
-    walk(run, &mut walker, jobs_max).await?;
+    walk(run, &mut walker, threads).await?;
     links::restore_links(run, std::mem::take(&mut walker.links)).await?;
     folders::finish_folders(run, walker.folders, leave_top).await
 }
@@ -176,7 +180,10 @@ async fn ranks_below(browse: &Browse, found: &Found) -> Result<Range<u64>, Error
 
 /// Does all jobs of the walk. After an error those that are under way are awaited, so that nothing goes on behind the
 /// caller's back.
-async fn walk(run: &Run<'_>, walker: &mut Walker<'_>, jobs_max: usize) -> Result<(), Error> {
+async fn walk(run: &Run<'_>, walker: &mut Walker<'_>, threads: usize) -> Result<(), Error> {
+    let jobs_max = threads * BATCHES_PER_THREAD;
+    // Several large files at once would only be in each other's way.
+    let large = Semaphore::new(threads);
     let mut running = FuturesUnordered::new();
     let mut result = Ok(());
     loop {
@@ -191,7 +198,7 @@ async fn walk(run: &Run<'_>, walker: &mut Walker<'_>, jobs_max: usize) -> Result
             }
         };
         match job {
-            Some(Ok(job)) => running.push(job.restore(run)),
+            Some(Ok(job)) => running.push(in_turn(run, job, &large)),
             Some(Err(error)) => note(run, &mut result, Err(error)),
             None => break,
         }
@@ -205,6 +212,15 @@ async fn walk(run: &Run<'_>, walker: &mut Walker<'_>, jobs_max: usize) -> Result
         note(run, &mut result, done);
     }
     if run.is_over() { result.and(Err(Error::Cancelled)) } else { result }
+}
+
+async fn in_turn(run: &Run<'_>, job: Job, large: &Semaphore) -> Result<(), Error> {
+    let _turn = match &job {
+        // It is never closed.
+        Job::Large(_) => large.acquire().await.ok(),
+        Job::Batch(_) => None,
+    };
+    job.restore(run).await
 }
 
 /// Keeps the error that says most: why a restore was stopped says more than that it was.

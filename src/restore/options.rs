@@ -41,7 +41,8 @@ pub struct Options {
     pub privileged: bool,
     /// Owners by number, not by name.
     pub numeric_ids: bool,
-    /// Large files, or batches of small ones, restored at once; 0: as many as processors, within reason.
+    /// Large files restored at once, and a few times as many batches of small ones; 0: as many as processors, within
+    /// reason.
     pub threads: usize,
 }
 
