@@ -314,7 +314,7 @@ impl<'a> Scout<'a> {
     /// Cuts a large file and spreads its chunks over all workers.
     fn large(&self, found: &Found, is_new: bool, line: &mut Line<'_>, buffer: &mut Vec<u8>) -> Result<(), Error> {
         self.monitor.event(Event::Path(&found.path()));
-        let opened = found.complete(&self.shop.owners).and_then(|both| Ok((both, found.open()?)));
+        let opened = found.open().and_then(|file| Ok((found.complete_open(&file, &self.shop.owners)?, file)));
         let ((kind, meta), file) = match opened {
             Ok(opened) => opened,
             Err(error) => return line.end(Outcome::Problem(found.path(), error)),

@@ -89,8 +89,7 @@ impl Shop {
     /// Opens a file that will be read soon, so that a disk works on several at once. What cannot be opened is tried again, and
     /// told, when it is its turn.
     pub(super) fn open_ahead(&self, found: &Found) -> Option<SourceFile> {
-        let has_bytes = found.stat.is_file() && found.stat.size > 0;
-        let file = has_bytes.then(|| found.open().ok()).flatten()?;
+        let file = has_bytes(found).then(|| found.open().ok()).flatten()?;
         file.will_need();
         Some(file)
     }
@@ -105,7 +104,15 @@ impl Shop {
         together: &mut Together,
     ) -> Result<Outcome, Fault> {
         let mut changed = None;
-        let (kind, meta) = match found.complete(&self.owners) {
+        let file = match has_bytes(found).then(|| ahead.map_or_else(|| found.open(), Ok)).transpose() {
+            Ok(file) => file,
+            Err(error) => return Ok(Outcome::Problem(found.path(), error)),
+        };
+        let completed = match &file {
+            Some(file) => found.complete_open(file, &self.owners),
+            None => found.complete(&self.owners),
+        };
+        let (kind, meta) = match completed {
             Ok(both) => both,
             // What lies below would be out of reach without it. As it has no inode, it never passes for unchanged.
             Err(error) if found.stat.is_folder() => {
@@ -124,11 +131,7 @@ impl Shop {
             runs: Vec::new(),
             bytes_read: 0,
         };
-        if found.stat.is_file() && found.stat.size > 0 {
-            let file = match ahead.map_or_else(|| found.open(), Ok) {
-                Ok(file) => file,
-                Err(error) => return Ok(Outcome::Problem(found.path(), error)),
-            };
+        if let Some(file) = file {
             let read = cut_file(&self.chunker, &file, buffer, &mut |piece| {
                 match piece {
                     Run::Hole(len) => draft.runs.push(Draft::Hole(len)),
@@ -152,6 +155,10 @@ impl Shop {
         }
         Ok(Outcome::Read(Box::new(draft), changed))
     }
+}
+
+fn has_bytes(found: &Found) -> bool {
+    found.stat.is_file() && found.stat.size > 0
 }
 
 /// The fault to report if a file was written to since the walk saw it.

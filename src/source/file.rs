@@ -1,6 +1,7 @@
 //! A file of the source, open for reading: its bytes, its holes, and whether it changed meanwhile.
 
 use crate::format::extents::FILE_BYTES_MAX;
+use crate::meta::Xattr;
 use crate::source::Error;
 use crate::source::os;
 use crate::source::os::Handle;
@@ -54,6 +55,11 @@ impl SourceFile {
     /// bytes belong together.
     pub fn stat(&self) -> Result<Stat, Error> {
         os::stat_handle(&self.handle).map_err(|source| Error::failed("look at it", source))
+    }
+
+    /// Its extended attributes, as far as they may be read.
+    pub(super) fn xattrs(&self) -> io::Result<Vec<Xattr>> {
+        os::file_xattrs(&self.handle)
     }
 
     /// Fills the buffer from an offset; gives fewer bytes only at the end of the file.

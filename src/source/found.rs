@@ -11,6 +11,7 @@ use crate::source::os;
 use crate::source::stat::Stat;
 use crate::source::stat::Type;
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -57,9 +58,14 @@ impl Found {
             Type::CharDevice => Kind::CharDevice { major, minor },
             Type::BlockDevice => Kind::BlockDevice { major, minor },
         };
-        let xattrs =
-            os::xattrs(&node, &self.path()).map_err(|source| Error::failed("read its extended attributes", source))?;
+        let xattrs = os::xattrs(&node, &self.path()).map_err(no_xattrs)?;
         Ok((kind, Meta { xattrs, ..self.seen(owners) }))
+    }
+
+    /// The same of a regular file that is [open](Found::open): fewer calls of the system.
+    pub fn complete_open(&self, file: &SourceFile, owners: &Owners) -> Result<(Kind, Meta), Error> {
+        let xattrs = file.xattrs().map_err(no_xattrs)?;
+        Ok((Kind::File, Meta { xattrs, ..self.seen(owners) }))
     }
 
     /// What the walk saw of it: everything but extended attributes.
@@ -104,6 +110,10 @@ impl Found {
         hasher.finalize_xof().fill(&mut first);
         Some(u64::from_le_bytes(first).max(1))
     }
+}
+
+fn no_xattrs(source: io::Error) -> Error {
+    Error::failed("read its extended attributes", source)
 }
 
 /// Names of users and groups, each looked up once.

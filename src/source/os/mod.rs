@@ -44,6 +44,9 @@ pub(super) use linux::stat;
 pub(super) use linux::stat_handle;
 #[cfg(target_os = "linux")]
 pub(super) use linux::text;
+#[cfg(target_os = "linux")]
 pub(super) use linux::will_need;
+#[cfg(target_os = "linux")]
+pub(super) use xattr::file_xattrs;
 #[cfg(target_os = "linux")]
 pub(super) use xattr::xattrs;

@@ -1,4 +1,4 @@
-//! Linux: extended attributes of a node of any kind, through a mere reference to it, so without opening it.
+//! Linux: extended attributes of a node of any kind, through a mere reference to it, so without opening it; and of a file that is open.
 
 use crate::format::node::XATTRS_BYTES_MAX;
 use crate::meta::Xattr;
@@ -30,6 +30,14 @@ pub(in crate::source) fn xattrs(node: &Handle, path: &[u8]) -> io::Result<Vec<Xa
     Ok(collect(
         |buffer| rustix::fs::llistxattr(&path, buffer),
         |name, buffer| rustix::fs::lgetxattr(&path, name, buffer),
+    )?)
+}
+
+/// The same of a file that is open for reading.
+pub(in crate::source) fn file_xattrs(file: &Handle) -> io::Result<Vec<Xattr>> {
+    Ok(collect(
+        |buffer| rustix::fs::flistxattr(file, buffer),
+        |name, buffer| rustix::fs::fgetxattr(file, name, buffer),
     )?)
 }
 

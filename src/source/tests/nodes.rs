@@ -133,6 +133,12 @@ fn attributes_and_access_lists_come_sorted_and_whole() {
     assert_eq!(xattrs("file"), expected);
     assert_eq!(xattrs("folder"), [("system.posix_acl_default".to_owned(), acl())]);
     assert_eq!(xattrs("plain"), []);
+    for name in ["file", "plain"] {
+        let found = node(&steps, root.path(), name);
+        let owners = Owners::default();
+        let open = found.open().unwrap();
+        assert_eq!(found.complete_open(&open, &owners).unwrap(), found.complete(&owners).unwrap());
+    }
     let of_link = [("trusted.own".to_owned(), b"of the link".to_vec())];
     assert_eq!(xattrs("link"), of_link[usize::from(!is_root)..]);
 }
