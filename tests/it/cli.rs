@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 use std::time::Instant;
 
-const COMMANDS: [&str; 24] = [
+const COMMANDS: [&str; 28] = [
     "init",
     "backup",
     "snapshots",
@@ -33,6 +33,10 @@ const COMMANDS: [&str; 24] = [
     "copy",
     "check",
     "repair",
+    "inspect",
+    "prune",
+    "pin",
+    "unpin",
 ];
 
 /// The whole help, as `tests/it/help.txt` has it. `UPDATE_HELP=1 cargo test help_is` writes it anew.
