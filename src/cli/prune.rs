@@ -45,7 +45,7 @@ const MAX_UNUSED: &str = "5%";
 ///
 /// Space comes free in two steps: what nothing needs is marked, and removed by a prune that runs a grace period later. Until then
 /// 'bygone undo-forget' brings forgotten snapshots back whole. What is needed in packs that are partly unused is copied
-/// into new ones. May be interrupted at any time; the next one goes on.
+/// into new ones, and so are small packs once they are more than a few. May be interrupted at any time; the next one goes on.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct PruneArgs {
@@ -64,11 +64,12 @@ pub(super) struct PruneRules {
     #[arg(long, value_name = "AGE", default_value = GRACE, value_parser = grace)]
     grace: Age,
 
-    /// How much unused space may stay in packs that are needed: in percent of what is needed, as a size, or 'unlimited'
+    /// How much unused space may stay in packs that are needed: in percent of what is needed, as a size, or 'unlimited': then
+    /// nothing is copied
     #[arg(long, value_name = "P%|SIZE|unlimited", default_value = MAX_UNUSED, value_parser = unused)]
     max_unused: Unused,
 
-    /// Copy at most so many bytes out of badly used packs; the rest waits for another time
+    /// Copy at most so many bytes out of badly used or small packs; the rest waits for another time
     #[arg(long, value_name = "SIZE", value_parser = human::parse_size)]
     max_repack_size: Option<u64>,
 

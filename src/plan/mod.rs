@@ -50,8 +50,9 @@
 //! 5. *Remove* the packs ([`prune::to_remove`]).
 //! 6. *Index*: list it, read it, **then** list the packs. Store one object in place of many: lines of packs that are listed, and of packs
 //!    that no index object names (their directories tell). Then remove the old ones. A reader that finds one gone lists again.
-//! 7. *Mark*: read the log, list packs and index; find badly used packs and move what is at home there ([`homes::each_home`]) to new
-//!    packs, named in the index; append [`prune::to_mark`], only if the chain is still the one that was read. With nothing open, a prune begins with 6.
+//! 7. *Mark*: read the log, list packs and index; find badly used packs and, once they are many, small ones, and move what is at home
+//!    there ([`homes::each_home`]) to new packs, named in the index; append [`prune::to_mark`], only if the chain is still the one that
+//!    was read. With nothing open, a prune begins with 6.
 //!
 //! One mark at a time: while it ripens, nothing new is marked; so garbage goes after twice the grace period at the latest.
 //! The age of a mark is the age of its record by the clock of the store. An unfinished snapshot counts as wanted while it

@@ -1,4 +1,4 @@
-//! Badly used packs: which ones are emptied, and emptying them.
+//! Badly used packs, and many small ones: which are emptied, and emptying them.
 
 use crate::id::ObjectId;
 use crate::monitor::chain;
@@ -10,10 +10,15 @@ use crate::prune::There;
 use crate::prune::Unused;
 use crate::prune::moving::Load;
 use crate::prune::picture::Picture;
+use crate::prune::picture::Usage;
 use crate::prune::run::Run;
 use crate::prune::run::View;
 use std::collections::HashSet;
 
+/// Encoded bytes below which a pack is a small one: half a metadata pack, an eighth of a data pack.
+const SMALL_BYTES: u64 = 4 << 20;
+/// So many small ones may stay. Every backup leaves two.
+const SMALL_MAX: usize = 32;
 /// A mark of another machine that is older than this and the grace period is not coming back.
 const FORSAKEN_SECS: i64 = 30 * 24 * 3600;
 
@@ -34,9 +39,9 @@ impl Run<'_> {
         }
     }
 
-    /// Packs that are to be emptied, the worst first, until what stays unused is little enough; and those that somebody
-    /// marked who never came back.
-    pub(super) async fn badly_used(&self, view: &View, picture: &Picture) -> Result<HashSet<usize>> {
+    /// Packs that are to be emptied: those that somebody marked who never came back; badly used ones, the worst first, until what
+    /// stays unused is little enough; and small ones, if they are many.
+    pub(super) async fn to_empty(&self, view: &View, picture: &Picture) -> Result<HashSet<usize>> {
         let lines = self.lines.as_ref().expect("the index was loaded");
         let forsaken = self.forsaken(view).await?;
         let allowed = match self.options.max_unused {
@@ -54,8 +59,9 @@ impl Run<'_> {
             unused += usage.unused();
             let is_free = picture.standings[number] == Some(Standing::Free) || mine.contains(&pack);
             let is_damaged = view.words.damaged().contains(&pack);
-            let is_due = is_free && usage.unused() > 0 && !self.is_young(there);
-            if !is_damaged && (forsaken.contains(&pack) || is_due) {
+            let is_worth_it = usage.unused() > 0 || usage.all < SMALL_BYTES;
+            let is_movable = is_free && is_worth_it && !self.is_young(there);
+            if !is_damaged && (forsaken.contains(&pack) || is_movable) {
                 candidates.push((forsaken.contains(&pack), number, *usage));
             }
         }
@@ -63,14 +69,26 @@ impl Run<'_> {
         candidates
             .sort_by_key(|(is_forsaken, _, usage)| (!is_forsaken, usage.home.saturating_mul(1000) / usage.all.max(1)));
         let (mut emptied, mut moved) = (HashSet::new(), 0);
+        let mut small = Vec::new();
+        let fits =
+            |moved: u64, usage: &Usage| self.options.max_repack_bytes.is_none_or(|max| moved + usage.home <= max);
         for (is_forsaken, number, usage) in candidates {
-            let is_due = is_forsaken || unused > allowed;
-            if !is_due || self.options.max_repack_bytes.is_some_and(|max| moved + usage.home > max) {
-                continue;
+            let is_due = is_forsaken || unused > allowed && usage.unused() > 0;
+            if is_due && fits(moved, &usage) {
+                emptied.insert(number);
+                unused -= usage.unused();
+                moved += usage.home;
+            } else if usage.all < SMALL_BYTES {
+                small.push((number, usage));
             }
-            emptied.insert(number);
-            unused -= usage.unused();
-            moved += usage.home;
+        }
+        if small.len() > SMALL_MAX && self.options.max_unused != Unused::Unlimited {
+            for (number, usage) in small {
+                if fits(moved, &usage) {
+                    emptied.insert(number);
+                    moved += usage.home;
+                }
+            }
         }
         Ok(emptied)
     }

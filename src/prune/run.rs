@@ -346,7 +346,7 @@ impl<'a> Run<'a> {
         if is_news {
             (self.tell)(Step::Found(found));
         }
-        let mut emptied = self.badly_used(&view, &picture).await?;
+        let mut emptied = self.to_empty(&view, &picture).await?;
         let bad = match self.empty(&picture, &emptied).await {
             // What needs not be moved can go all the same.
             Err(error) if error.is_full() && !marked.is_empty() => {

@@ -252,6 +252,32 @@ fn unused_space_may_stay() {
     program.run(&["prune", "--offline"]).fails(2);
 }
 
+/// Backups that store little leave small packs.
+#[test]
+fn many_small_packs_become_few() {
+    let program = Program::new();
+    program.run(&["init"]).ok();
+    let source = program.source();
+    let count = || {
+        let folders = fs::read_dir(program.repository().join("packs")).unwrap();
+        folders.map(|folder| fs::read_dir(folder.unwrap().path()).unwrap().count()).sum::<usize>()
+    };
+    for day in 0..17 {
+        write_all(&source, day..day + 1, |day| noise(day, 3000));
+        program.run(&["backup", source.to_str().unwrap()]).ok();
+        if day == 15 {
+            assert_eq!((number(&summary(&program, &["--grace", "0"]), "stored_bytes"), count()), (0, 32));
+        }
+    }
+    let done = summary(&program, &["--grace", "0", "--max-unused", "unlimited"]);
+    assert_eq!((number(&done, "stored_bytes"), count()), (0, 34), "{done}");
+    let done = summary(&program, &["--grace", "0", "--dry-run"]);
+    assert_eq!((number(&done, "marked_packs"), count()), (34, 34), "{done}");
+    let done = summary(&program, &["--grace", "0"]);
+    assert_eq!((number(&done, "removed_packs"), count()), (34, 2), "{done}");
+    all_is_well(&program);
+}
+
 /// A prune that does not know what is needed removes nothing.
 #[test]
 fn a_snapshot_that_cannot_be_read_stops_it() {
