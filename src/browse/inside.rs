@@ -10,6 +10,7 @@ use crate::browse::NeverRead;
 use crate::browse::Unreadable;
 use crate::browse::nearby::Nearby;
 use crate::disk::Run;
+use crate::disk::fs::NODE_ID_END;
 use crate::disk::fs::Node;
 use crate::disk::fs::NodeId;
 use crate::disk::fs::NodeKind;
@@ -37,6 +38,8 @@ use std::sync::atomic::Ordering;
 const WINDOW_BYTES: u64 = 1 << 20;
 /// Memory for windows whose runs are remembered, of all parts together: a drive may show thousands of disks.
 const WINDOWS_BYTES_MAX: usize = 32 << 20;
+/// Stands for the part itself among its files.
+const ITSELF: NodeId = NODE_ID_END;
 /// What a window takes besides its runs.
 const WINDOW_OWN_BYTES: usize = 200;
 
@@ -155,6 +158,7 @@ pub struct Inside {
     browse: Browse,
     rank: u64,
     content: Content,
+    is_raw: bool,
     unreadable: Unreadable,
     /// Files that were written one after the other lie one behind the other.
     ahead: Arc<Ahead>,
@@ -204,7 +208,8 @@ impl Inside {
         let reader = ImageReader::new(Arc::new(file), part, passphrase, browse.chunks().runtime());
         let number = OPENED.fetch_add(1, Ordering::Relaxed);
         let (browse, ahead) = (browse.clone(), Ahead::new(browse.clone()));
-        Arc::new(Inside { browse, rank, content, unreadable, ahead, reader, nearby: Mutex::default(), fault, number })
+        let nearby = Mutex::default();
+        Arc::new(Inside { browse, rank, content, is_raw, unreadable, ahead, reader, nearby, fault, number })
     }
 
     /// The snapshot it lies in.
@@ -254,6 +259,24 @@ impl Inside {
         WINDOWS.lock().unwrap_or_else(PoisonError::into_inner).keep(key, window);
     }
 
+    /// Up to `len` bytes from `offset` of a part that is shown as it is, as it lies at `range` of the disk; fewer only at its end.
+    pub async fn read_raw(&self, range: &Range<u64>, offset: u64, len: usize) -> Result<Bytes> {
+        if !self.is_raw {
+            return self.read(ITSELF, offset, len).await;
+        }
+        let (at, len) = within(range, offset, len);
+        self.read_image(at, len).await
+    }
+
+    /// The same, if that needs no waiting.
+    pub fn read_raw_now(&self, range: &Range<u64>, offset: u64, len: usize) -> Option<Result<Bytes>> {
+        if !self.is_raw {
+            return self.read_now(ITSELF, offset, len);
+        }
+        let (at, len) = within(range, offset, len);
+        self.read_image_now(at, len)
+    }
+
     /// Up to `len` bytes of the image itself from `offset`. Fails where it could not be read when it was backed up.
     pub async fn read_image(&self, offset: u64, len: usize) -> Result<Bytes> {
         self.unreadable.check(&(offset..offset.saturating_add(len as u64)))?;
@@ -261,7 +284,7 @@ impl Inside {
     }
 
     /// The same, if that needs no waiting.
-    pub fn read_image_now(&self, offset: u64, len: usize) -> Option<Result<Bytes>> {
+    fn read_image_now(&self, offset: u64, len: usize) -> Option<Result<Bytes>> {
         if let Err(never) = self.unreadable.check(&(offset..offset.saturating_add(len as u64))) {
             return Some(Err(never.into()));
         }
@@ -361,10 +384,12 @@ impl Inside {
         let window = match self.known(file, at) {
             Some(window) => window,
             None => {
+                let range = base..base + WINDOW_BYTES;
                 let first = if base == 0 { self.start(file).await? } else { None };
                 let whole = match first {
                     Some(first) => first,
-                    None => self.ask(async |reader| reader.map(file, base..base + WINDOW_BYTES).await).await?,
+                    None if file == ITSELF => self.ask(async |reader| reader.map_part(range).await).await?,
+                    None => self.ask(async |reader| reader.map(file, range).await).await?,
                 };
                 let window = Arc::new(whole);
                 self.keep(file, at, &window);
@@ -397,6 +422,12 @@ impl Inside {
     pub fn note_listed(&self, folder: NodeId, is_first: bool, files: impl Iterator<Item = NodeId>) {
         self.nearby.lock().unwrap_or_else(PoisonError::into_inner).note(folder, is_first, files);
     }
+}
+
+/// What is meant by up to `len` bytes from `offset` of what lies at `range`.
+fn within(range: &Range<u64>, offset: u64, len: usize) -> (u64, usize) {
+    let at = range.start.saturating_add(offset).min(range.end);
+    (at, len.min(usize::try_from(range.end - at).unwrap_or(usize::MAX)))
 }
 
 /// Where most of the bytes of a read lie in the image. One place tells of a reader; each piece of a file in many pieces would

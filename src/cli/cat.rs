@@ -60,7 +60,7 @@ impl CatArgs {
                 Place::Inside(inside, id, node) if node.kind == NodeKind::File => {
                     print_inside(&inside, id, &mut out).await
                 }
-                Place::Raw(disk, part) => print_range(&browse, disk.found.node(), part.range, &mut out).await,
+                Place::Raw(disk, part) => print_raw(&disk.part(&browse, &part, &[]), &part.range, &mut out).await,
                 _ => Err(CommandError::from(Fault::NotAFile { path: self.at.path.clone() })),
             }
         })?;
@@ -96,19 +96,16 @@ async fn print_inside(inside: &Inside, file: NodeId, out: &mut Out) -> Result<()
     }
 }
 
-async fn print_range(browse: &Browse, node: &Node, range: Range<u64>, out: &mut Out) -> Result<()> {
-    let (mut at, unreadable) = (range.start, Unreadable::of(node));
-    while at < range.end {
-        let len = READ_BYTES.min(usize::try_from(range.end - at).unwrap_or(READ_BYTES));
-        unreadable.check(&(at..at + len as u64))?;
-        let bytes = browse.read(&node.content, at, len).await?;
+async fn print_raw(inside: &Inside, range: &Range<u64>, out: &mut Out) -> Result<()> {
+    let mut at = 0;
+    loop {
+        let bytes = inside.read_raw(range, at, READ_BYTES).await?;
         if bytes.is_empty() {
-            break;
+            return Ok(());
         }
         out.bytes(&bytes)?;
         at += bytes.len() as u64;
     }
-    Ok(())
 }
 
 /// A hole is zeros to whoever reads.

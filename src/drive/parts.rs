@@ -94,7 +94,7 @@ pub(super) struct PartFolder {
     watch: Arc<Watch>,
     snapshot: SnapshotId,
     inside: Arc<Inside>,
-    /// Where the bytes of a raw part lie on the disk.
+    /// Where a part that is shown as it is lies on the disk.
     raw: Option<Range<u64>>,
     root: Mutex<Option<NodeId>>,
     parents: Mutex<LruCache<NodeId, NodeId>>,
@@ -164,6 +164,8 @@ impl Parts {
         let ino = PART_MARK << MARK_SHIFT | (index as u64) << NODE_BITS | ROOT_ALIAS;
         let end = if part.fs.is_some() { "" } else { ".img" };
         let image = ImageAt { rank: at.rank, node: at.node, is_raw: at.is_raw };
+        // What is shown as it is stays encrypted.
+        let passphrase = if part.fs.is_some() { &self.passphrase[..] } else { &[] };
         let new = Arc::new(PartFolder {
             index: index as u64,
             name: format!("{prefix}{}{end}", part.folder).into_bytes(),
@@ -172,7 +174,7 @@ impl Parts {
             owner: self.owner,
             watch: self.watch.clone(),
             snapshot: at.browse.snapshot().id,
-            inside: Inside::new(at.browse, image, Some(Part::Number(part.number)), &self.passphrase),
+            inside: Inside::new(at.browse, image, Some(Part::Number(part.number)), passphrase),
             raw: part.fs.is_none().then(|| part.range.clone()),
             root: Mutex::default(),
             parents: Mutex::new(LruCache::new(FOLDERS_MAX)),
@@ -326,12 +328,11 @@ impl PartFolder {
     pub(super) fn read(self: Arc<Self>, node: NodeId, offset: u64, len: u32) -> Answer<Bytes> {
         let len = len as usize;
         if let Some(range) = &self.raw {
-            let at = range.start.saturating_add(offset).min(range.end);
-            let len = len.min(usize::try_from(range.end - at).unwrap_or(usize::MAX));
-            if let Some(read) = self.inside.read_image_now(at, len) {
+            if let Some(read) = self.inside.read_raw_now(range, offset, len) {
                 return Answer::Now(self.told(read));
             }
-            return Answer::later(async move { self.told(self.inside.read_image(at, len).await) });
+            let range = range.clone();
+            return Answer::later(async move { self.told(self.inside.read_raw(&range, offset, len).await) });
         }
         if node == ROOT_ALIAS {
             return refuse(DriveError::IsAFolder);

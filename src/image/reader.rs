@@ -166,7 +166,7 @@ impl ImageReader {
         self.runs(Ask::Map { file, range }, most).await
     }
 
-    /// Where the bytes of the part itself lie in the image.
+    /// Where the bytes of the part itself lie in the image; fewer than asked for at its end, or if one answer does not hold them.
     pub async fn map_part(self: &Arc<Self>, range: Range<u64>) -> Result<Vec<Run>> {
         let most = range.end.saturating_sub(range.start);
         self.runs(Ask::MapPart { range }, most).await

@@ -156,7 +156,8 @@ impl Desk {
         }
         let open = self.open.as_mut().ok_or(Error::WrongKind)?;
         if let Ask::MapPart { range } = ask {
-            let mapped = stepped(range, &open.layers, |range, runs| {
+            let end = open.layers.first().map_or(0, |part| part.len());
+            let mapped = stepped(range.start..range.end.min(end), &open.layers, |range, runs| {
                 Run::Below { offset: range.start, len: len(&range) }.push(runs);
                 Ok(())
             });

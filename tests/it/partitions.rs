@@ -150,3 +150,37 @@ fn one_is_a_drive() {
     let ended = program.run(&["mount", "latest:/sda.img!/1/home/ada/letter.txt", point.to_str().unwrap()]).fails(13);
     assert!(ended.stderr.contains("only those open as drives"), "{}", ended.stderr);
 }
+
+/// In a container nothing lies where the table of partitions says.
+#[test]
+fn one_that_nobody_knows_comes_out_of_its_container() {
+    if !tool("qemu-img", &["--version"]) {
+        return;
+    }
+    let program = Program::new();
+    let (raw, image) = (at(&program, "disk.raw"), at(&program, "vm/disk.qcow2"));
+    fs::create_dir(at(&program, "vm")).unwrap();
+    let mut bytes = noise(4, 8 << 20);
+    bytes[446..512].fill(0);
+    bytes[446 + 4] = 0x83;
+    bytes[446 + 8..][..4].copy_from_slice(&2048u32.to_le_bytes());
+    bytes[446 + 12..][..4].copy_from_slice(&8192u32.to_le_bytes());
+    bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
+    bytes[3 << 20..4 << 20].fill(0);
+    fs::write(&raw, &bytes).unwrap();
+    assert!(tool("qemu-img", &["convert", "-c", "-O", "qcow2", raw.to_str().unwrap(), image.to_str().unwrap()]));
+    program.run(&["init"]).ok();
+    program.run(&["backup", at(&program, "vm").to_str().unwrap()]).ok();
+
+    let part = &bytes[1 << 20..5 << 20];
+    let path = format!("latest:{}", image.to_str().unwrap());
+    assert!(program.command(&["cat", &format!("{path}!/1")]).output().unwrap().stdout == part);
+    let point = at(&program, "drive");
+    program.run(&["mount", &path, point.to_str().unwrap()]).ok();
+    let shown = fs::read_dir(&point).unwrap().next().unwrap().unwrap().path();
+    assert!(fs::read(&shown).unwrap() == part);
+    let mut end = [0; 100];
+    assert_eq!(File::open(&shown).unwrap().read_at(&mut end, (4 << 20) - 50).unwrap(), 50);
+    assert!(part.ends_with(&end[..50]));
+    program.run(&["umount", point.to_str().unwrap()]).ok();
+}
