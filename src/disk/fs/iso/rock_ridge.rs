@@ -42,13 +42,15 @@ pub(crate) struct RockRidge {
     name_goes_on: bool,
 }
 
+/// What CD-ROM XA keeps before it, in bytes.
+const XA_BYTES: usize = 14;
+
 /// Where Rock Ridge begins in each record, if the root's first record has it: `area` is what that one has for system use.
 pub(crate) fn skipped(source: &Source, area: &[u8], at: u64) -> Result<Option<usize>> {
-    if !area.starts_with(b"SP\x07\x01\xBE\xEF") {
-        return Ok(None);
-    }
+    let rest = [0, XA_BYTES].into_iter().find_map(|before| Some((before, area.get(before..)?)).filter(is_marked));
+    let Some((before, area)) = rest else { return Ok(None) };
     let (mut skipped, mut is_there) = (0, false);
-    system_use::each(source, area, at, &mut |signature, entry| {
+    system_use::each(source, area, at + before as u64, &mut |signature, entry| {
         match &signature {
             b"SP" => skipped = usize::from(entry.u8(6)?),
             b"PX" | b"RR" => is_there = true,
@@ -57,6 +59,10 @@ pub(crate) fn skipped(source: &Source, area: &[u8], at: u64) -> Result<Option<us
         Ok(())
     })?;
     Ok(is_there.then_some(skipped))
+}
+
+fn is_marked((_, area): &(usize, &[u8])) -> bool {
+    area.starts_with(b"SP\x07\x01\xBE\xEF")
 }
 
 impl RockRidge {
@@ -116,20 +122,18 @@ impl RockRidge {
         Ok(())
     }
 
-    /// Up to seven times, each there if its bit is set, in short or long form.
+    /// Up to seven times, each there if its bit is set, in short or long form. There are writers that cut off the end of
+    /// the last one: that one is not known, the rest is.
     fn add_times(&mut self, entry: &Fields) -> Result<()> {
         let flags = entry.u8(4)?;
         let mut at = 5;
-        for bit in 0..7 {
-            if flags & 1 << bit == 0 {
-                continue;
-            }
+        for bit in (0..7).filter(|bit| flags & 1 << bit != 0) {
             let time = if flags & 0x80 != 0 {
                 at += date::LONG_BYTES;
-                date::long(&entry.array(at - date::LONG_BYTES)?)
+                entry.array(at - date::LONG_BYTES).ok().and_then(|raw| date::long(&raw))
             } else {
                 at += date::SHORT_BYTES;
-                date::short(&entry.array(at - date::SHORT_BYTES)?)
+                entry.array(at - date::SHORT_BYTES).ok().and_then(|raw| date::short(&raw))
             };
             match bit {
                 0 => self.btime = time,

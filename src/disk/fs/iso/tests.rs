@@ -152,6 +152,29 @@ fn rock_ridge_tells_what_unix_knows() {
 }
 
 #[test]
+fn rock_ridge_behind_the_attributes_of_xa() {
+    let xa = b"\0\0\0\0\x8dUXA\0\0\0\0\0\0";
+    let own = [&xa[..], &entry(b"SP", &[0xBE, 0xEF, 14], &[], &[]), &entry(b"RR", &[1], &[], &[])].concat();
+    let mut image = Image::new(&own);
+    image.add(b"X;1", 0, 30, 10, &[&xa[..], &entry(b"NM", &[0], &[], b"A Name")].concat());
+    let mut fs = image.open().unwrap();
+    assert_eq!(fs.about().kind, "ISO 9660 with Rock Ridge");
+    assert_eq!(names(&mut *fs), ["A Name"]);
+}
+
+#[test]
+fn a_time_that_is_cut_off() {
+    let mut image = rock_ridge();
+    let times = entry(b"TF", &[0b1010], &[], &[70, 1, 1, 0, 0, 1, 0, 70, 1, 1, 0, 0, 2]);
+    image.add(b"X;1", 0, 30, 10, &[times, entry(b"NM", &[0], &[], b"name")].concat());
+    let mut fs = image.open().unwrap();
+    let root = fs.root();
+    let id = fs.lookup(root, b"name").unwrap();
+    let node = fs.node(id).unwrap();
+    assert_eq!((node.mtime.unwrap().secs, node.ctime), (1, None));
+}
+
+#[test]
 fn folders_that_were_moved() {
     let mut image = rock_ridge();
     image.add(b"DEEP;1", 0, 0, 0, &entry(b"CL", &[], &[22], &[]));
