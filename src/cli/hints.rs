@@ -158,7 +158,8 @@ fn of_restore(error: &restore::Error) -> Hints {
 }
 
 const AS_FILE: &str = "without --image it is backed up as a file, whatever is in it";
-const CONVERT: &str = "'qemu-img convert -O qcow2 IMAGE NEW.qcow2' makes one that can be read out of most disk images";
+const CONVERT: &str = "'qemu-img convert -O qcow2 IMAGE NEW.qcow2' makes one that can be read out of most disk images; \
+     what is compressed has to be unpacked first";
 
 /// Of a disk as a whole nothing but its container can be unknown.
 fn of_image(error: &image::Error) -> Hints {

@@ -1,5 +1,5 @@
-//! Virtual disks that are known by their marks and not read: to take them for the disk itself would store what nobody
-//! finds a file in.
+//! Virtual disks that are known by their marks and not read, and what disks are packed in to be sent: to take them for
+//! the disk itself would store what nobody finds a file in.
 
 use crate::disk::BlockSource;
 use crate::disk::Error;
@@ -13,6 +13,14 @@ const MARKS: &[(&[u8], &str)] = &[
     (b"EVF\x09\x0d\x0a\xff\0", "an EnCase disk image"),
     (b"EVF2\x0d\x0a\x81\0", "an EnCase disk image"),
     (b"Bochs Virtual HD Image", "a Bochs disk image"),
+    (b"\x3a\xff\x26\xed", "an Android sparse image"),
+    (b"partclone-image", "a Partclone image"),
+    (b"MSWIM\0\0\0", "a Windows image (WIM)"),
+    (b"\xfd7zXZ\0", "an image that is compressed by xz"),
+    (b"\x1f\x8b\x08", "an image that is compressed by gzip"),
+    (b"\x28\xb5\x2f\xfd", "an image that is compressed by zstd"),
+    (b"BZh91AY&SY", "an image that is compressed by bzip2"),
+    (b"PK\x03\x04", "an image in a ZIP archive"),
 ];
 
 /// The mark of what macOS makes stands at the end.

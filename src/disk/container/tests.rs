@@ -268,6 +268,9 @@ fn containers_that_are_not_read_are_named() {
     let begun = |mark: &[u8]| refused([mark, &[0; 5000]].concat());
     assert_eq!(begun(b"QED\0"), "a QED disk image is not supported");
     assert!(begun(b"WithouFreSpacExt").contains("Parallels"));
+    assert!(begun(b"\x3a\xff\x26\xed").contains("Android"));
+    assert_eq!(begun(b"\xfd7zXZ\0"), "an image that is compressed by xz is not supported");
+    assert!(begun(b"\x1f\x8b\x08\0").contains("gzip"));
     let dmg = [&[7; 5000][..], b"koly\0\0\0\x04", &[0; 504]].concat();
     assert!(refused(dmg).contains("Apple disk image"));
 }
