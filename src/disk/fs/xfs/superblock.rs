@@ -29,10 +29,11 @@ const INCOMPAT_FTYPE: u32 = 1;
 const INCOMPAT_SPARSE_INODES: u32 = 2;
 const INCOMPAT_META_UUID: u32 = 4;
 const INCOMPAT_NEEDS_REPAIR: u32 = 16;
-/// Those that are read right: ftype, spinodes, meta_uuid, bigtime, needsrepair, nrext64, exchrange, parent.
-const INCOMPAT_KNOWN: u32 = 0xff;
+/// Those that are read right: ftype, spinodes, meta_uuid, bigtime, needsrepair, nrext64, exchrange, parent, and metadir,
+/// whose tree of metadata is apart from that of files.
+const INCOMPAT_KNOWN: u32 = 0x1ff;
 /// Those that are not, by bit.
-const INCOMPAT_NAMES: [(u32, &str); 3] = [(256, "metadir"), (512, "zoned"), (1024, "zone_gaps")];
+const INCOMPAT_NAMES: [(u32, &str); 2] = [(512, "zoned"), (1024, "zone_gaps")];
 
 /// Bits of `sb_features_ro_compat`: finobt, rmapbt, reflink, inobtcount. None matters for reading.
 const RO_COMPAT_KNOWN: u32 = 0x0f;

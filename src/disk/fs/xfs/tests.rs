@@ -54,7 +54,6 @@ fn what_is_not_understood_has_a_name() {
         (100, be16(0xb4a6).to_vec(), "XFS version 6"),
         (100, be16(0xb6a5).to_vec(), "XFS shared version number"),
         (100, be16(0x94a5).to_vec(), "XFS version 1 directories"),
-        (216, be32(0x103).to_vec(), "XFS feature metadir"),
         (216, be32(0x203).to_vec(), "XFS feature zoned"),
         (216, be32(0x8000_0000).to_vec(), "XFS incompatible features 0x80000000"),
         (200, be32(0x1_018a).to_vec(), "XFS features2 0x10000"),
@@ -63,6 +62,19 @@ fn what_is_not_understood_has_a_name() {
         image.put(at, &bytes).seal(0, 512, 224);
         assert_eq!(fault(image.open()), format!("{what} is not supported"));
     }
+}
+
+#[test]
+fn files_are_found_beside_a_folder_of_metadata() {
+    const METADATA: u64 = 17;
+    let mut image = Image::new();
+    image.put(216, &be32(0x103)).put(264, &be64(METADATA)).seal(0, 512, 224);
+    image.inode(METADATA, FOLDER, 1, 6, 0, &[0, 0, 0, 0, 0, ROOT as u8]);
+    image.patch(METADATA, 120, &be64(32));
+    let mut fs = image.open().unwrap();
+    assert!(entries(&mut *fs, ROOT, 0).is_empty());
+    assert_eq!(fault(fs.node(METADATA)), "XFS metadata inode is not supported");
+    assert!(fs.used().unwrap().is_some());
 }
 
 #[test]
