@@ -256,7 +256,7 @@ impl Scout<'_> {
                 }
                 Some(source::Error::Failed { verb: "read all of it", source })
             }
-            None => has_changed.then_some(source::Error::Changed),
+            None => has_changed.then_some(source::Error::Torn),
         }
     }
 

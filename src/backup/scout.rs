@@ -113,7 +113,7 @@ impl Job {
         match self {
             Job::Batch(tasks, done) => {
                 let outcomes = with_files(tasks, shop).map(|(task, file)| match task {
-                    Task::Read(found, is_new) => shop.read(&found, file, is_new, buffer, &mut together),
+                    Task::Read(found, is_new) => shop.read(found, file, is_new, buffer, &mut together),
                     Task::Whole(mut draft, bytes) => {
                         draft.runs.push(shop.draft(&bytes, &mut together)?);
                         Ok(Outcome::Read(draft, None))
@@ -304,7 +304,7 @@ impl<'a> Scout<'a> {
         }
         if found.stat.is_file() && found.stat.size > LARGE_BYTES {
             line.send()?;
-            return self.large(&found, is_new, line, buffer);
+            return self.large(found, is_new, line, buffer);
         }
         // A folder or link costs about as much as a few KiB of reading.
         let bytes = if found.stat.is_file() { found.stat.size + 4096 } else { 4096 };
@@ -312,14 +312,14 @@ impl<'a> Scout<'a> {
     }
 
     /// Cuts a large file and spreads its chunks over all workers.
-    fn large(&self, found: &Found, is_new: bool, line: &mut Line<'_>, buffer: &mut Vec<u8>) -> Result<(), Error> {
+    fn large(&self, mut found: Found, is_new: bool, line: &mut Line<'_>, buffer: &mut Vec<u8>) -> Result<(), Error> {
         self.monitor.event(Event::Path(&found.path()));
-        let opened = found.open().and_then(|file| Ok((found.complete_open(&file, &self.shop.owners)?, file)));
-        let ((kind, meta), file) = match opened {
-            Ok(opened) => opened,
+        let (kind, meta, file) = match self.shop.complete(&mut found, None) {
+            Ok(whole) => whole,
             Err(error) => return line.end(Outcome::Problem(found.path(), error)),
         };
         let mut draft = NodeDraft { is_new, ..empty_draft(found.parent().clone(), found.name.clone(), kind, meta) };
+        let Some(file) = file else { return line.end(Outcome::Read(Box::new(draft), None)) };
         let cut = cut_file(&self.shop.chunker, &file, buffer, &mut |run| {
             if let Run::Data(chunk) = &run {
                 draft.bytes_read += chunk.len() as u64;
@@ -331,7 +331,7 @@ impl<'a> Scout<'a> {
         });
         line.end_runs()?;
         match cut {
-            Ok(()) => line.end(Outcome::Read(Box::new(draft), has_changed(found, &file))),
+            Ok(()) => line.end(Outcome::Read(Box::new(draft), has_changed(&found, &file))),
             Err(Stopped::Source(error)) => line.end(Outcome::Problem(found.path(), error)),
             Err(Stopped::Backup(fault)) => Err(fault),
         }

@@ -94,30 +94,39 @@ impl Shop {
         Some(file)
     }
 
+    /// Looks at a node anew and reads all but its bytes; with the file if it has some. `ahead` is the file if it is open already.
+    pub(super) fn complete(
+        &self,
+        found: &mut Found,
+        ahead: Option<SourceFile>,
+    ) -> Result<(Kind, Meta, Option<SourceFile>), source::Error> {
+        let open = ahead.filter(SourceFile::is_as_opened);
+        let open = open.or_else(|| has_bytes(found).then(|| found.open().ok()).flatten());
+        if let Some(file) = open {
+            let (kind, meta) = found.complete_open(&file, &self.owners)?;
+            return Ok((kind, meta, Some(file)));
+        }
+        let (kind, meta) = found.complete(&self.owners)?;
+        let file = has_bytes(found).then(|| found.open()).transpose()?;
+        Ok((kind, meta, file))
+    }
+
     /// Reads one node whole; `ahead` is the file if it is open already.
     pub(super) fn read(
         &self,
-        found: &Found,
+        mut found: Found,
         ahead: Option<SourceFile>,
         is_new: bool,
         buffer: &mut Vec<u8>,
         together: &mut Together,
     ) -> Result<Outcome, Fault> {
         let mut changed = None;
-        let file = match has_bytes(found).then(|| ahead.map_or_else(|| found.open(), Ok)).transpose() {
-            Ok(file) => file,
-            Err(error) => return Ok(Outcome::Problem(found.path(), error)),
-        };
-        let completed = match &file {
-            Some(file) => found.complete_open(file, &self.owners),
-            None => found.complete(&self.owners),
-        };
-        let (kind, meta) = match completed {
-            Ok(both) => both,
+        let (kind, meta, file) = match self.complete(&mut found, ahead) {
+            Ok(whole) => whole,
             // What lies below would be out of reach without it. As it has no inode, it never passes for unchanged.
             Err(error) if found.stat.is_folder() => {
                 changed = Some(error);
-                (Kind::Folder, Meta { inode: 0, ..found.seen(&self.owners) })
+                (Kind::Folder, Meta { inode: 0, ..found.seen(&self.owners) }, None)
             }
             Err(error) => return Ok(Outcome::Problem(found.path(), error)),
         };
@@ -148,7 +157,7 @@ impl Shop {
                 Ok(())
             });
             match read {
-                Ok(()) => changed = has_changed(found, &file),
+                Ok(()) => changed = has_changed(&found, &file),
                 Err(Stopped::Source(error)) => return Ok(Outcome::Problem(found.path(), error)),
                 Err(Stopped::Backup(fault)) => return Err(fault),
             }
@@ -161,11 +170,11 @@ fn has_bytes(found: &Found) -> bool {
     found.stat.is_file() && found.stat.size > 0
 }
 
-/// The fault to report if a file was written to since the walk saw it.
+/// The fault to report if a file was written to since it was looked at.
 pub(super) fn has_changed(found: &Found, file: &SourceFile) -> Option<source::Error> {
     match file.stat() {
         Ok(now) if found.stat.is_unchanged(&now) => None,
-        Ok(_) => Some(source::Error::Changed),
+        Ok(_) => Some(source::Error::Torn),
         Err(error) => Some(error),
     }
 }

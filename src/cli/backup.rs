@@ -203,8 +203,8 @@ impl BackupArgs {
             return Ok(Exit::Done);
         }
         if !global.json {
-            let problems = human::plural(problems, "path", "paths");
-            out::note(format_args!("{problems} could not be backed up, everything else was"));
+            let problems = human::plural(problems, "problem", "problems");
+            out::note(format_args!("{problems}; everything else was backed up"));
         }
         Ok(Exit::Incomplete)
     }

@@ -136,7 +136,7 @@ fn table(snapshots: &[&Snapshot]) -> Table {
 pub(super) fn remarks(snapshot: &Snapshot) -> String {
     match (snapshot.figures.problems, snapshot.description.as_str()) {
         (0, description) => description.to_owned(),
-        (count, "") => format!("[{} could not be read]", human::count(count)),
-        (count, description) => format!("[{} could not be read] {description}", human::count(count)),
+        (count, "") => format!("[{}]", human::plural(count, "problem", "problems")),
+        (count, description) => format!("[{}] {description}", human::plural(count, "problem", "problems")),
     }
 }

@@ -57,6 +57,11 @@ impl SourceFile {
         os::stat_handle(&self.handle).map_err(|source| Error::failed("look at it", source))
     }
 
+    /// True if nobody has written to it, moved or replaced it since.
+    pub fn is_as_opened(&self) -> bool {
+        self.stat().is_ok_and(|now| self.opened.is_unchanged(&now))
+    }
+
     /// Its extended attributes, as far as they may be read.
     pub(super) fn xattrs(&self) -> io::Result<Vec<Xattr>> {
         os::file_xattrs(&self.handle)

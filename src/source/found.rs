@@ -17,11 +17,11 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 
 /// A node to be backed up: where it is, and what one look told.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Found {
     /// Name in its folder; empty for the root.
     pub name: Vec<u8>,
-    /// Its state when the walk came by.
+    /// Its state when the walk came by, or [`Found::complete`].
     pub stat: Stat,
     pub(super) folder: Arc<Folder>,
 }
@@ -37,14 +37,19 @@ impl Found {
         crate::path::join(&self.folder.path, &self.name)
     }
 
-    /// Reads the rest: extended attributes as far as they may be read, the target of a link, names of the owners.
-    /// All else is as the walk saw it, so that what changed since is found changed by the next backup.
-    pub fn complete(&self, owners: &Owners) -> Result<(Kind, Meta), Error> {
+    /// Looks at it anew, and reads the rest: extended attributes as far as they may be read, the target of a link, names
+    /// of the owners. The walk may have come by hours ago, and programs save a file by renaming another over it. What
+    /// changes after this look is found changed by the next backup. A folder is as the walk saw it, which has gone into it.
+    pub fn complete(&mut self, owners: &Owners) -> Result<(Kind, Meta), Error> {
         let node = os::open_node(&*self.folder.handle()?, self.own_name())
             .map_err(|source| Error::failed("open it", source))?;
         let now = os::stat_handle(&node).map_err(|source| Error::failed("look at it", source))?;
-        if !now.is_same_node(&self.stat) {
+        let has_folder = now.is_folder() || self.stat.is_folder();
+        if now.dev != self.stat.dev || (has_folder && !now.is_same_node(&self.stat)) {
             return Err(Error::Changed);
+        }
+        if !has_folder {
+            self.stat = now;
         }
         let (major, minor) = self.stat.rdev;
         let kind = match self.stat.kind {
@@ -62,13 +67,14 @@ impl Found {
         Ok((kind, Meta { xattrs, ..self.seen(owners) }))
     }
 
-    /// The same of a regular file that is [open](Found::open): fewer calls of the system.
-    pub fn complete_open(&self, file: &SourceFile, owners: &Owners) -> Result<(Kind, Meta), Error> {
+    /// The same of a regular file that is [open](Found::open), as it was when it was opened: fewer calls of the system.
+    pub fn complete_open(&mut self, file: &SourceFile, owners: &Owners) -> Result<(Kind, Meta), Error> {
         let xattrs = file.xattrs().map_err(no_xattrs)?;
+        self.stat = file.opened().clone();
         Ok((Kind::File, Meta { xattrs, ..self.seen(owners) }))
     }
 
-    /// What the walk saw of it: everything but extended attributes.
+    /// What was last seen of it: everything but extended attributes.
     pub fn seen(&self, owners: &Owners) -> Meta {
         Meta {
             mode: self.stat.mode,
@@ -85,7 +91,7 @@ impl Found {
         }
     }
 
-    /// Opens a regular file for reading. It must still be the file the walk saw; its content may be newer.
+    /// Opens a regular file for reading. It must still be the file that was seen; its content may be newer.
     pub fn open(&self) -> Result<SourceFile, Error> {
         if !self.stat.is_file() {
             return Err(Error::NotAFile);

@@ -143,8 +143,11 @@ pub enum Error {
     #[error("it was removed while the backup ran")]
     Vanished,
     /// Something else stands in its place now.
-    #[error("it changed while the backup ran")]
+    #[error("something else stands in its place since the backup began")]
     Changed,
+    /// It is backed up as it was read.
+    #[error("it was written to while it was read: what was stored may be half old, half new")]
+    Torn,
     /// Only regular files have bytes to read.
     #[error("it is not a regular file")]
     NotAFile,

@@ -62,7 +62,7 @@ fn the_root_node_is_complete_too() {
     let steps = steps(&options(root.path()));
     let Some(Step::Found(top)) = steps.first() else { panic!("{steps:?}") };
     assert_eq!((top.path(), top.stat.inode), (Vec::new(), fs::metadata("/").unwrap().ino()));
-    assert_eq!(top.complete(&Owners::default()).unwrap().0, Kind::Folder);
+    assert_eq!(top.clone().complete(&Owners::default()).unwrap().0, Kind::Folder);
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn special_nodes_are_described_and_never_opened() {
     let kind = |name: &str| {
         let found = node(&steps, root.path(), name);
         assert_eq!(matches!(found.open(), Err(Error::NotAFile)), name != "file");
-        found.complete(&Owners::default()).unwrap().0
+        found.clone().complete(&Owners::default()).unwrap().0
     };
     assert_eq!((kind("file"), kind("pipe"), kind("socket")), (Kind::File, Kind::Fifo, Kind::Socket));
     assert_eq!(kind("link"), Kind::Symlink("not/\u{fc}ber".into()));
@@ -95,7 +95,7 @@ fn all_names_of_one_file_share_a_group_and_no_other_has_one() {
     fs::hard_link(root.path().join("a"), root.path().join("d/b")).unwrap();
     fs::hard_link(root.path().join("s"), root.path().join("t")).unwrap();
     let steps = steps(&options(root.path()));
-    let meta = |name: &str| node(&steps, root.path(), name).complete(&Owners::default()).unwrap().1;
+    let meta = |name: &str| node(&steps, root.path(), name).clone().complete(&Owners::default()).unwrap().1;
     let group = meta("a").link_group.unwrap();
     assert_eq!((meta("d/b").link_group, meta("d/b").links), (Some(group), 2));
     assert_ne!(meta("s").link_group, Some(group));
@@ -121,7 +121,7 @@ fn attributes_and_access_lists_come_sorted_and_whole() {
     }
     let steps = steps(&options(root.path()));
     let xattrs = |name: &str| {
-        let meta = node(&steps, root.path(), name).complete(&Owners::default()).unwrap().1;
+        let meta = node(&steps, root.path(), name).clone().complete(&Owners::default()).unwrap().1;
         meta.xattrs.into_iter().map(|x| (String::from_utf8(x.name).unwrap(), x.value)).collect::<Vec<_>>()
     };
     let expected = [
@@ -134,9 +134,10 @@ fn attributes_and_access_lists_come_sorted_and_whole() {
     assert_eq!(xattrs("folder"), [("system.posix_acl_default".to_owned(), acl())]);
     assert_eq!(xattrs("plain"), []);
     for name in ["file", "plain"] {
-        let found = node(&steps, root.path(), name);
+        let mut found = node(&steps, root.path(), name).clone();
         let owners = Owners::default();
         let open = found.open().unwrap();
+        assert!(open.is_as_opened());
         assert_eq!(found.complete_open(&open, &owners).unwrap(), found.complete(&owners).unwrap());
     }
     let of_link = [("trusted.own".to_owned(), b"of the link".to_vec())];
@@ -213,13 +214,20 @@ fn vanished_and_replaced_nodes_are_told_and_nothing_hangs() {
     fs::write(at("new"), b"new").unwrap();
     fs::rename(at("new"), at("other")).unwrap();
     let opened = |name: &str| node(&steps, root.path(), name).open();
-    let completed = |name: &str| node(&steps, root.path(), name).complete(&Owners::default());
+    let completed = |name: &str| node(&steps, root.path(), name).clone().complete(&Owners::default());
     assert!(matches!(opened("gone"), Err(Error::Vanished)));
     assert!(matches!(completed("gone"), Err(Error::Vanished)));
     for name in ["pipe", "link", "folder", "other"] {
         assert!(matches!(opened(name), Err(Error::Changed)), "{name}: {:?}", opened(name));
-        assert!(matches!(completed(name), Err(Error::Changed)), "{name}");
     }
+    assert!(matches!(completed("folder"), Err(Error::Changed)));
+    // Another look takes what is there now.
+    assert_eq!(completed("pipe").unwrap().0, Kind::Fifo);
+    assert_eq!(completed("link").unwrap().0, Kind::Symlink("/etc/passwd".into()));
+    let mut other = node(&steps, root.path(), "other").clone();
+    other.complete(&Owners::default()).unwrap();
+    assert_eq!(other.stat.inode, fs::metadata(at("other")).unwrap().ino());
+    assert_eq!(other.stat.size, other.open().unwrap().opened().size);
     // Its folder was moved away and another put in its place: the open folder is still the right one.
     fs::rename(at("d"), at("e")).unwrap();
     fs::create_dir(at("d")).unwrap();

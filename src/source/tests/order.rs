@@ -175,9 +175,9 @@ fn a_tree_of_three_thousand_levels_is_read_to_its_end() {
     let last = found(&steps).last().unwrap();
     let mut text = String::new();
     last.open().unwrap().read_to_string(&mut text).unwrap();
-    last.complete(&Owners::default()).unwrap();
+    last.clone().complete(&Owners::default()).unwrap();
     let middle = found(&steps).nth(1500).unwrap();
-    middle.complete(&Owners::default()).unwrap();
+    middle.clone().complete(&Owners::default()).unwrap();
     assert_eq!((text.as_str(), last.name.as_slice()), ("found", &b"treasure"[..]));
     assert_eq!(found(&steps).count(), 3001 + root.path().ancestors().count());
     assert!(Command::new("rm").arg("-rf").arg(root.path()).status().unwrap().success());
