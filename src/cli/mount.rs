@@ -27,6 +27,7 @@ use bygone_mount::fuse;
 use bygone_mount::fuse::MountOptions;
 use bygone_mount::fuse::Session;
 use bygone_mount::fuse::Unmounted;
+use clap::error::ErrorKind;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,7 +35,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 const EXAMPLES: &str = "Examples:
-  bygone mount ~/Backups                        all snapshots, by time and by host
+  bygone mount ~/Backups                        all snapshots, by time, host and tag
   bygone mount latest ~/Yesterday               the newest one
   bygone mount latest:/home/ada/Pictures ~/Old --host laptop
   bygone mount latest:/vm/disk.qcow2 ~/Disk     the partitions of a disk image
@@ -43,20 +44,17 @@ const EXAMPLES: &str = "Examples:
 
 The drive is read-only and private to you. It stays until 'bygone umount', eject in the file manager, or shutdown.";
 
+const USAGE: &str = "bygone mount [OPTIONS] [SNAPSHOT[:/PATH]] <DIR>";
+
 /// Open a snapshot as a drive, or all of them
 ///
 /// Nothing is copied: what you open in the drive is fetched when you read it. A missing mount point is made, and taken
 /// away again with the drive.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES, allow_missing_positional = true)]
+#[command(after_help = EXAMPLES, override_usage = USAGE)]
 pub(super) struct MountArgs {
-    /// Which snapshot, and which folder in it; all snapshots if left out
-    #[arg(value_name = "SNAPSHOT[:/PATH]", value_parser = select::parser())]
-    at: Option<SnapshotPath>,
-
-    /// The mount point: an empty folder, or one to be made
-    #[arg(value_name = "DIR", required = true)]
-    point: PathBuf,
+    #[command(flatten)]
+    places: Places,
 
     /// Serve the drive from this process until it is unmounted or interrupted
     #[arg(short, long)]
@@ -75,7 +73,7 @@ pub(super) struct MountArgs {
     deadline: Duration,
 
     /// Tell how the drive that is mounted at DIR is doing, like 'bygone drives DIR'
-    #[arg(long, conflicts_with_all = ["at", "foreground"])]
+    #[arg(long, conflicts_with = "foreground")]
     status: bool,
 
     #[command(flatten)]
@@ -83,6 +81,58 @@ pub(super) struct MountArgs {
 
     #[command(flatten)]
     filter: FilterArgs,
+}
+
+/// What is shown, and where.
+#[derive(Debug)]
+struct Places {
+    at: Option<SnapshotPath>,
+    point: PathBuf,
+}
+
+/// The same as it is given. Which of the two was left out is not for clap to say: it believes that whatever stands before
+/// an option is the first, and refused `mount latest --create DIR`.
+#[derive(Debug, clap::Args)]
+struct GivenPlaces {
+    /// Which snapshot, and which folder in it; all snapshots if left out
+    #[arg(value_name = "SNAPSHOT[:/PATH]")]
+    first: Option<PathBuf>,
+
+    /// The mount point: an empty folder, or one to be made
+    #[arg(value_name = "DIR")]
+    second: Option<PathBuf>,
+}
+
+impl clap::Args for Places {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        GivenPlaces::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        GivenPlaces::augment_args_for_update(command)
+    }
+}
+
+impl clap::FromArgMatches for Places {
+    fn from_arg_matches(matches: &clap::ArgMatches) -> std::result::Result<Places, clap::Error> {
+        match GivenPlaces::from_arg_matches(matches)? {
+            GivenPlaces { first: Some(at), second: Some(point) } => {
+                let at = select::parse(at.into_os_string());
+                let at = at.map_err(|error| clap::Error::raw(ErrorKind::ValueValidation, error))?;
+                Ok(Places { at: Some(at), point })
+            }
+            GivenPlaces { first: Some(point), second: None } => Ok(Places { at: None, point }),
+            _ => Err(clap::Error::raw(
+                ErrorKind::MissingRequiredArgument,
+                "where is it to be shown? Name a folder: <DIR>",
+            )),
+        }
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &clap::ArgMatches) -> std::result::Result<(), clap::Error> {
+        *self = Places::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 /// True for the name of a snapshot where no folder of that name is: somebody forgot the mount point.
@@ -97,18 +147,21 @@ impl MountArgs {
     /// `serves` in the process that `mount` started to serve a drive in the background.
     pub(super) fn run(self, global: &Global, serves: bool) -> Result<Exit> {
         if self.status {
-            return drives::show_one(global, &self.point);
+            if self.places.at.is_some() {
+                return Err(usage("--status tells of the drive at one folder: 'bygone mount --status DIR'"));
+            }
+            return drives::show_one(global, &self.places.point);
         }
-        if self.at.is_none() && !self.filter.is_empty() {
+        if self.places.at.is_none() && !self.filter.is_empty() {
             return Err(usage("--host, --tag and --path choose a snapshot: name one, as in 'mount latest DIR'"));
         }
-        if self.at.is_none() && !self.create && is_snapshot(&self.point) {
-            let name = self.point.display();
+        if self.places.at.is_none() && !self.create && is_snapshot(&self.places.point) {
+            let name = self.places.point.display();
             return Err(usage(format!("where is '{name}' to be shown? 'bygone mount {name} DIR'"))
                 .hint(format!("./{name} is a folder of that name, for a drive of all snapshots")));
         }
         if let Location::Folder(repository) = global.location()? {
-            point::check_outside(&self.point, &repository)?;
+            point::check_outside(&self.places.point, &repository)?;
         }
         match (self.foreground, serves) {
             (true, _) => self.serve(global, password::read, false),
@@ -129,9 +182,9 @@ impl MountArgs {
     ) -> Result<Exit> {
         let opened = self.open(global, password)?;
         let watch = self.show.watch(&opened.location);
-        let shown = self.show.drive(&opened, self.at.as_ref(), &self.filter, watch.clone())?;
+        let shown = self.show.drive(&opened, self.places.at.as_ref(), &self.filter, watch.clone())?;
         // Before the session, so that the folder is taken away after the drive.
-        let _made = point::make(&self.point, self.create)?;
+        let _made = point::make(&self.places.point, self.create)?;
         let options = MountOptions {
             fs_name: shown.source.clone(),
             allow_other: self.allow_other,
@@ -139,7 +192,7 @@ impl MountArgs {
             ..MountOptions::default()
         };
         let session =
-            Arc::new(fuse::mount(shown.drive.clone(), &self.point, &options, opened.runtime.handle().clone())?);
+            Arc::new(fuse::mount(shown.drive.clone(), &self.places.point, &options, opened.runtime.handle().clone())?);
         let ended = end_of(&session, &opened)?;
         let gauges = Gauges {
             watch,
@@ -171,7 +224,7 @@ impl MountArgs {
 
     /// Opens the repository. A snapshot that is named by its id and known needs no asking which others there are.
     fn open(&self, global: &Global, password: impl FnOnce(&Global) -> Result<password::Given>) -> Result<Opened> {
-        let named = self.at.as_ref().filter(|at| matches!(at.snapshot, Selector::Id(_)));
+        let named = self.places.at.as_ref().filter(|at| matches!(at.snapshot, Selector::Id(_)));
         let freshness = if named.is_some() { Freshness::Known } else { Freshness::Newest };
         let mut opened = Opened::with(global, &global.store_options_within(self.deadline)?, freshness, password)?;
         if let Some(at) = named

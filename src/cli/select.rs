@@ -26,7 +26,8 @@ pub(super) fn parser() -> impl TypedValueParser<Value = SnapshotPath> {
     OsStringValueParser::new().try_map(parse)
 }
 
-fn parse(text: OsString) -> std::result::Result<SnapshotPath, SelectError> {
+/// The argument as it stands.
+pub(super) fn parse(text: OsString) -> std::result::Result<SnapshotPath, SelectError> {
     let bytes = text.as_bytes();
     let (snapshot, path) = match bytes.iter().position(|&byte| byte == b':') {
         Some(colon) => (&bytes[..colon], &bytes[colon + 1..]),

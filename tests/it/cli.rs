@@ -90,6 +90,9 @@ fn mistakes_in_the_command_line_exit_with_2() {
         &["mount"],
         &["mount", "latest"],
         &["mount", "latest:/home"],
+        &["mount", "yesterday", "there"],
+        &["mount", "latest", "there", "too"],
+        &["mount", "--status", "latest", "there"],
         &["mount", "--host", "h", "there"],
         &["mount", "--owner", "ada", "there"],
         &["completions", "perl"],
@@ -261,6 +264,9 @@ fn what_is_not_in_an_empty_repository() {
         &["restore", "latest", "--to", to],
         &["mount", "latest", to],
         &["mount", "latest~1", to],
+        // An option may stand anywhere.
+        &["mount", "latest", "--create", to],
+        &["mount", "--create", "latest", "--owner", "me", to],
     ] {
         program.run(arguments).fails(13);
     }

@@ -98,6 +98,19 @@ fn a_drive_tells_who_reads_and_what_it_costs() {
 }
 
 #[test]
+fn several_drives_are_closed_at_once() {
+    let (program, a) = with_backup();
+    let b = program.scratch().join("another");
+    let (a, b) = (a.to_str().unwrap(), b.to_str().unwrap());
+    let drives = [Drive::mount(&program, &["latest", a]), Drive::mount(&program, &[b])];
+    let ended = program.run(&["umount", a, "nothing", b]).fails(1);
+    assert!(ended.stderr.contains("no drive is mounted at 'nothing'"), "{}", ended.stderr);
+    let told = program.run(&["drives"]).ok().stdout;
+    assert!(!told.contains(a) && !told.contains(b), "{told}");
+    drop(drives);
+}
+
+#[test]
 fn a_drive_in_the_foreground_tells_as_well() {
     let (program, at) = with_backup();
     let mut command = program.command(&["mount", "-f", at.to_str().unwrap()]);
