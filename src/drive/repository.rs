@@ -1,4 +1,5 @@
-//! All snapshots as one drive: `latest`, `snapshots/<time> <id>`, `hosts/<host>/<time> <id>`.
+//! All snapshots as one drive: `latest`, `snapshots/<time> <id>`, `hosts/<host>/<time> <id>`, `tags/<tag>/<time> <id>`, and
+//! the `latest` of each host and tag.
 //!
 //! The snapshots are folders in `snapshots`; everything else leads there by links. A snapshot is not touched before
 //! somebody looks into it.
@@ -72,17 +73,18 @@ pub fn repository_drive(chunks: &Arc<Chunks>, log: &Log, options: DriveOptions) 
     let root = maker.folder(ROOT, b"");
     let all = maker.folder(root, b"snapshots");
     let hosts = maker.folder(root, b"hosts");
+    // Most repositories have no tags.
+    let tags = found.iter().any(|s| !s.tags.is_empty()).then(|| maker.folder(root, b"tags"));
     for (slot, snapshot) in (1..).zip(&found) {
         let name = snapshot_name(snapshot, &options.time_zone);
         let place = Place { slot, top_rank: 0, top_ino: slot_root(slot), parent_ino: all };
         maker.enter(all, &name, place.top_ino);
         let browse = Browse::open(chunks, log, snapshot);
         maker.drive.snapshots.push(Shown::new(browse, place, &options, &parts));
-        let host = match host_name(&snapshot.host) {
-            name if maker.has(hosts, &name).is_some() => maker.has(hosts, &name).unwrap_or(hosts),
-            name => maker.folder(hosts, &name),
-        };
-        maker.link(host, &name, [b"../../snapshots/", &name[..]].concat());
+        maker.link_from(hosts, &snapshot.host, &name);
+        for (tags, tag) in tags.iter().flat_map(|tags| snapshot.tags.iter().map(|tag| (*tags, tag))) {
+            maker.link_from(tags, tag, &name);
+        }
         if slot == found.len() as u64 {
             maker.link(root, b"latest", [b"snapshots/", &name[..]].concat());
         }
@@ -97,12 +99,10 @@ fn snapshot_name(snapshot: &Snapshot, zone: &jiff::tz::TimeZone) -> Vec<u8> {
     format!("{time} {}", &snapshot.id.to_string()[..8]).into_bytes()
 }
 
-/// A host as the name of a folder.
-fn host_name(host: &str) -> Vec<u8> {
-    match path::check_name(host.as_bytes()) {
-        Ok(()) => host.as_bytes().to_vec(),
-        Err(_) => b"unknown".to_vec(),
-    }
+/// A host or a tag as the name of a folder.
+fn folder_name(text: &str) -> Vec<u8> {
+    let name = text.replace('/', "_").into_bytes();
+    if path::check_name(&name).is_ok() { name } else { b"unknown".to_vec() }
 }
 
 /// Makes the virtual nodes; a node's number is its place in the list + 1.
@@ -130,6 +130,14 @@ impl Maker<'_> {
     fn link(&mut self, parent: Ino, name: &[u8], target: Vec<u8>) {
         let size = target.len() as u64;
         self.add(parent, name, |attr| Attr { kind: FileKind::Symlink, size, mode: 0o777, ..attr }, target);
+    }
+
+    /// Puts a snapshot into the folder of its host or of a tag, as the latest there.
+    fn link_from(&mut self, parent: Ino, text: &str, snapshot: &[u8]) {
+        let name = folder_name(text);
+        let folder = self.has(parent, &name).unwrap_or_else(|| self.folder(parent, &name));
+        self.link(folder, snapshot, [b"../../snapshots/", snapshot].concat());
+        self.link(folder, b"latest", snapshot.to_vec());
     }
 
     fn enter(&mut self, parent: Ino, name: &[u8], ino: Ino) {

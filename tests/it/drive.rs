@@ -2,9 +2,11 @@
 
 use crate::house::House;
 use crate::house::noise;
+use bygone::backup::Options;
 use bygone::drive::DriveOptions;
 use bygone::drive::repository_drive;
 use bygone::drive::snapshot_drive;
+use bygone::monitor::Collect;
 use bygone::repo::Chunks;
 use bygone::repo::ChunksOptions;
 use bygone::repo::Log;
@@ -150,7 +152,8 @@ fn all_snapshots_are_one_drive() {
     fs::hard_link(house.source().join("linked"), house.source().join("linked too")).unwrap();
     house.backup();
     fs::write(house.source().join("file"), b"second").unwrap();
-    house.backup();
+    let tagged = Options { tags: vec!["weekly".to_owned(), "home/ada".to_owned()], ..house.options() };
+    house.backup_with(tagged, &Collect::default()).unwrap();
     let (log, chunks) = house.runtime.block_on(async {
         (Log::read(&house.repo).await.unwrap(), Chunks::new(&house.repo, &ChunksOptions::default()))
     });
@@ -165,10 +168,14 @@ fn all_snapshots_are_one_drive() {
         names.sort();
         names
     };
-    assert_eq!(names(""), ["hosts", "latest", "snapshots"]);
+    assert_eq!(names(""), ["hosts", "latest", "snapshots", "tags"]);
     let snapshots = names("snapshots");
     assert_eq!(snapshots.len(), 2);
-    assert_eq!(names("hosts/host"), snapshots);
+    assert_eq!(names("hosts/host"), [&snapshots[..], &["latest".to_owned()]].concat());
+    assert_eq!(read(mounted.at.join("hosts/host/latest")), "second");
+    assert_eq!(names("tags"), ["home_ada", "weekly"]);
+    assert_eq!(names("tags/weekly"), [&snapshots[1], "latest"]);
+    assert_eq!(read(mounted.at.join("tags/home_ada/latest")), "second");
     assert_eq!(read(mounted.at.join("hosts/host").join(&snapshots[0])), "first");
     let ino = |snapshot: &str, name: &str| {
         fs::metadata(mounted.at.join("snapshots").join(snapshot).join(below).join(name)).unwrap().ino()
