@@ -6,6 +6,7 @@ use crate::cli::exit::is_damage;
 use crate::cli::exit::layers;
 use crate::cli::hints;
 use crate::cli::json;
+use crate::cli::json::rooted;
 use crate::cli::out;
 use crate::image::DeviceError;
 use crate::path::Show;
@@ -37,13 +38,15 @@ pub(super) enum Fault {
     Usage { message: String },
     #[error("cannot start the runtime")]
     Runtime(#[source] io::Error),
-    #[error("snapshot {snapshot} has no '{}'", Show(path))]
+    #[error("snapshot {snapshot} has no '{}'", Show(&rooted(path)))]
     NoPath { path: Vec<u8>, snapshot: String },
+    #[error("none of the snapshots that were looked into has '{}'", Show(&rooted(path)))]
+    Nowhere { path: Vec<u8> },
     #[error("'{}' has no part '{}'; it has: {}", Show(image), Show(name), Show(parts.as_bytes()))]
     NoPart { image: Vec<u8>, name: Vec<u8>, parts: String },
-    #[error("'{}' is not a file", Show(path))]
+    #[error("'{}' is not a file", Show(&rooted(path)))]
     NotAFile { path: Vec<u8> },
-    #[error("'{}' is neither a folder nor a disk image, and only those open as drives", Show(path))]
+    #[error("'{}' is neither a folder nor a disk image, and only those open as drives", Show(&rooted(path)))]
     NotAFolder { path: Vec<u8> },
     #[error("the mount point '{}' lies inside the repository", path.display())]
     MountInRepository { path: PathBuf },
@@ -79,7 +82,7 @@ pub(super) enum Fault {
     Qemu { path: PathBuf, said: String },
     #[error("cannot use the current folder")]
     CurrentFolder(#[source] io::Error),
-    #[error("'{}' holds {kind}, which cannot be looked into", Show(path))]
+    #[error("'{}' holds {kind}, which cannot be looked into", Show(&rooted(path)))]
     Sealed { path: Vec<u8>, kind: String },
     #[error("the passphrase does not open '{part}': {why}")]
     Passphrase { part: String, why: String },
@@ -232,5 +235,16 @@ mod tests {
         assert_eq!(json["code"], 16);
         assert_eq!(json["reason"], "unreachable");
         assert_eq!(json["causes"][0], "connection refused");
+    }
+
+    #[test]
+    fn a_folder_needs_no_credentials() {
+        for (errno, hint) in [(30, "mounted read-only"), (13, "to whom the folder"), (1, "to whom the folder")] {
+            let source = std::io::Error::from_raw_os_error(errno);
+            let store =
+                store::Error::new(ErrorKind::Denied, "write", "log/x", "/srv/backup").because(source.to_string());
+            let text = CommandError::from(repo::Error::Store(store)).text();
+            assert!(text.contains(hint) && !text.contains("credentials"), "{text}");
+        }
     }
 }

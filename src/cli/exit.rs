@@ -144,9 +144,11 @@ fn of_fault(error: &Fault) -> Option<Exit> {
         | Fault::TwoPasswords { .. }
         | Fault::EmptyPassword { .. }
         | Fault::Usage { .. } => Some(Exit::Usage),
-        Fault::NoPath { .. } | Fault::NoPart { .. } | Fault::NotAFile { .. } | Fault::NotAFolder { .. } => {
-            Some(Exit::NotFound)
-        }
+        Fault::NoPath { .. }
+        | Fault::Nowhere { .. }
+        | Fault::NoPart { .. }
+        | Fault::NotAFile { .. }
+        | Fault::NotAFolder { .. } => Some(Exit::NotFound),
         Fault::MountInRepository { .. } | Fault::MakeFolder { .. } => Some(Exit::NoMount),
         Fault::NoDisks { .. } => Some(Exit::NotFound),
         Fault::NoKey { .. } | Fault::KeysAlike { .. } => Some(Exit::NotFound),

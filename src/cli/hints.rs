@@ -73,7 +73,7 @@ fn of_fault(error: &Fault) -> Hints {
         Fault::NoPassword { hints } => hints,
         Fault::TwoPasswords { .. } => &["unset one of them"],
         Fault::PasswordsDiffer => &["nothing was made; try again"],
-        Fault::NoPath { .. } => {
+        Fault::NoPath { .. } | Fault::Nowhere { .. } => {
             &["'bygone ls SNAPSHOT' shows what is in it; paths begin at the root of the snapshot, \
                                    as in latest:/home/ada"]
         }
@@ -335,6 +335,13 @@ fn of_store(error: &store::Error) -> Hints {
             "these credentials may not delete, or something keeps the object from being removed (append-only storage, object lock); \
              run the command again with credentials that may delete",
         ],
+        ErrorKind::Denied if says(&["(os error 30)"]) => {
+            &["it is mounted read-only: what is in the repository can be read, but nothing can be stored or removed. \
+             If that is not meant, its file system may be damaged ('dmesg')"]
+        }
+        ErrorKind::Denied if says(&["(os error 13)", "(os error 1)"]) => &[
+            "check to whom the folder and what is in it belong: all who use a repository need the right to write there",
+        ],
         ErrorKind::Denied => &["check the credentials, and who may read and write there"],
         _ => return None,
     })
@@ -362,7 +369,10 @@ fn of_select(error: &SelectError) -> Hints {
 fn of_unmount(error: &UnmountError) -> Hints {
     match error {
         UnmountError::NotMounted { .. } => Some(&["'bygone drives' lists what is mounted"]),
-        UnmountError::Busy { .. } => Some(&["'bygone umount --lazy' takes it out of sight at once"]),
+        UnmountError::Busy { .. } => Some(&[
+            "'bygone drives DIR' tells which programs read from it",
+            "'bygone umount --lazy' takes it out of sight at once",
+        ]),
         _ => None,
     }
 }

@@ -180,6 +180,7 @@ impl Monitor for Progress {
 }
 
 fn tell(as_json: bool, (kind, key): (&str, &str), path: &[u8], text: &str) {
+    let path = &json::rooted(path);
     if as_json {
         let mut map = Map::new();
         json::put_bytes(&mut map, "path", path);
@@ -212,6 +213,7 @@ fn tell_deed(as_json: bool, path: &[u8], is_folder: bool, deed: Deed) {
 }
 
 fn tell_problem(as_json: bool, path: &[u8], cause: &(dyn Error + 'static)) {
+    let path = &json::rooted(path);
     if as_json {
         let mut map = Map::new();
         json::put_bytes(&mut map, "path", path);
@@ -275,7 +277,7 @@ impl Now {
 
     fn json(&self) -> String {
         let mut map = Map::new();
-        json::put_bytes(&mut map, "path", &self.path);
+        json::put_bytes(&mut map, "path", &json::rooted(&self.path));
         map.insert("nodes".to_owned(), self.nodes.into());
         map.insert("bytes".to_owned(), self.bytes.into());
         map.insert("nodes_total".to_owned(), self.nodes_total.into());
@@ -302,7 +304,7 @@ fn show_bar(shared: &Shared, doing: &'static str, stopped: &mpsc::Receiver<()>) 
         bar.set_length(now.bytes_total.max(1));
         bar.set_position(now.bytes.min(now.bytes_total));
         bar.set_prefix(format!("{doing}: {}", now.text()));
-        bar.set_message(Show(&now.path).to_string());
+        bar.set_message(Show(&json::rooted(&now.path)).to_string());
         bar.tick();
     }
     out::set_bar(None);

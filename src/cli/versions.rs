@@ -72,8 +72,7 @@ impl VersionsArgs {
             }
         }
         if all.is_empty() {
-            let snapshot = "(any that was looked into)".to_owned();
-            return Err(Fault::NoPath { path: json::rooted(&path), snapshot }.into());
+            return Err(Fault::Nowhere { path }.into());
         }
         let mut out = Out::new();
         if global.json {

@@ -17,19 +17,19 @@ pub enum MountError {
     #[error("the program fusermount3 is missing; install it with `apt install fuse3`")]
     NoHelper,
     /// The mount point does not exist.
-    #[error("the mount point {path:?} does not exist; create the folder first")]
+    #[error("the mount point '{}' does not exist; create the folder first", path.display())]
     Missing {
         /// The mount point.
         path: PathBuf,
     },
     /// The mount point is not a folder.
-    #[error("the mount point {path:?} is not a folder")]
+    #[error("the mount point '{}' is not a folder", path.display())]
     NotAFolder {
         /// The mount point.
         path: PathBuf,
     },
     /// The mount point holds files, which the drive would hide.
-    #[error("the mount point {path:?} is not empty; choose an empty folder")]
+    #[error("the mount point '{}' is not empty; choose an empty folder", path.display())]
     NotEmpty {
         /// The mount point.
         path: PathBuf,
@@ -38,7 +38,7 @@ pub enum MountError {
     #[error("other users may be let in only if /etc/fuse.conf contains the line user_allow_other")]
     AllowOtherRefused,
     /// A drive of ours is shown here and alive.
-    #[error("{source_name} is already mounted at {path:?}; unmount it first")]
+    #[error("{source_name} is already mounted at '{}'; unmount it first", path.display())]
     AlreadyMounted {
         /// The mount point.
         path: PathBuf,
@@ -46,13 +46,13 @@ pub enum MountError {
         source_name: String,
     },
     /// A file system of another program whose server is gone.
-    #[error("a dead mount of another program is at {path:?}; remove it with `fusermount3 -u`")]
+    #[error("a dead mount of another program is at '{}'; remove it with `fusermount3 -u`", path.display())]
     DeadMount {
         /// The mount point.
         path: PathBuf,
     },
     /// Anything else the system refused.
-    #[error("cannot mount at {path:?}")]
+    #[error("cannot mount at '{}'", path.display())]
     Io {
         /// The mount point.
         path: PathBuf,
@@ -66,19 +66,19 @@ pub enum MountError {
 #[non_exhaustive]
 pub enum UnmountError {
     /// No drive of ours is mounted there.
-    #[error("no drive is mounted at {path:?}")]
+    #[error("no drive is mounted at '{}'", path.display())]
     NotMounted {
         /// The path asked for.
         path: PathBuf,
     },
     /// Programs still use it.
-    #[error("the drive at {path:?} is in use; close what uses it, or unmount lazily")]
+    #[error("the drive at '{}' is in use; close what uses it, or unmount lazily", path.display())]
     Busy {
         /// The mount point.
         path: PathBuf,
     },
     /// Somebody else has mounted it.
-    #[error("the drive at {path:?} was mounted by user {user}; only that user or root can unmount it")]
+    #[error("the drive at '{}' was mounted by user {user}; only that user or root can unmount it", path.display())]
     NotYours {
         /// The mount point.
         path: PathBuf,
@@ -89,7 +89,7 @@ pub enum UnmountError {
     #[error("the program fusermount3 is missing; install it with `apt install fuse3`")]
     NoHelper,
     /// Anything else the system refused.
-    #[error("cannot unmount {path:?}")]
+    #[error("cannot unmount '{}'", path.display())]
     Io {
         /// The mount point.
         path: PathBuf,
