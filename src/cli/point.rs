@@ -9,12 +9,12 @@ use std::path::PathBuf;
 
 /// Refuses a mount point inside the repository: the drive would need itself.
 pub(super) fn check_outside(point: &Path, repository: &Path) -> Result<()> {
-    match (settled(point), settled(repository)) {
-        (Ok(at), Ok(repository)) if at.starts_with(&repository) => {
-            Err(Fault::MountInRepository { path: point.to_owned() }.into())
-        }
-        _ => Ok(()),
-    }
+    if is_inside(point, repository) { Err(Fault::MountInRepository { path: point.to_owned() }.into()) } else { Ok(()) }
+}
+
+/// True if a path leads into a folder, or will once it is made.
+pub(super) fn is_inside(path: &Path, folder: &Path) -> bool {
+    matches!((settled(path), settled(folder)), (Ok(path), Ok(folder)) if path.starts_with(&folder))
 }
 
 /// The path without links, as far as it exists.

@@ -16,6 +16,7 @@ use crate::cli::inside::Place;
 use crate::cli::json;
 use crate::cli::open::Opened;
 use crate::cli::out;
+use crate::cli::point;
 use crate::cli::progress::Progress;
 use crate::cli::restore_disk::DiskRestoreArgs;
 use crate::cli::restore_disk::Wanted;
@@ -28,6 +29,8 @@ use crate::restore;
 use crate::restore::Options;
 use crate::restore::Overwrite;
 use crate::restore::Summary;
+use crate::store::Location;
+use crate::target::FileId;
 use clap::ValueEnum;
 use serde_json::json;
 use std::ffi::OsStr;
@@ -89,7 +92,8 @@ pub(super) struct RestoreArgs {
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = When::IfChanged)]
     overwrite: When,
 
-    /// Remove what is in the folder but not in the snapshot
+    /// Remove what is in the folder but not in the snapshot; never the repository, the folders of state and
+    /// cache, or a disk mounted on what is an empty folder in the snapshot
     #[arg(long)]
     delete: bool,
 
@@ -150,13 +154,14 @@ impl RestoreArgs {
         }
         let place = opened.runtime.block_on(inside::find(&browse, &self.at.path, &self.unlock.passphrase()?))?;
         let jobs = opened.runtime.block_on(self.jobs(&browse, &place))?;
+        check_outside(&opened.location, &jobs)?;
         if self.original && !self.yes && !self.dry_run {
             confirm(&browse, &jobs, self.delete)?;
         }
         let began = Instant::now();
         let progress = Progress::start(global, &opened.runtime, "Restoring");
         let done = opened.runtime.block_on(async {
-            let (options, mut sum) = (self.options(), Summary::default());
+            let (options, mut sum) = (self.options(&opened.own_folders(global)), Summary::default());
             for job in &jobs {
                 let done = match &place {
                     Place::Inside(inside, id, _) => {
@@ -223,7 +228,8 @@ impl RestoreArgs {
         Ok(jobs)
     }
 
-    fn options(&self) -> Options {
+    /// Our own folders may lie within what is restored, and are in no snapshot.
+    fn options(&self, own: &[PathBuf]) -> Options {
         let is_root = rustix::process::geteuid().is_root();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Options {
@@ -236,12 +242,24 @@ impl RestoreArgs {
                 When::Always => Overwrite::Always,
             },
             delete: self.delete,
+            spared: own.iter().filter_map(|folder| FileId::of(folder).ok()).collect(),
             dry_run: self.dry_run,
             verify: self.verify,
             privileged: is_root && !self.no_owner,
             numeric_ids: self.numeric_ids,
             threads: cores.min(THREADS_MAX),
         }
+    }
+}
+
+/// The repository is no place to restore to.
+fn check_outside(location: &Location, jobs: &[Job]) -> Result<()> {
+    let Location::Folder(repository) = location else { return Ok(()) };
+    match jobs.iter().find(|job| point::is_inside(&job.to, repository)) {
+        Some(Job { to, .. }) => {
+            Err(usage(format!("'{}' lies inside the repository: choose a folder elsewhere", to.display())))
+        }
+        None => Ok(()),
     }
 }
 

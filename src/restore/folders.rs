@@ -1,7 +1,8 @@
 //! The end of a restore: folders that have nothing yet, things to delete, and the metadata of all folders, bottom-up.
 //!
 //! Always: a folder gets its metadata after everything below it. Only ranks are kept until then; nodes are read again.
-//! Never: anything is deleted in a folder whose entries could not all be read.
+//! Never: anything is deleted in a folder whose entries could not all be read, in folders to be spared, or in a file
+//! system that is mounted where the snapshot has an empty folder.
 
 use crate::meta::Kind;
 use crate::meta::Meta;
@@ -176,6 +177,23 @@ impl Work {
         Ok(())
     }
 
+    /// True if nothing is to be removed from a folder, because it is one to be spared or lies in it, or because something is
+    /// mounted there that the backup stayed out of.
+    fn is_spared(&self, target: &Target, folder: &[u8], keep: &HashSet<Vec<u8>>) -> Result<bool, Problem> {
+        let mut above = (!self.spared.is_empty()).then_some(folder);
+        while let Some(at) = above {
+            if target.state(at)?.is_some_and(|found| self.spared.contains(&found.id)) {
+                return Ok(true);
+            }
+            above = (!at.is_empty()).then(|| path::split(at).0);
+        }
+        if !keep.is_empty() || folder.is_empty() {
+            return Ok(false);
+        }
+        let device = |path: &[u8]| Ok::<_, Problem>(target.state(path)?.map(|found| found.id.device));
+        Ok(device(folder)? != device(path::split(folder).0)?)
+    }
+
     /// Removes from a folder what the snapshot does not have and no rule excludes.
     fn delete_others(
         &self,
@@ -185,13 +203,18 @@ impl Work {
         keep: &HashSet<Vec<u8>>,
         closed: &mut Closed,
     ) {
+        match self.is_spared(target, folder, keep) {
+            Ok(false) => {}
+            Ok(true) => return,
+            Err(problem) => return closed.problems.push((folder.to_vec(), problem)),
+        }
         for name in names {
             // Unfinished files that are still there belong to another restore.
             if keep.contains(&name) || is_part_name(&name) {
                 continue;
             }
             let path = path::join(folder, &name);
-            let removed = if self.dry_run || self.rules.has_excludes() {
+            let removed = if self.dry_run || self.rules.has_excludes() || !self.spared.is_empty() {
                 Purge::new(self, target, &mut closed.gone).remove(&path)
             } else {
                 target.remove(&path, Removal::Tree).map_err(Problem::from)
@@ -257,7 +280,7 @@ impl<'a> Purge<'a> {
         let is_folder = found.kind == Kind::Folder;
         // What is mounted there is not ours to remove.
         let is_mounted = device.is_some_and(|top| top.device != found.id.device);
-        if is_mounted || self.work.rules.excludes(&path, is_folder) {
+        if is_mounted || self.work.spared.contains(&found.id) || self.work.rules.excludes(&path, is_folder) {
             self.keep(&path);
             return Ok(());
         }

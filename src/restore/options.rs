@@ -4,6 +4,7 @@ use crate::browse::InsideError;
 use crate::path::Show;
 use crate::repo;
 use crate::target;
+use crate::target::FileId;
 
 /// What to do with a file, link or special node that is there already. Folders are merged. What stands in the way of a
 /// folder is replaced by `IfChanged` and `Always`; a folder with contents in the way of something else never is.
@@ -33,6 +34,8 @@ pub struct Options {
     /// Remove what is in the restored folders but not in the snapshot. With `includes` only within folders that match;
     /// what matches `excludes` stays.
     pub delete: bool,
+    /// Nothing is removed out of these folders, should they lie in the target: the repository, the state, the cache.
+    pub spared: Vec<FileId>,
     /// Change nothing, only tell.
     pub dry_run: bool,
     /// Read back and compare every file that was written, or was there already and left because it looked the same.

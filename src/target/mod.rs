@@ -62,6 +62,7 @@ use crate::target::walk::checked;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -92,6 +93,14 @@ pub struct FileId {
     pub device: u64,
     /// The file in it.
     pub inode: u64,
+}
+
+impl FileId {
+    /// Of what stands at a path of this machine. Links are followed.
+    pub fn of(path: &Path) -> io::Result<FileId> {
+        let found = std::fs::metadata(path)?;
+        Ok(FileId { device: found.dev(), inode: found.ino() })
+    }
 }
 
 /// What stands at a place in the target.

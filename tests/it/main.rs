@@ -61,6 +61,7 @@ mod servers;
 mod shared;
 mod sim;
 mod sources;
+mod spared;
 mod store;
 mod synth;
 #[cfg(target_arch = "x86_64")]

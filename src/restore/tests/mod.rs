@@ -36,6 +36,7 @@ use crate::state::State;
 use crate::store::Location;
 use crate::store::StoreOptions;
 use crate::store::open;
+use crate::target::FileId;
 use crate::tree::NodeTreeBuilder;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;

@@ -95,6 +95,23 @@ async fn deletion_keeps_to_the_base_and_to_what_is_included() {
 }
 
 #[tokio::test]
+async fn deletion_spares_the_repository_and_the_way_to_it() {
+    let stored = model().store().await;
+    for repository in ["a/extra/sub", "z/empty", "a"] {
+        let (_dir, to) = target();
+        add_extras(&to);
+        let spared = vec![FileId::of(&to.join(repository)).unwrap()];
+        let delete = Options { delete: true, spared, ..Options::default() };
+        let told = stored.restore("", &to, &Options { dry_run: true, ..delete.clone() }).await;
+        let done = stored.restore("", &to, &delete).await;
+        assert!(told.removed == done.removed && done.removed > 5, "{repository}: {told:?} {done:?}");
+        let inside = if repository == "a/extra/sub" { "x.log" } else { "extra/sub/x.log" };
+        assert!(to.join(repository).join(inside).exists(), "{repository}");
+        assert!(!to.join("extra.txt").exists());
+    }
+}
+
+#[tokio::test]
 async fn deletion_keeps_what_is_excluded() {
     let stored = model().store().await;
     let (_dir, to) = target();
