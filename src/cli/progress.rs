@@ -224,6 +224,11 @@ fn tell_problem(as_json: bool, path: &[u8], cause: &(dyn Error + 'static)) {
     }
 }
 
+/// A path as people write it; nothing before the first one.
+fn rooted_if_any(path: &[u8]) -> Vec<u8> {
+    if path.is_empty() { Vec::new() } else { json::rooted(path) }
+}
+
 /// The counters at one moment.
 struct Now {
     nodes: u64,
@@ -277,7 +282,7 @@ impl Now {
 
     fn json(&self) -> String {
         let mut map = Map::new();
-        json::put_bytes(&mut map, "path", &json::rooted(&self.path));
+        json::put_bytes(&mut map, "path", &rooted_if_any(&self.path));
         map.insert("nodes".to_owned(), self.nodes.into());
         map.insert("bytes".to_owned(), self.bytes.into());
         map.insert("nodes_total".to_owned(), self.nodes_total.into());
@@ -304,7 +309,7 @@ fn show_bar(shared: &Shared, doing: &'static str, stopped: &mpsc::Receiver<()>) 
         bar.set_length(now.bytes_total.max(1));
         bar.set_position(now.bytes.min(now.bytes_total));
         bar.set_prefix(format!("{doing}: {}", now.text()));
-        bar.set_message(Show(&json::rooted(&now.path)).to_string());
+        bar.set_message(Show(&rooted_if_any(&now.path)).to_string());
         bar.tick();
     }
     out::set_bar(None);
@@ -340,7 +345,7 @@ mod tests {
     #[test]
     fn lines_for_programs() {
         let value: Value = serde_json::from_str(&now(5, 6, 1).json()).unwrap();
-        assert_eq!((&value["type"], &value["bytes"], &value["path"]), (&json!("progress"), &json!(5), &json!("a\n")));
+        assert_eq!((&value["type"], &value["bytes"], &value["path"]), (&json!("progress"), &json!(5), &json!("/a\n")));
     }
 
     #[test]
