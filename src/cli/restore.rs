@@ -155,6 +155,17 @@ impl RestoreArgs {
         let place = opened.runtime.block_on(inside::find(&browse, &self.at.path, &self.unlock.passphrase()?))?;
         let jobs = opened.runtime.block_on(self.jobs(&browse, &place))?;
         check_outside(&opened.location, &jobs)?;
+        let problems = browse.snapshot().figures.problems;
+        if self.delete && problems > 0 {
+            let problems = human::plural(problems, "problem", "problems");
+            out::warning(
+                global.json,
+                format_args!(
+                    "this snapshot was taken with {problems}: what could not be read then is not in it, and --delete removes \
+                     it here. '--dry-run --verbose' shows what would go"
+                ),
+            );
+        }
         if self.original && !self.yes && !self.dry_run {
             confirm(&browse, &jobs, self.delete)?;
         }
@@ -181,6 +192,9 @@ impl RestoreArgs {
             out::line(json::line("summary", &body))?;
         } else if !global.quiet {
             out::line(summary_text(&summary, self.dry_run, began))?;
+        }
+        if summary.nodes == 0 && !self.include.is_empty() {
+            out::warning(global.json, "nothing matches --include: its patterns are relative to what is restored");
         }
         opened.tell_requests(global);
         if problems == 0 {

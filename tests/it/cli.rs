@@ -274,6 +274,26 @@ fn what_is_not_in_an_empty_repository() {
 }
 
 #[test]
+fn a_restore_of_nothing_says_so() {
+    let program = Program::with_source();
+    program.run(&["backup", program.source().to_str().unwrap()]).ok();
+    let run = |include| program.run(&["restore", "latest", "--to", "to", "--include", include]).ok().stderr;
+    assert!(run("*.odt").contains("nothing matches --include"));
+    assert_eq!(run("hello"), "");
+}
+
+#[test]
+fn a_snapshot_that_lacks_something_is_no_measure_for_what_may_go() {
+    let program = Program::with_source();
+    let restore = || program.run(&["restore", "latest", "--to", "to", "--delete"]).ok().stderr;
+    program.run(&["backup", "source"]).ok();
+    assert_eq!(restore(), "");
+    program.run(&["backup", "source", "missing"]).fails(3);
+    let told = restore();
+    assert!(told.starts_with("warning: ") && told.contains("with 1 problem:"), "{told}");
+}
+
+#[test]
 fn mount_points_that_cannot_be() {
     let program = Program::new();
     program.run(&["init"]).ok();
