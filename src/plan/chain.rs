@@ -58,10 +58,14 @@ mod tests {
             Word::Mark(&packs),
             Word::Mark(&[]),
             Word::Sweep(&packs),
+            Word::Damaged(&[]),
+            Word::Damaged(&packs),
         ];
         let words = || words.into_iter().zip(0..).map(|(word, seq)| (seq, word));
-        assert_eq!(still_true(words(), Some(Word::Forget(part)), |id| id == gone), [1, 2, 3, 4, 6, 7]);
-        assert_eq!(still_true(words(), Some(Word::Sweep(&[])), |_| false), [0, 1, 2, 3, 4, 6]);
-        assert_eq!(still_true(words(), Some(Word::Snapshot(part)), |_| false), [0, 1, 3, 4, 6, 7]);
+        assert_eq!(still_true(words(), Some(Word::Forget(part)), |id| id == gone), [1, 2, 3, 4, 6, 7, 9]);
+        assert_eq!(still_true(words(), Some(Word::Sweep(&[])), |_| false), [0, 1, 2, 3, 4, 6, 9]);
+        assert_eq!(still_true(words(), Some(Word::Snapshot(part)), |_| false), [0, 1, 3, 4, 6, 7, 9]);
+        assert_eq!(still_true(words(), Some(Word::Damaged(&[])), |_| false), [0, 1, 2, 3, 4, 6, 7]);
+        assert_eq!(still_true(words(), None, |_| true), [2, 3, 4, 6, 7, 9]);
     }
 }

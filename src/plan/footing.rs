@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn marks_count_before_and_sweeps_after() {
-        let [free, marked, swept, absent] = [1, 2, 3, 4].map(|n| ObjectId([n; 16]));
+        let [free, marked, swept, broken, absent] = [1, 2, 3, 4, 10].map(|n| ObjectId([n; 16]));
         let [calm, going, gone, new] = [5, 6, 7, 8].map(|n| SnapshotId([n; 16]));
         let words = [
             Word::Snapshot(calm),
@@ -82,11 +82,12 @@ mod tests {
             Word::Snapshot(new),
             Word::Mark(&[marked, ObjectId(going.0)]),
             Word::Sweep(&[swept, ObjectId(gone.0)]),
+            Word::Damaged(&[broken]),
         ];
         let words = Words::read(words.into_iter().zip(0..).map(|(word, seq)| (WriterId([0; 16]), seq, word)));
-        let ask =
-            |parent, when| footing(&words, new, parent, [free, marked, swept, absent], |pack| pack != absent, when);
-        let before = Footing::Loose(vec![marked, swept, absent]);
+        let packs = [free, marked, swept, broken, absent];
+        let ask = |parent, when| footing(&words, new, parent, packs, |pack| pack != absent, when);
+        let before = Footing::Loose(vec![marked, swept, broken, absent]);
         let after = Footing::Loose(vec![swept, absent]);
         assert_eq!(ask(None, When::Before), before);
         assert_eq!(ask(None, When::After), after);

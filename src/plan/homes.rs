@@ -97,4 +97,12 @@ mod tests {
         assert_eq!(found.lost, [5, 6]);
         assert!(found.has(&'a') && !found.has(&'b'));
     }
+
+    #[test]
+    fn a_damaged_pack_is_a_home_only_if_there_is_no_other() {
+        let standing = |pack: char| Some(if pack == 'd' { Standing::Damaged } else { Standing::Swept });
+        let lines = [(1, 'd'), (1, 's'), (2, 'd'), (2, 'e'), (3, 'd')].map(|(chunk, pack)| Line { chunk, pack });
+        let found = homes(lines, [1, 3], standing);
+        assert_eq!((found.at_home, found.rescue), ([('d', 1)].into(), vec![Line { chunk: 1, pack: 's' }]));
+    }
 }

@@ -146,6 +146,8 @@ mod tests {
         assert_eq!(to_remove(&words, ME, rest), []);
         assert_eq!(next(&words, ME, rest), Next::Ripen { seq: 3 });
         assert_eq!(to_sweep(&words, ME, &homes_of(&words), rest), None);
+        // Nothing of the mark is left: on to the next one.
+        assert_eq!(next(&words, ME, |_| false), Next::Mark);
     }
 
     #[test]

@@ -250,4 +250,55 @@ mod tests {
         assert_eq!(words.avoided(), [q, r].into());
         assert_eq!(words.mark_of(A), Some(&Named { seq: 2, ids: vec![r] }));
     }
+
+    #[test]
+    fn damage_is_the_last_place_to_look_until_it_is_found_whole() {
+        let [p, q, r] = [1, 2, 3].map(|n| ObjectId([n; 16]));
+        let (all, p_alone, q_alone, r_alone) = ([p, q], [p], [q], [r]);
+        let found = [(A, Word::Damaged(&all)), (B, Word::Damaged(&r_alone))];
+        let mut said = [found, [(B, Word::Mark(&p_alone)), (B, Word::Sweep(&r_alone))]].concat();
+        let standing = |said: &[_]| [p, q, r].map(|pack| read(said).standing(pack));
+        assert_eq!(standing(&said), [Standing::Damaged, Standing::Damaged, Standing::Swept]);
+        assert!(Standing::Swept < Standing::Damaged);
+        assert_eq!(read(&said).avoided(), [p, q, r].into());
+        said.push((A, Word::Damaged(&q_alone)));
+        assert_eq!(standing(&said), [Standing::Marked, Standing::Damaged, Standing::Swept]);
+        let words = read(&said);
+        assert_eq!(words.damaged(), &[q, r].into());
+        assert_eq!(words.damage_of(A), Some(&Named { seq: 4, ids: vec![q] }));
+    }
+
+    #[test]
+    fn any_new_sweep_is_seen() {
+        let p = [ObjectId([1; 16])];
+        let before = read(&[(A, Word::Sweep(&p))]);
+        let after = |more: &[(WriterId, Word<'_>)]| read(&[&[(A, Word::Sweep(&p))], more].concat());
+        assert!(after(&[(B, Word::Mark(&p)), (A, Word::Damaged(&p))]).sweeps_are_those_of(&before));
+        // It names the same, and may have removed it since.
+        assert!(!after(&[(A, Word::Sweep(&p))]).sweeps_are_those_of(&before));
+        assert!(!after(&[(B, Word::Sweep(&p))]).sweeps_are_those_of(&before));
+        assert_eq!(before.swept(), &p.into());
+    }
+
+    #[test]
+    fn a_forgotten_snapshot_is_held_until_it_is_marked_or_taken() {
+        let [wanted, forgotten, marked, taken] = [1, 2, 3, 4].map(|n| SnapshotId([n; 16]));
+        let named = [ObjectId(taken.0), ObjectId(wanted.0)];
+        let mut said: Vec<_> = [wanted, forgotten, marked, taken].map(|id| (A, Word::Snapshot(id))).into();
+        said.extend([forgotten, marked, taken].map(|id| (B, Word::Forget(id))));
+        said.extend([(B, Word::Mark(&named[..1])), (A, Word::Sweep(&named))]);
+        let words = read(&said);
+        let sorted = |ids: &mut dyn Iterator<Item = SnapshotId>| {
+            let mut ids: Vec<SnapshotId> = ids.collect();
+            ids.sort();
+            ids
+        };
+        // A sweep takes nothing that is wanted.
+        assert_eq!(sorted(&mut words.wanted()), [wanted]);
+        assert_eq!(sorted(&mut words.recallable()), [forgotten, marked]);
+        assert_eq!(sorted(&mut words.held(|_| false)), [wanted, forgotten, marked]);
+        assert_eq!(sorted(&mut words.held(|id| id == marked || id == wanted)), [wanted, forgotten]);
+        assert_eq!([wanted, forgotten, taken].map(|id| words.is_gone(id)), [false, false, true]);
+        assert_eq!(words.marks().collect::<Vec<_>>(), [(B, &Named { seq: 7, ids: named[..1].to_vec() })]);
+    }
 }
