@@ -104,6 +104,8 @@ fn a_snapshot_is_called_as_the_last_amendment_says() {
     let amend = |log: &Log, tags: &[&str], text: &str| {
         log.amendment(id(1), tags.iter().map(|&tag| tag.to_owned()).collect(), text.to_owned())
     };
+    // What another is called is counted by itself.
+    world.say(&one, world.read().amendment(id(2), Vec::new(), String::new()));
     let first = amend(&world.read(), &["b", "a", "b"], "first");
     let Event::Amend(first) = first else { panic!("an amendment") };
     assert_eq!((first.turn, &first.tags[..]), (0, &["a".to_owned(), "b".to_owned()][..]));
@@ -117,6 +119,7 @@ fn a_snapshot_is_called_as_the_last_amendment_says() {
     assert_eq!(called(), [(2, "first".to_owned()), (0, String::new())]);
     // It takes the place of what it knew, whoever said that.
     world.say(&one, amend(&world.read(), &[], "second"));
+    assert_eq!(called()[0], (0, "second".to_owned()));
     world.say(&two, amend(&world.read(), &["c"], "third"));
     assert_eq!(called()[0], (1, "third".to_owned()));
     // Two that did not know of each other: the same for all who read.
