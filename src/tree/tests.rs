@@ -23,6 +23,8 @@ use crate::meta::Content;
 use crate::meta::Kind;
 use crate::meta::Meta;
 use crate::meta::Node;
+use std::cell::Cell;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -34,7 +36,9 @@ pub(crate) struct Memory {
     pages: HashMap<ChunkId, Vec<u8>>,
     puts: usize,
     /// Pages of nodes that were handed out.
-    reads: std::cell::Cell<usize>,
+    reads: Cell<usize>,
+    /// Those that were read before, with the length they were asked for.
+    loaded: RefCell<HashMap<(ChunkId, u32), Arc<Loaded>>>,
 }
 
 fn keys() -> Keys {
@@ -48,6 +52,7 @@ impl PageSink for Memory {
         let id = keys().chunk_id(kind, &page.hashed);
         self.puts += 1;
         self.pages.insert(id, [&page.hashed[..], &page.hints].concat());
+        self.loaded.borrow_mut().remove(&(id, page.hashed.len() as u32));
         let hint = Locator { pack: ObjectId([1; 16]), offset: self.puts as u32, len: 1 };
         Ok(ChunkRef { id, len: page.hashed.len() as u32, hint })
     }
@@ -57,7 +62,13 @@ impl Pages for Memory {
     fn node_page(&self, page: &ChunkRef) -> Result<Arc<Loaded>, Stop> {
         let plain = self.pages.get(&page.id).ok_or(Stop::Miss(ChunkKind::NodePage, *page))?;
         self.reads.set(self.reads.get() + 1);
-        Ok(Arc::new(Loaded::new(NodePage::decode(plain, page.len)?)))
+        let key = (page.id, page.len);
+        if let Some(loaded) = self.loaded.borrow().get(&key) {
+            return Ok(loaded.clone());
+        }
+        let loaded = Arc::new(Loaded::new(NodePage::decode(plain, page.len)?));
+        self.loaded.borrow_mut().insert(key, loaded.clone());
+        Ok(loaded)
     }
 
     fn extent_page(&self, page: &ChunkRef) -> Result<Arc<ExtentPage>, Stop> {
