@@ -160,6 +160,22 @@ mod tests {
     }
 
     #[test]
+    fn behind_a_page_stand_its_hints_and_behind_a_chunk_stands_nothing() {
+        let keys = Keys::new(RepositoryId([7; 16]), MasterKey::from_bytes([1; 32]));
+        let opened = |kind, covered: &[u8], len, plain: &[u8]| {
+            let mut encoded = Vec::new();
+            encode(plain, 3, &mut encoded).unwrap();
+            open(&keys, kind, keys.chunk_id(kind, covered), len, &encoded)
+        };
+        for kind in [ChunkKind::NodePage, ChunkKind::ExtentPage] {
+            assert_eq!(opened(kind, b"page", 4, b"page, hints").unwrap(), b"page, hints");
+        }
+        assert_eq!(opened(ChunkKind::Data, b"data", 4, b"data").unwrap(), b"data");
+        assert_eq!(opened(ChunkKind::Data, b"data", 4, b"data, more"), Err(FormatError::Id));
+        assert_eq!(opened(ChunkKind::Data, b"data", 5, b"data"), Err(FormatError::Short { what: "chunk" }));
+    }
+
+    #[test]
     fn the_longest_chunk_that_does_not_shrink_is_the_longest_encoded_one() {
         let mut noise = vec![0; CHUNK_BYTES_MAX as usize];
         blake3::Hasher::new().finalize_xof().fill(&mut noise);

@@ -110,6 +110,13 @@ mod tests {
             bad.extend_from_slice(checksum.as_bytes());
             assert_eq!(Config::decode(&bad), Err(FormatError::Unknown { what: "reserved field", value: 1 }));
         }
+        // What was found out about the store is a yes or a no.
+        let no = Config { create_only: false, ..config };
+        assert_eq!(Config::decode(&no.encode()).unwrap(), no);
+        let mut bad = bytes[..CONFIG_BYTES - CHECKSUM_BYTES].to_vec();
+        bad[11] = 2;
+        bad.extend_from_slice(blake3::hash(&bad).as_bytes());
+        assert_eq!(Config::decode(&bad), Err(FormatError::Unknown { what: "probe result", value: 2 }));
         let mut newer = bytes;
         newer[8] = 2;
         assert_eq!(Config::decode(&newer), Err(FormatError::Newer { found: 2, known: 1 }));

@@ -331,7 +331,7 @@ mod tests {
         assert_eq!(encoded(&half(0)).len(), TOGETHER_BYTES / 2);
         assert_eq!(Event::together(vec![half(0), half(0)]).len(), 1);
         assert_eq!(Event::together(vec![half(0), half(1)]).len(), 2);
-        assert_eq!(Amend::turn_after(None), 0);
+        assert_eq!([None, Some(0), Some(6)].map(Amend::turn_after), [0, 1, 7]);
         assert_eq!(Amend::turn_after(Some(TURN_MAX)), TURN_MAX);
     }
 }

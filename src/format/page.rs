@@ -295,7 +295,15 @@ pub(crate) fn read_hints(bytes: &[u8]) -> Result<Vec<Locator>> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::format::node::VALUE_BYTES_MAX;
+    use crate::format::node::XATTRS_BYTES_MAX;
     use crate::format::node::tests::sample_nodes;
+    use crate::meta::Content;
+    use crate::meta::Kind;
+    use crate::meta::Meta;
+    use crate::meta::Owner;
+    use crate::meta::Xattr;
+    use std::sync::Arc;
 
     #[test]
     fn leaf_round_trips_and_every_cut_is_found() {
@@ -352,6 +360,64 @@ mod tests {
         assert!(matches!(with(0), Err(FormatError::Limit { what: "node count", .. })));
     }
 
+    fn leaf(nodes: Vec<Node>) -> Encoded {
+        NodePage::Leaf(vec![Run { parent: b"x".to_vec(), nodes }]).encode()
+    }
+
+    fn read_again(nodes: Vec<Node>) -> Result<Vec<Node>> {
+        let Encoded { hashed, hints } = leaf(nodes);
+        match NodePage::decode(&[&hashed[..], &hints].concat(), hashed.len() as u32)? {
+            NodePage::Leaf(runs) => Ok(runs.into_iter().flat_map(|run| run.nodes).collect()),
+            NodePage::Inner(..) => panic!("a leaf"),
+        }
+    }
+
+    #[test]
+    fn every_node_keeps_its_owner_and_equal_owners_are_one() {
+        let owner = |uid: u32| Arc::new(Owner { uid, gid: 7, user: b"ada".to_vec(), group: Vec::new() });
+        let node = |(name, owner): (u8, Arc<Owner>)| {
+            let mut node = sample_nodes().remove(0);
+            (node.name, node.meta.owner) = (vec![name], owner);
+            node
+        };
+        let nodes: Vec<Node> = (b'a'..).zip([1, 2, 1, 3, 2].map(owner)).map(node).collect();
+        assert_eq!(read_again(nodes.clone()).unwrap(), nodes);
+        // Equal nodes are equal pages, however they were come by.
+        let shared = owner(1);
+        let same: Vec<Node> = (b'a'..b'd').map(|name| node((name, shared.clone()))).collect();
+        let equal: Vec<Node> = (b'a'..b'd').map(|name| node((name, owner(1)))).collect();
+        assert_eq!(leaf(same).hashed, leaf(equal).hashed);
+    }
+
+    #[test]
+    fn link_groups_and_attributes_are_what_they_can_be() {
+        let with = |kind: &Kind, change: &dyn Fn(&mut Meta)| {
+            let mut node = sample_nodes().remove(0);
+            (node.kind, node.content) = (kind.clone(), Content::Empty);
+            change(&mut node.meta);
+            read_again(vec![node])
+        };
+        let grouped = |kind, group| with(&kind, &|meta| meta.link_group = Some(group));
+        assert!(grouped(Kind::File, 1).is_ok() && grouped(Kind::Fifo, u64::MAX).is_ok());
+        for refused in [grouped(Kind::File, 0), grouped(Kind::Folder, 1)] {
+            assert!(matches!(refused, Err(FormatError::Unknown { what: "link group", .. })), "{refused:?}");
+        }
+        let attributed = |xattrs: Vec<(&[u8], usize)>| {
+            let xattr = |(name, len): &(&[u8], usize)| Xattr { name: name.to_vec(), value: vec![1; *len] };
+            with(&Kind::File, &|meta| meta.xattrs = xattrs.iter().map(xattr).collect())
+        };
+        for name in [&b""[..], b"user.\0", b"\0"] {
+            assert!(matches!(attributed(vec![(name, 1)]), Err(FormatError::Name { what: "attribute name", .. })));
+        }
+        assert!(attributed(vec![(b"a", 1), (b"a", 1)]).is_err());
+        // As much as all of them may take, and a byte more.
+        let whole = VALUE_BYTES_MAX;
+        let all = |last| attributed(vec![(b"a", whole), (b"b", whole), (b"c", whole), (b"d", last)]);
+        assert_eq!(XATTRS_BYTES_MAX, 4 * whole);
+        assert!(all(whole - 4).is_ok());
+        assert!(matches!(all(whole - 3), Err(FormatError::Limit { what: "attribute value", .. })));
+    }
+
     #[test]
     fn hints_are_as_many_as_references() {
         let page = NodePage::Leaf(vec![Run { parent: b"x".to_vec(), nodes: sample_nodes() }]);
@@ -390,6 +456,41 @@ mod tests {
         let page = NodePage::Inner(1, vec![child(b'a'), child(b'b')]);
         let Encoded { hashed, hints } = page.encode();
         assert_eq!(NodePage::decode(&[&hashed[..], &hints].concat(), hashed.len() as u32).unwrap().bytes(), BYTES_MAX);
+    }
+
+    #[test]
+    fn only_the_root_has_no_name() {
+        let node = |name: &[u8], kind: &Kind| {
+            let content = Content::Empty;
+            Node { name: name.to_vec(), kind: kind.clone(), meta: Meta::default(), content }
+        };
+        let run = |parent: &[u8], node| Run { parent: parent.to_vec(), nodes: vec![node] };
+        let decoded = |page: NodePage| {
+            let Encoded { hashed, hints } = page.encode();
+            NodePage::decode(&[&hashed[..], &hints].concat(), hashed.len() as u32)
+        };
+        let leaf = |runs: &[Run]| decoded(NodePage::Leaf(runs.to_vec()));
+        assert!(leaf(&[run(b"", node(b"", &Kind::Folder))]).is_ok());
+        let before = run(b"", node(b"x", &Kind::Folder));
+        for runs in [
+            &[run(b"", node(b"", &Kind::File))][..],
+            &[run(b"x", node(b"", &Kind::Folder))],
+            &[before, run(b"x", node(b"", &Kind::Folder))],
+        ] {
+            assert!(matches!(leaf(runs), Err(FormatError::Name { what: "node name", .. })), "{runs:?}");
+        }
+        let inner = |keys: &[(&[u8], &[u8])]| {
+            let page = ChunkRef { id: ChunkId([1; 32]), len: 1, hint: crate::format::extents::NOWHERE };
+            let child = |(parent, name): &(&[u8], &[u8])| {
+                let first = Key { parent: parent.to_vec(), name: name.to_vec() };
+                Child { first, page, nodes: 10, bytes: 0 }
+            };
+            decoded(NodePage::Inner(1, keys.iter().map(child).collect()))
+        };
+        assert!(inner(&[(b"", b""), (b"", b"x")]).is_ok());
+        for keys in [&[(&b"x"[..], &b""[..])][..], &[(b"", b"x"), (b"x", b"")]] {
+            assert!(matches!(inner(keys), Err(FormatError::Name { what: "node name", .. })), "{keys:?}");
+        }
     }
 
     #[test]

@@ -71,13 +71,7 @@ pub enum ParityError {
 
 /// Makes the parity object of a pack.
 pub fn encode(repository: RepositoryId, pack: ObjectId, object: &[u8], amount: PerMille) -> Vec<u8> {
-    let mut shard = if object.len() <= SMALL_PACK_BYTES { SHARD_BYTES_MIN } else { SHARD_BYTES_TYPICAL };
-    while object.len().div_ceil(shard) > SHARDS_MAX {
-        shard *= 2;
-    }
-    let count = object.len().div_ceil(shard).max(1);
-    let spare = (count * usize::from(amount.0)).div_ceil(1000).clamp(SPARE_MIN, SHARDS_MAX);
-    let layout = Layout { len: object.len(), shard, count, spare };
+    let layout = Layout::of(object.len(), amount);
     let recovery = layout.recovery(object);
     let mut out = Vec::with_capacity(layout.table_end() + recovery.len());
     out.extend_from_slice(MAGIC);
@@ -86,14 +80,14 @@ pub fn encode(repository: RepositoryId, pack: ObjectId, object: &[u8], amount: P
     out.extend_from_slice(&repository.0);
     out.extend_from_slice(&pack.0);
     out.extend_from_slice(&(object.len() as u64).to_le_bytes());
-    for number in [shard, count, spare] {
+    for number in [layout.shard, layout.count, layout.spare] {
         out.extend_from_slice(&u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes());
     }
     out.resize(FRONT_BYTES, 0);
-    for index in 0..count {
+    for index in 0..layout.count {
         out.extend_from_slice(&layout.hash(object, index));
     }
-    recovery.chunks(shard).for_each(|bytes| out.extend_from_slice(&hash_of(bytes)));
+    recovery.chunks(layout.shard).for_each(|bytes| out.extend_from_slice(&hash_of(bytes)));
     let checksum = blake3::hash(&out);
     out.extend_from_slice(checksum.as_bytes());
     out.extend_from_slice(&recovery);
@@ -144,6 +138,17 @@ struct Layout {
 }
 
 impl Layout {
+    /// How a pack of this length is cut.
+    fn of(len: usize, amount: PerMille) -> Layout {
+        let mut shard = if len <= SMALL_PACK_BYTES { SHARD_BYTES_MIN } else { SHARD_BYTES_TYPICAL };
+        while len.div_ceil(shard) > SHARDS_MAX {
+            shard *= 2;
+        }
+        let count = len.div_ceil(shard).max(1);
+        let spare = (count * usize::from(amount.0)).div_ceil(1000).clamp(SPARE_MIN, SHARDS_MAX);
+        Layout { len, shard, count, spare }
+    }
+
     fn table_end(&self) -> usize {
         FRONT_BYTES + (self.count + self.spare) * HASH_BYTES + CHECKSUM_BYTES
     }
@@ -342,6 +347,31 @@ mod tests {
             assert!(rebuilt(&object[..cut], &parity).unwrap() == object, "{len} cut");
             assert!(rebuilt(&[&object[..], b"more"].concat(), &parity).unwrap() == object);
         }
+    }
+
+    /// Programs of different age must agree on it.
+    #[test]
+    fn the_last_shard_is_hashed_with_the_zeros_that_fill_it_up() {
+        let object = pack(5000);
+        let whole = parity(&object);
+        let hashes = Table::read(None, PACK, &whole).unwrap().hashes;
+        let last = [&object[4096..], &[0; 3192]].concat();
+        assert_eq!(hashes[..16], [hash_of(&object[..4096]), hash_of(&last)].concat());
+    }
+
+    #[test]
+    fn every_pack_is_cut_into_as_many_shards_as_a_reader_takes() {
+        let cut = |len: usize| {
+            let Layout { shard, count, spare, .. } = Layout::of(len, PerMille::TYPICAL);
+            let number = |number: usize| u32::try_from(number).unwrap();
+            assert!(Layout::checked(len as u64, number(shard), number(count), number(spare)).is_ok(), "{len}");
+            (shard >> 10, count, spare)
+        };
+        assert_eq!((cut(0), cut(8 << 20)), ((4, 1, 4), (4, 2048, 41)));
+        assert_eq!((cut((8 << 20) + 1), cut(32 << 20)), ((16, 513, 11), (16, 2048, 41)));
+        // Longer shards, and not more of them.
+        assert_eq!((cut(512 << 20), cut((512 << 20) + 1)), ((16, 32_768, 656), (32, 16_385, 328)));
+        assert_eq!(cut(1 << 30), (32, 32_768, 656));
     }
 
     #[test]

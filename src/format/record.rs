@@ -433,6 +433,22 @@ mod tests {
             seen: vec![],
         };
         assert!(matches!(record.encode(), Err(FormatError::Limit { what: "description", .. })));
+        // The history comes before the record, and each of it once and in order.
+        let with = |numbers: &[u64]| {
+            let history = numbers.iter().map(|seq| (*seq, Event::Forget(SnapshotId([3; 16])))).collect();
+            Record { seq: 9, event: Event::Sweep(Vec::new()), history, ..record.clone() }.encode()
+        };
+        assert!(with(&[0, 1, 8]).is_ok());
+        for wrong in [&[9][..], &[10], &[8, 9], &[3, 3], &[3, 2], &[0, 5, 4]] {
+            let refused = FormatError::Order { what: "records in the history" };
+            assert_eq!(with(wrong), Err(refused), "{wrong:?}");
+        }
+        let at_level =
+            |level| Record { event: Event::Snapshot(Box::new(Snapshot { level, ..*snapshot() })), ..record.clone() };
+        assert!(at_level(LEVEL_MAX).encode().is_ok());
+        for level in [LEVEL_MAX + 1, u8::MAX] {
+            assert!(matches!(at_level(level).encode(), Err(FormatError::Limit { what: "page level", .. })));
+        }
         assert_eq!(Record::checkpoint_of(0), None);
         assert_eq!(Record::checkpoint_of(31), Some(0));
         assert_eq!(Record::checkpoint_of(32), None);

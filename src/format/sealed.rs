@@ -361,16 +361,26 @@ mod tests {
         let (first, second) = object[HEADER_BYTES..].split_at_mut(SEALED_SEGMENT_BYTES);
         first.swap_with_slice(&mut second[..SEALED_SEGMENT_BYTES]);
         assert!(matches!(open(&keys(), ObjectType::DataPack, None, &object), Err(FormatError::Segment { index: 0 })));
+        // Nor are there more of them than the header says, or of another length.
+        let opener = Opener::new(&keys(), ObjectType::DataPack, None, &object).unwrap();
+        let count = opener.header().segments();
+        for (index, len) in [(count, TAG_BYTES), (count, SEALED_SEGMENT_BYTES), (0, SEALED_SEGMENT_BYTES - 1), (0, 0)] {
+            assert_eq!(opener.open(index, &mut vec![0; len]), Err(FormatError::Short { what: "segment" }));
+        }
     }
 
     #[test]
     fn reserved_bytes_of_the_header_are_zero() {
         let object = seal(&keys(), ObjectType::Record, ObjectId([9; 16]), b"payload", b"", 0);
         assert!(Header::decode(&object).is_ok());
-        for at in (12..16).chain(HEADER_BYTES - 8..HEADER_BYTES) {
+        let (front, back) = (12..16, HEADER_BYTES - 8..HEADER_BYTES);
+        // One alone, and one of each that would hide the other.
+        let pairs = front.clone().zip(back.clone());
+        for at in front.chain(back).map(|at| [at, at]).chain(pairs.map(|(a, b)| [a, b])) {
             let mut bad = object.clone();
-            bad[at] = 1;
-            assert!(matches!(Header::decode(&bad), Err(FormatError::Unknown { what: "reserved field", .. })), "{at}");
+            at.iter().for_each(|at| bad[*at] = 1);
+            let refused = Header::decode(&bad);
+            assert!(matches!(refused, Err(FormatError::Unknown { what: "reserved field", .. })), "{at:?}");
         }
     }
 

@@ -166,6 +166,7 @@ mod tests {
         bomb[48..52].copy_from_slice(&u32::MAX.to_le_bytes());
         let checksum = blake3::hash(&bomb);
         bomb.extend_from_slice(checksum.as_bytes());
-        assert!(matches!(unlock(&bomb, ObjectId([1; 16]), &config, &password), Err(FormatError::Limit { .. })));
+        let refused = unlock(&bomb, ObjectId([1; 16]), &config, &password);
+        assert!(matches!(refused, Err(FormatError::Limit { value: 0xffff_ffff, max: 0x20_0000, .. })), "{refused:?}");
     }
 }
