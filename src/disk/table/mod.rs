@@ -120,22 +120,30 @@ fn told_by(sector: &[u8; 512], source: &dyn BlockSource) -> Result<Table> {
 }
 
 /// An MBR does not say how long the sectors are that it counts in. They have 512 bytes, unless that finds nothing that
-/// is known and 4096 does.
+/// is known and 4096 does; where neither finds any, the one counts whose chain of logical partitions is whole.
 fn counted_in_right_sectors(source: &dyn BlockSource, record: &mbr::Record) -> Result<Table> {
     let mut tables = Vec::new();
     for bytes in SECTOR_BYTES {
-        let mut table = mbr::read(source, record, bytes)?;
+        let table = mbr::read(source, record, bytes)?;
         let is_within = table.partitions.iter().all(|partition| partition.range.end <= source.len());
         let is_likely = bytes == SECTOR_BYTES[0] || is_within;
         if is_likely && table.partitions.iter().any(|partition| is_known(source, &partition.range)) {
-            if bytes != SECTOR_BYTES[0] {
-                table.notes.push("The table counts in sectors of 4096 bytes.".into());
-            }
-            return Ok(table);
+            return Ok(with_note(table));
         }
-        tables.push(table);
+        if is_likely {
+            tables.push(table);
+        }
     }
-    Ok(tables.swap_remove(0))
+    let whole = tables.iter().position(|table| table.notes.is_empty()).unwrap_or_default();
+    Ok(with_note(tables.swap_remove(whole)))
+}
+
+/// Large sectors are told: whoever reads the table elsewhere may find it wrong.
+fn with_note(mut table: Table) -> Table {
+    if table.sector_bytes != SECTOR_BYTES[0] {
+        table.notes.push("The table counts in sectors of 4096 bytes.".into());
+    }
+    table
 }
 
 fn is_known(source: &dyn BlockSource, range: &Range<u64>) -> bool {

@@ -102,6 +102,18 @@ fn an_mbr_of_large_sectors_is_told_by_what_it_leads_to() {
     assert_eq!((table.sector_bytes, table.partitions[0].range.clone()), (4096, MIB..5 * MIB));
 }
 
+#[test]
+fn an_mbr_of_large_sectors_is_told_by_its_logical_partitions() {
+    let mut disk = mbr(&[(0x83, 256, 256), (0x05, 512, 2000)]);
+    entry(&mut disk, 512 * 8, 0, 0x83, 256, 200);
+    let table = read(&disk).unwrap();
+    assert_eq!((table.sector_bytes, table.partitions.len()), (4096, 3));
+    assert_eq!(table.partitions[2].range, 768 * 4096..968 * 4096);
+    // No chain is whole: sectors are small.
+    disk[512 * 4096 + 510] = 0;
+    assert_eq!(read(&disk).unwrap().sector_bytes, 512);
+}
+
 /// A GPT with both headers, and an entry of 256 bytes each for what `partitions` say.
 fn gpt(sector: usize, partitions: &[(u64, u64, &str)]) -> Vec<u8> {
     let mut disk = vec![0; (16 * MIB) as usize];
