@@ -106,9 +106,16 @@ impl Shop {
             let (kind, meta) = found.complete_open(&file, &self.owners)?;
             return Ok((kind, meta, Some(file)));
         }
-        let (kind, meta) = found.complete(&self.owners)?;
-        let file = has_bytes(found).then(|| found.open()).transpose()?;
-        Ok((kind, meta, file))
+        let mut look = || {
+            let (kind, meta) = found.complete(&self.owners)?;
+            let file = has_bytes(found).then(|| found.open()).transpose()?;
+            Ok((kind, meta, file))
+        };
+        // Another may be put in its place between the two.
+        match look() {
+            Err(source::Error::Changed) => look(),
+            looked => looked,
+        }
     }
 
     /// Reads one node whole; `ahead` is the file if it is open already.
@@ -174,6 +181,8 @@ fn has_bytes(found: &Found) -> bool {
 pub(super) fn has_changed(found: &Found, file: &SourceFile) -> Option<source::Error> {
     match file.stat() {
         Ok(now) if found.stat.is_unchanged(&now) => None,
+        // It lost its name to another file: that is no change of its content.
+        Ok(now) if now.links < found.stat.links && now.is_as_long_and_old(&found.stat) => None,
         Ok(_) => Some(source::Error::Torn),
         Err(error) => Some(error),
     }

@@ -30,6 +30,7 @@ use std::io::Write;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
@@ -237,34 +238,55 @@ fn files_that_change_while_they_are_backed_up() {
     crate::drive::expect_equal(&house.source(), &mount_latest(&house).at);
 }
 
-/// Writes to a file whenever it is asked whether to go on, as it is while a large file is read.
-struct Scribbler {
-    at: PathBuf,
+/// Does something whenever it is asked whether to go on, as it is while a large file is read.
+struct Scribbler<F> {
+    scribble: F,
     collect: Collect,
 }
 
-impl Monitor for Scribbler {
+impl<F: Fn() + Send + Sync> Monitor for Scribbler<F> {
     fn event(&self, event: Event<'_>) {
         self.collect.event(event);
     }
 
     fn is_cancelled(&self) -> bool {
-        fs::File::options().append(true).open(&self.at).unwrap().write_all(b"more").unwrap();
+        (self.scribble)();
         false
     }
 }
 
-#[test]
-fn a_file_that_is_written_to_all_the_time_is_stored_and_told() {
+/// Backs a large file up while something is done with it; what is told, and what is stored.
+fn backed_up_while(scribble: impl Fn(&Path) + Send + Sync) -> (Vec<String>, Vec<u8>) {
     let house = House::new();
     let at = house.source().join("large");
     fs::write(&at, noise(1, 6 << 20)).unwrap();
-    let monitor = Scribbler { at, collect: Collect::default() };
+    let monitor = Scribbler { scribble: || scribble(&at), collect: Collect::default() };
     house.backup_with(house.options(), &monitor).unwrap();
-    let problems = monitor.collect.problems.lock().unwrap();
-    assert!(problems.len() == 1 && problems[0].contains("large: it was written to"), "{problems:?}");
     let stored = fs::read(mount_latest(&house).at.join("large")).unwrap();
+    let problems = monitor.collect.problems.lock().unwrap().clone();
+    (problems, stored)
+}
+
+#[test]
+fn a_file_that_is_written_to_all_the_time_is_stored_and_told() {
+    let (problems, stored) = backed_up_while(|at| {
+        fs::File::options().append(true).open(at).unwrap().write_all(b"more").unwrap();
+    });
+    assert!(problems.len() == 1 && problems[0].contains("large: it was written to"), "{problems:?}");
     assert!(stored.starts_with(&noise(1, 6 << 20)));
+}
+
+#[test]
+fn a_file_that_is_replaced_all_the_time_is_whole() {
+    let one_at_a_time = Mutex::new(());
+    let (problems, stored) = backed_up_while(|at| {
+        let _turn = one_at_a_time.lock().unwrap();
+        let new = at.with_file_name("../new");
+        fs::write(&new, noise(2, 5 << 20)).unwrap();
+        fs::rename(&new, at).unwrap();
+    });
+    assert!(problems.is_empty(), "{problems:?}");
+    assert!([noise(1, 6 << 20), noise(2, 5 << 20)].contains(&stored));
 }
 
 #[test]
