@@ -171,6 +171,22 @@ impl Plan {
     }
 }
 
+/// What a read is to the readers.
+#[derive(Debug, Default)]
+struct Step {
+    /// It continues another.
+    is_continued: bool,
+    due: Option<Due>,
+}
+
+/// What to fetch now: for whom, from where, and how much.
+#[derive(Debug)]
+struct Due {
+    id: u64,
+    from: Place,
+    bytes: u64,
+}
+
 /// The readers of one snapshot.
 pub struct Ahead {
     browse: Browse,
@@ -189,16 +205,16 @@ struct Readers {
 }
 
 impl Readers {
-    /// Moves a reader. Tells what to fetch now: for whom, from where, and how much.
-    fn step(&mut self, start: Place, end: Place, has_waited: bool, budget: u64) -> Option<(u64, Place, u64)> {
+    /// Moves a reader.
+    fn step(&mut self, start: Place, end: Place, has_waited: bool, budget: u64) -> Step {
         self.reads += 1;
         let Some(at) = self.list.iter().position(|reader| reader.is_continued_by(start)) else {
             self.list.push_front(Reader::new(self.next_id, end, self.reads));
             self.next_id += 1;
             self.list.truncate(READERS_MAX);
-            return None;
+            return Step::default();
         };
-        let mut reader = self.list.remove(at)?;
+        let Some(mut reader) = self.list.remove(at) else { return Step::default() };
         let has_moved = end > reader.at;
         reader.advance(end);
         reader.read = self.reads;
@@ -211,10 +227,10 @@ impl Readers {
         let ahead = reader.ahead();
         let room = reader.window.saturating_sub(ahead);
         let due = has_moved && !reader.planning && !reader.is_last && room > 0 && room >= reader.window / REFILLS;
-        let work = due.then(|| (reader.id, reader.until, reader.window - ahead));
-        reader.planning |= due;
+        let due = due.then(|| Due { id: reader.id, from: reader.until, bytes: reader.window - ahead });
+        reader.planning |= due.is_some();
         self.list.push_front(reader);
-        work
+        Step { is_continued: true, due }
     }
 }
 
@@ -225,10 +241,18 @@ impl Ahead {
         Arc::new(Ahead { browse, budget, readers: Mutex::default() })
     }
 
-    /// Tells of a read: which node, which bytes, and whether the reader had to wait for them.
-    pub fn note(self: &Arc<Self>, rank: u64, offset: u64, len: u64, waited: bool) {
+    /// Tells of a read: which node, which bytes, and whether the reader had to wait for them. True if it continues another.
+    pub fn note(self: &Arc<Self>, rank: u64, offset: u64, len: u64, waited: bool) -> bool {
         let (start, end) = (Place { rank, offset }, Place { rank, offset: offset.saturating_add(len) });
-        let Some((id, from, bytes)) = self.lock().step(start, end, waited, self.budget) else { return };
+        let step = self.lock().step(start, end, waited, self.budget);
+        if let Some(due) = step.due {
+            self.fetch(due);
+        }
+        step.is_continued
+    }
+
+    fn fetch(self: &Arc<Self>, due: Due) {
+        let Due { id, from, bytes } = due;
         let this = self.clone();
         self.browse.chunks().runtime().spawn(async move {
             let cost = |chunk: &ChunkRef, after: Option<&ChunkRef>| this.browse.chunks().ahead_cost(chunk, after);
@@ -352,7 +376,7 @@ mod tests {
     fn read(readers: &mut Readers, rank: u64, at: &mut u64, has_waited: bool, budget: u64) -> Option<u64> {
         let (start, end) = (place(rank, *at), place(rank, *at + READ));
         *at += READ;
-        let (id, from, bytes) = readers.step(start, end, has_waited, budget)?;
+        let Due { id, from, bytes } = readers.step(start, end, has_waited, budget).due?;
         let reader = readers.list.iter_mut().find(|reader| reader.id == id).unwrap();
         let until = place(rank, from.offset + bytes);
         reader

@@ -23,6 +23,7 @@ use crate::image::Part;
 use crate::meta;
 use crate::meta::Content;
 use crate::repo;
+use crate::tree::pieces;
 use bytes::Bytes;
 use lru::LruCache;
 use std::io;
@@ -36,6 +37,8 @@ use std::sync::atomic::Ordering;
 
 /// Part of a file that is mapped at once. One answer holds all of it, even if all of it is compressed.
 const WINDOW_BYTES: u64 = 1 << 20;
+/// How far ahead of a reader the image is decoded, if there is memory for it.
+const DECODE_BYTES: u64 = 512 << 10;
 /// Memory for windows whose runs are remembered, of all parts together: a drive may show thousands of disks.
 const WINDOWS_BYTES_MAX: usize = 32 << 20;
 /// Stands for the part itself among its files.
@@ -265,6 +268,7 @@ impl Inside {
             return self.read(ITSELF, offset, len).await;
         }
         let (at, len) = within(range, offset, len);
+        self.note_read(at, len as u64, true);
         self.read_image(at, len).await
     }
 
@@ -274,7 +278,7 @@ impl Inside {
             return self.read_now(ITSELF, offset, len);
         }
         let (at, len) = within(range, offset, len);
-        self.read_image_now(at, len)
+        self.read_image_now(at, len).inspect(|_| self.note_read(at, len as u64, false))
     }
 
     /// Up to `len` bytes of the image itself from `offset`. Fails where it could not be read when it was backed up.
@@ -305,9 +309,24 @@ impl Inside {
         let longest = longest_below(&parts);
         let found = self.join_now(parts);
         if let (Some((offset, len)), Some(_)) = (longest, &found) {
-            self.ahead.note(self.rank, offset, len, false);
+            self.note_read(offset, len, false);
         }
         found
+    }
+
+    /// Takes note of a read of the image itself; what lies behind it is fetched and decoded if it continues another.
+    fn note_read(&self, offset: u64, len: u64, waited: bool) {
+        if !self.ahead.note(self.rank, offset, len, waited) {
+            return;
+        }
+        let (chunks, end) = (self.browse.chunks(), offset.saturating_add(len));
+        let bytes = DECODE_BYTES.min(chunks.decoded_bytes_max() / self.ahead.active().max(1));
+        let _pages_not_at_hand = pieces(&**chunks, &self.content, end..end.saturating_add(bytes), &mut |piece| {
+            if let Extent::Data(chunk) = &piece.extent {
+                chunks.decode_ahead(chunk);
+            }
+            true
+        });
     }
 
     fn join_now(&self, parts: Vec<Run>) -> Option<Result<Bytes>> {
@@ -339,7 +358,7 @@ impl Inside {
                 break;
             }
             if let Some((offset, len)) = longest_below(&runs) {
-                self.ahead.note(self.rank, offset, len, true);
+                self.note_read(offset, len, true);
             }
             if let ([Run::Below { offset, len: all }], true) = (&runs[..], out.is_empty() && found == len as u64) {
                 return self.read_image(*offset, *all as usize).await;

@@ -115,6 +115,11 @@ impl Fetch {
         cut(&parts, &span)
     }
 
+    /// True if all their segments are in memory.
+    pub(crate) fn has(&self, span: Span) -> bool {
+        span.segments().all(|segment| self.segments.get(&(span.pack, segment)).is_some())
+    }
+
     /// The bytes out of memory or the cache on disk, never from the store. Blocks while the disk is read.
     pub(crate) fn kept(&self, span: Span) -> Option<Bytes> {
         let range = span.segments();

@@ -3,9 +3,12 @@
 
 use crate::house::House;
 use crate::house::noise;
+use crate::house::open_latest;
 use crate::house::password;
 use async_trait::async_trait;
 use bygone::browse::Browse;
+use bygone::browse::ImageAt;
+use bygone::browse::Inside;
 use bygone::drive::DriveOptions;
 use bygone::drive::snapshot_drive;
 use bygone::extent::ChunkRef;
@@ -34,6 +37,7 @@ use std::fs;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 /// What the kernel asks for at once.
@@ -167,6 +171,42 @@ fn house_with_large(content: &[u8]) -> House {
     fs::write(house.source().join("large"), content).unwrap();
     house.backup();
     house
+}
+
+/// Waits until nothing is under way.
+async fn settled() {
+    while Handle::current().metrics().num_alive_tasks() > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[test]
+fn what_lies_behind_a_read_inside_a_disk_is_fetched_and_decoded() {
+    let content = noise(5, 16 << 20);
+    let house = house_with_large(&content);
+    house.runtime.block_on(async {
+        let browse = open_latest(&house.repo).await;
+        let path = house.source().canonicalize().unwrap().join("large");
+        let found = browse.get(path.to_str().unwrap().trim_start_matches('/').as_bytes()).await.unwrap().unwrap();
+        let image = ImageAt { rank: found.rank, node: found.node(), is_raw: true };
+        let inside = Inside::new(&browse, image, None, &[]);
+        let (whole, step) = (0..content.len() as u64, READ_BYTES as usize);
+        let (mut waited, mut read) = (0, Vec::new());
+        while read.len() < content.len() {
+            let at = read.len() as u64;
+            match inside.read_raw_now(&whole, at, step) {
+                Some(bytes) => read.extend(bytes.unwrap()),
+                None => {
+                    waited += 1;
+                    read.extend(inside.read_raw(&whole, at, step).await.unwrap());
+                }
+            }
+            settled().await;
+        }
+        assert!(read == content);
+        // The first two, and the next: only then are there bytes to decode. Chunks this large are not decoded while the system waits.
+        assert!(waited <= 4, "{waited} reads of {} had to wait", content.len() / step);
+    });
 }
 
 #[test]

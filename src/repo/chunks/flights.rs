@@ -34,6 +34,11 @@ impl Chunks {
         landed.map_err(Error::Shared)
     }
 
+    /// True if the chunk is on its way.
+    pub(super) fn is_flying(&self, wanted: &ChunkRef) -> bool {
+        self.flights.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).contains_key(&wanted.id)
+    }
+
     /// Joins the flight of this chunk or starts one.
     pub(super) fn flight(self: &Arc<Self>, kind: ChunkKind, wanted: &ChunkRef) -> Joined {
         let mut flights = self.flights.lock().unwrap_or_else(|poisoned| poisoned.into_inner());

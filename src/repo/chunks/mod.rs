@@ -115,6 +115,10 @@ impl Chunks {
         if let Some(bytes) = self.data.get(&wanted.id) {
             return Some(bytes);
         }
+        if self.is_flying(wanted) {
+            // Somebody decodes it already.
+            return None;
+        }
         let bytes = self.decode_now(ChunkKind::Data, wanted)?;
         self.data.put(wanted.id, bytes.clone(), bytes.len());
         Some(bytes)
@@ -208,6 +212,13 @@ impl Chunks {
     /// Starts to fetch a data chunk that will be wanted soon.
     pub fn prefetch(self: &Arc<Self>, wanted: &ChunkRef) {
         if self.data.get(&wanted.id).is_none() {
+            drop(self.flight(ChunkKind::Data, wanted));
+        }
+    }
+
+    /// Starts to decode a data chunk that will be wanted soon, if its bytes are in memory already.
+    pub fn decode_ahead(self: &Arc<Self>, wanted: &ChunkRef) {
+        if self.data.get(&wanted.id).is_none() && self.fetch.has(self.span(ChunkKind::Data, wanted)) {
             drop(self.flight(ChunkKind::Data, wanted));
         }
     }
