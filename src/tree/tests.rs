@@ -1,6 +1,7 @@
 //! Trees built and read in memory, against plain sorted lists.
 #![allow(clippy::unwrap_used)]
 
+mod answers;
 mod diff;
 mod ends;
 mod what;
