@@ -473,7 +473,7 @@ fn a_disk_keeps_the_name_it_was_given_and_what_is_wrong_with_it_is_told() {
     let stable = program.scratch().join("stable.1");
     std::os::unix::fs::symlink(&device.0, &stable).unwrap();
     let ended = program.run(&["backup", "--image", stable.to_str().unwrap()]).ok();
-    assert!(ended.stderr.contains("note: stable.1.img: Partition 2 is not within the disk"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("note: /stable.1.img: Partition 2 is not within the disk"), "{}", ended.stderr);
     let listed = program.run(&["snapshots", "--path", stable.to_str().unwrap(), "--json"]).ok().stdout;
     assert_eq!(listed.lines().count(), 1, "{listed}");
     assert_comes_back(&program, "latest", &bytes);
