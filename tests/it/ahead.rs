@@ -365,8 +365,9 @@ fn a_large_file_streams_across_packs() {
         far.content_requests();
         assert!(far.read(ino, size).await == content);
         let requests = far.content_requests();
-        // 1, 2, 4, 8, 16 and 32 MiB, then full windows, and a few pages of extents.
-        assert!(depth(&requests) <= 14, "{} round trips", depth(&requests));
+        // 1, 2, 4, 8, 16 and 32 MiB, then full windows, and a few pages of extents: 14. Where the processors are busy, decoding is late
+        // and so are the next requests; one after the other there would be more than 100.
+        assert!(depth(&requests) <= 20, "{} round trips", depth(&requests));
         assert!(requests.len() <= 70, "{} requests", requests.len());
     });
 }
