@@ -78,9 +78,7 @@ const PARENT_MEMORY_BYTES: usize = 32 << 20;
 const AGAIN_MAX: usize = 3;
 /// Files that one worker has open at once: what a disk whose files are not in memory works on meanwhile. Linux 6.1, two workers:
 /// 6.6 s instead of 10.4.
-const FILES_OPEN_TYPICAL: usize = 32;
-/// Files that all workers have open; a process may have 1024.
-const FILES_OPEN_MAX: usize = 512;
+const FILES_OPEN_MAX: usize = 32;
 
 /// Takes a snapshot. Blocks the calling thread (which must not be one of the runtime's) until it is part of the
 /// repository, or the monitor cancels it. Sources that cannot be read are told to the monitor and left out.
@@ -160,7 +158,7 @@ fn attempt(
         known,
         owners: Owners::default(),
         level: options.level,
-        files_open: (FILES_OPEN_MAX / options.threads.max(1)).clamp(1, FILES_OPEN_TYPICAL),
+        files_open: (source::files_share() / options.threads.max(1)).clamp(1, FILES_OPEN_MAX),
     };
     let mut uploader = Uploader::new(repo, runtime, &shop.known, options.dry_run);
     if !options.dry_run {

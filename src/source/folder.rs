@@ -1,9 +1,10 @@
 //! A folder the walk has come to: how to reach it again, however deep it lies and whatever was closed meanwhile.
 //!
-//! Open handles are bounded: the last [`HANDLES_MAX`] folders stay open, an older one is opened again from its
-//! nearest open ancestor, through no link, and must still be the same folder. The top is always open.
+//! Open handles are bounded: the last [`HANDLES_MAX`] folders, or fewer where few files may be open, stay open; an older one is
+//! opened again from its nearest open ancestor, through no link, and must still be the same folder. The top is always open.
 
 use crate::source::Error;
+use crate::source::files_share;
 use crate::source::os;
 use crate::source::os::Handle;
 use crate::source::roots::Guide;
@@ -48,7 +49,8 @@ pub(super) struct Handles {
 impl Handles {
     /// Nothing open but the top.
     pub(super) fn new() -> io::Result<Arc<Handles>> {
-        let ring = (0..HANDLES_MAX).map(|_| Mutex::new(Weak::new())).collect();
+        let count = files_share().clamp(1, HANDLES_MAX);
+        let ring = (0..count).map(|_| Mutex::new(Weak::new())).collect();
         Ok(Arc::new(Handles { top: Arc::new(os::open_top()?), ring, next: AtomicUsize::new(0) }))
     }
 

@@ -5,7 +5,8 @@
 //!   order of a snapshot's page tree. First all children of a folder, then below each child folder in turn.
 //! - The root node comes first, then the ancestors of the chosen folders with only what leads there. A snapshot
 //!   path is the absolute path without its leading `/`.
-//! - A node costs one `statx`. Attributes, link targets and owner names are read by [`Found::complete`] alone.
+//! - A node costs one `statx`. Attributes, link targets and owner names are read by [`Found::complete`] and
+//!   [`Found::complete_open`] alone.
 //! - Memory and open files are bounded, whatever the number of files and the depth; a folder of a million files
 //!   is held as names only.
 //! - No symbolic link is followed below a root, nor any special file opened.
@@ -45,6 +46,11 @@ pub use walk::walk;
 use crate::path::NameError;
 use std::io;
 use std::path::PathBuf;
+
+/// Files that one part of a backup may have open at once: a quarter of those that this process may.
+pub fn files_share() -> usize {
+    os::files_max() / 4
+}
 
 /// What to back up, and what of it not.
 #[derive(Debug, Clone, Default)]

@@ -16,6 +16,7 @@ use rustix::fs::StatxFlags;
 use rustix::fs::StatxTimestamp;
 use rustix::io::Errno;
 use rustix::path::Arg;
+use rustix::process::Resource;
 use std::ffi::CStr;
 use std::ffi::OsStr;
 use std::io;
@@ -260,6 +261,12 @@ fn mount(line: &[u8]) -> Option<Mount> {
 /// True if the answer means that something else stands under the name than did before: a link, a pipe, no folder.
 pub(in crate::source) fn is_replaced(answer: &io::Error) -> bool {
     matches!(Errno::from_io_error(answer), Some(Errno::LOOP | Errno::NOTDIR | Errno::NXIO | Errno::STALE))
+}
+
+/// How many files this process may have open at once.
+pub(in crate::source) fn files_max() -> usize {
+    let most = rustix::process::getrlimit(Resource::Nofile).current;
+    most.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX))
 }
 
 /// Lets the system begin to read the first bytes of a file.

@@ -11,6 +11,8 @@ pub(super) use linux::Handle;
 #[cfg(target_os = "linux")]
 pub(super) use linux::bytes;
 #[cfg(target_os = "linux")]
+pub(super) use linux::files_max;
+#[cfg(target_os = "linux")]
 pub(super) use linux::folder_id;
 #[cfg(target_os = "linux")]
 pub(super) use linux::is_replaced;
