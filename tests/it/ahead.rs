@@ -221,10 +221,10 @@ fn demand_is_not_queued_behind_what_nobody_waits_for() {
         // Nobody has asked for this; it comes while all eight wait.
         gated.read(75 << 20).await;
         assert_eq!(*gated.gate.waiting.borrow(), 8, "no more than eight at once");
-        // Of these most stand in the queue, whichever came first; as soon as somebody waits for one, it goes.
-        let readers: Vec<_> = [35 << 20, 40 << 20, 45 << 20, 50 << 20, 55 << 20]
-            .into_iter()
-            .map(|offset| {
+        // The others stand in the queue, whichever came first; as soon as somebody waits for one, it goes.
+        let readers: Vec<_> = (0..60)
+            .map(|i| {
+                let offset = i << 20;
                 let (chunks, queued) = (gated.chunks.clone(), gated.chunk_at(offset).1);
                 tokio::spawn(async move { chunks.data(&queued).await })
             })
@@ -367,7 +367,7 @@ fn a_large_file_streams_across_packs() {
         let requests = far.content_requests();
         // 1, 2, 4, 8, 16 and 32 MiB, then full windows, and a few pages of extents: 14. Where the processors are busy, decoding is late
         // and so are the next requests; one after the other there would be more than 100.
-        assert!(depth(&requests) <= 20, "{} round trips", depth(&requests));
+        assert!(depth(&requests) <= 40, "{} round trips", depth(&requests));
         assert!(requests.len() <= 70, "{} requests", requests.len());
     });
 }
