@@ -9,6 +9,8 @@ use crate::browse::Browse;
 use crate::browse::NeverRead;
 use crate::browse::Unreadable;
 use crate::browse::nearby::Nearby;
+use crate::browse::windows;
+use crate::browse::windows::Window;
 use crate::disk::Run;
 use crate::disk::fs::NODE_ID_END;
 use crate::disk::fs::Node;
@@ -25,11 +27,9 @@ use crate::meta::Content;
 use crate::repo;
 use crate::tree::pieces;
 use bytes::Bytes;
-use lru::LruCache;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::LazyLock;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
@@ -39,12 +39,8 @@ use std::sync::atomic::Ordering;
 const WINDOW_BYTES: u64 = 1 << 20;
 /// How far ahead of a reader the image is decoded, if there is memory for it.
 const DECODE_BYTES: u64 = 512 << 10;
-/// Memory for windows whose runs are remembered, of all parts together: a drive may show thousands of disks.
-const WINDOWS_BYTES_MAX: usize = 32 << 20;
 /// Stands for the part itself among its files.
 const ITSELF: NodeId = NODE_ID_END;
-/// What a window takes besides its runs.
-const WINDOW_OWN_BYTES: usize = 200;
 
 /// Why something inside an image cannot be told.
 #[derive(Debug, thiserror::Error)]
@@ -128,20 +124,6 @@ async fn read_along(browse: &Browse, content: &Content, offset: u64, len: u32) -
     browse.read(content, offset, len as usize).await
 }
 
-/// A window of a file: from where on, and what lies there.
-type Window = Arc<Vec<Run>>;
-
-/// Part, file, and which of its windows.
-type WindowKey = (u64, NodeId, u64);
-
-struct Windows {
-    known: LruCache<WindowKey, Window>,
-    bytes: usize,
-}
-
-/// Those of this process.
-static WINDOWS: LazyLock<Mutex<Windows>> =
-    LazyLock::new(|| Mutex::new(Windows { known: LruCache::unbounded(), bytes: 0 }));
 /// Gives each part that is opened a number of its own.
 static OPENED: AtomicU64 = AtomicU64::new(0);
 
@@ -170,30 +152,6 @@ pub struct Inside {
     fault: LastFault,
     /// Which part this is among those whose windows are remembered.
     number: u64,
-}
-
-/// Memory that a window takes.
-fn bytes_of(window: &Window) -> usize {
-    let content: usize = window.iter().map(|run| if let Run::Bytes(bytes) = run { bytes.len() } else { 0 }).sum();
-    WINDOW_OWN_BYTES + content + window.len() * size_of::<Run>()
-}
-
-impl Windows {
-    fn get(&mut self, key: &WindowKey) -> Option<Window> {
-        self.known.get(key).cloned()
-    }
-
-    fn keep(&mut self, key: WindowKey, window: &Window) {
-        self.bytes += bytes_of(window);
-        if let Some((_, old)) = self.known.push(key, window.clone()) {
-            self.bytes = self.bytes.saturating_sub(bytes_of(&old));
-        }
-        while self.bytes > WINDOWS_BYTES_MAX
-            && let Some((_, old)) = self.known.pop_lru()
-        {
-            self.bytes = self.bytes.saturating_sub(bytes_of(&old));
-        }
-    }
 }
 
 impl Inside {
@@ -251,15 +209,13 @@ impl Inside {
         Ok(found)
     }
 
-    /// What of `range` lies where, if that is known: runs over the image, and where the first of them begins.
+    /// What lies where around a byte of a file, if that is known.
     fn known(&self, file: NodeId, at: u64) -> Option<Window> {
-        let key = (self.number, file, at / WINDOW_BYTES);
-        WINDOWS.lock().unwrap_or_else(PoisonError::into_inner).get(&key)
+        windows::known(&(self.number, file, at / WINDOW_BYTES))
     }
 
     fn keep(&self, file: NodeId, at: u64, window: &Window) {
-        let key = (self.number, file, at / WINDOW_BYTES);
-        WINDOWS.lock().unwrap_or_else(PoisonError::into_inner).keep(key, window);
+        windows::keep((self.number, file, at / WINDOW_BYTES), window);
     }
 
     /// Up to `len` bytes from `offset` of a part that is shown as it is, as it lies at `range` of the disk; fewer only at its end.
@@ -484,24 +440,6 @@ fn parts(runs: &[Run], range: Range<u64>) -> Vec<Run> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn windows_of_all_parts_are_bounded_together() {
-        let mut windows = Windows { known: LruCache::unbounded(), bytes: 0 };
-        let content: Window = Arc::new(vec![Run::Bytes(vec![7; 1 << 20])]);
-        let pieces: Window = Arc::new(vec![Run::Zero { len: 512 }; 2048]);
-        for part in 0..100 {
-            windows.keep((part, 5, 0), &content);
-            windows.keep((part, 5, 1), &pieces);
-            windows.keep((part, 5, 1), &pieces);
-            assert!(windows.bytes <= WINDOWS_BYTES_MAX);
-        }
-        let found: usize = windows.known.iter().map(|(_, window)| bytes_of(window)).sum();
-        assert_eq!(windows.bytes, found);
-        assert!(
-            found > WINDOWS_BYTES_MAX / 2 && windows.get(&(99, 5, 0)).is_some() && windows.get(&(0, 5, 0)).is_none()
-        );
-    }
 
     #[test]
     fn parts_of_runs() {

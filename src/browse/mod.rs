@@ -12,6 +12,7 @@ mod nearby;
 mod select;
 mod stream;
 mod unreadable;
+mod windows;
 
 pub use ahead::Ahead;
 pub use changes::Changes;

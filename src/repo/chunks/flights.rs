@@ -15,7 +15,10 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::future::Shared;
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
 
 /// A chunk on its way.
 pub(super) type Flight = Shared<BoxFuture<'static, std::result::Result<Bytes, Arc<Error>>>>;
@@ -36,12 +39,16 @@ impl Chunks {
 
     /// True if the chunk is on its way.
     pub(super) fn is_flying(&self, wanted: &ChunkRef) -> bool {
-        self.flights.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).contains_key(&wanted.id)
+        self.flights().contains_key(&wanted.id)
+    }
+
+    fn flights(&self) -> MutexGuard<'_, HashMap<ChunkId, Flight>> {
+        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Joins the flight of this chunk or starts one.
     pub(super) fn flight(self: &Arc<Self>, kind: ChunkKind, wanted: &ChunkRef) -> Joined {
-        let mut flights = self.flights.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut flights = self.flights();
         if let Some(flight) = flights.get(&wanted.id) {
             return Joined { flight: flight.clone(), is_ours: false };
         }
@@ -112,6 +119,6 @@ struct Flown {
 
 impl Drop for Flown {
     fn drop(&mut self) {
-        self.chunks.flights.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).remove(&self.id);
+        self.chunks.flights().remove(&self.id);
     }
 }
