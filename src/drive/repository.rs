@@ -75,19 +75,24 @@ pub fn repository_drive(chunks: &Arc<Chunks>, log: &Log, options: DriveOptions) 
     let hosts = maker.folder(root, b"hosts");
     // Most repositories have no tags.
     let tags = found.iter().any(|s| !s.tags.is_empty()).then(|| maker.folder(root, b"tags"));
+    // The last comes last.
+    let mut latest = BTreeMap::new();
     for (slot, snapshot) in (1..).zip(&found) {
         let name = snapshot_name(snapshot, &options.time_zone);
         let place = Place { slot, top_rank: 0, top_ino: slot_root(slot), parent_ino: all };
         maker.enter(all, &name, place.top_ino);
         let browse = Browse::open(chunks, log, snapshot);
         maker.drive.snapshots.push(Shown::new(browse, place, &options, &parts));
-        maker.link_from(hosts, &snapshot.host, &name);
+        latest.insert(root, [b"snapshots/", &name[..]].concat());
+        let host = maker.link_from(hosts, &snapshot.host, &name);
+        latest.insert(host, name.clone());
         for (tags, tag) in tags.iter().flat_map(|tags| snapshot.tags.iter().map(|tag| (*tags, tag))) {
-            maker.link_from(tags, tag, &name);
+            let folder = maker.link_from(tags, tag, &name);
+            latest.insert(folder, name.clone());
         }
-        if slot == found.len() as u64 {
-            maker.link(root, b"latest", [b"snapshots/", &name[..]].concat());
-        }
+    }
+    for (folder, newest) in latest {
+        maker.link(folder, b"latest", newest);
     }
     Arc::new(WithParts { drive, parts, watch: options.watch, store: options.store })
 }
@@ -132,12 +137,12 @@ impl Maker<'_> {
         self.add(parent, name, |attr| Attr { kind: FileKind::Symlink, size, mode: 0o777, ..attr }, target);
     }
 
-    /// Puts a snapshot into the folder of its host or of a tag, as the latest there.
-    fn link_from(&mut self, parent: Ino, text: &str, snapshot: &[u8]) {
+    /// Puts a snapshot into the folder of its host or of a tag.
+    fn link_from(&mut self, parent: Ino, text: &str, snapshot: &[u8]) -> Ino {
         let name = folder_name(text);
         let folder = self.has(parent, &name).unwrap_or_else(|| self.folder(parent, &name));
         self.link(folder, snapshot, [b"../../snapshots/", snapshot].concat());
-        self.link(folder, b"latest", snapshot.to_vec());
+        folder
     }
 
     fn enter(&mut self, parent: Ino, name: &[u8], ino: Ino) {
