@@ -22,6 +22,7 @@ use crate::cli::table::Align;
 use crate::cli::table::Table;
 use crate::format::record::Snapshot;
 use crate::id::SnapshotId;
+use crate::id::WriterId;
 use crate::plan::keep::Item;
 use crate::plan::keep::Policy;
 use crate::plan::keep::Reason;
@@ -32,6 +33,7 @@ use jiff::tz::TimeZone;
 use serde_json::Value;
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 const EXAMPLES: &str = "Examples:
   bygone forget --keep-daily 7 --keep-weekly 5 --keep-monthly 12 --keep-yearly all --dry-run
@@ -58,7 +60,7 @@ pub(super) struct ForgetArgs {
     #[arg(short = 'n', long)]
     dry_run: bool,
 
-    /// What the snapshots of a group have in common; 'none' makes one group of all
+    /// What the snapshots of a group have in common: a 'writer' is a machine, whatever its name; 'none' makes one group of all
     #[arg(long, value_name = "WORDS", value_enum, value_delimiter = ',', default_value = "host,paths")]
     group_by: Vec<GroupBy>,
 
@@ -82,15 +84,17 @@ enum GroupBy {
     Host,
     Paths,
     Tags,
+    Writer,
     None,
 }
 
 /// What the snapshots of a group have in common; nothing where that does not matter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Common<'a> {
     host: Option<&'a str>,
     paths: Option<&'a [Vec<u8>]>,
     tags: Option<&'a [String]>,
+    writer: Option<WriterId>,
 }
 
 /// A snapshot, and why it stays; it goes if there is no reason.
@@ -122,7 +126,7 @@ impl ForgetArgs {
         let decided = if policy.is_empty() {
             named(opened.json, &self.snapshots, &all, &filter)?
         } else {
-            self.by_policy(&all, &filter, &policy)?
+            self.by_policy(&all, &opened.log.writers(), &filter, &policy)?
         };
         let gone: Vec<SnapshotId> =
             decided.iter().flat_map(|(_, rows)| rows).filter(|row| row.goes()).map(|row| row.snapshot.id).collect();
@@ -141,10 +145,16 @@ impl ForgetArgs {
         Ok(exit)
     }
 
-    fn by_policy<'a>(&self, all: &[&'a Snapshot], filter: &Filter, policy: &Policy) -> Result<Decided<'a>> {
+    fn by_policy<'a>(
+        &self,
+        all: &[&'a Snapshot],
+        writers: &HashMap<SnapshotId, WriterId>,
+        filter: &Filter,
+        policy: &Policy,
+    ) -> Result<Decided<'a>> {
         let mut groups: BTreeMap<Common<'a>, Vec<&'a Snapshot>> = BTreeMap::new();
         for snapshot in all.iter().filter(|snapshot| filter.admits(snapshot)) {
-            groups.entry(self.common(snapshot)).or_default().push(snapshot);
+            groups.entry(self.common(snapshot, writers)).or_default().push(snapshot);
         }
         let zone = TimeZone::system();
         let mut decided = Vec::new();
@@ -161,12 +171,13 @@ impl ForgetArgs {
         Ok(decided)
     }
 
-    fn common<'a>(&self, snapshot: &'a Snapshot) -> Common<'a> {
+    fn common<'a>(&self, snapshot: &'a Snapshot, writers: &HashMap<SnapshotId, WriterId>) -> Common<'a> {
         let has = |by: GroupBy| self.group_by.contains(&by);
         Common {
             host: has(GroupBy::Host).then_some(&snapshot.host),
             paths: has(GroupBy::Paths).then_some(&snapshot.sources),
             tags: has(GroupBy::Tags).then_some(&snapshot.tags),
+            writer: writers.get(&snapshot.id).copied().filter(|_| has(GroupBy::Writer)),
         }
     }
 
@@ -228,7 +239,7 @@ impl ForgetArgs {
 fn named<'a>(json: bool, selectors: &[Selector], all: &[&'a Snapshot], filter: &Filter) -> Result<Decided<'a>> {
     let chosen = chosen(json, selectors, all, filter)?;
     let rows = chosen.into_iter().map(|snapshot| Row { snapshot, reasons: Vec::new() });
-    Ok(vec![(Common { host: None, paths: None, tags: None }, rows.collect())])
+    Ok(vec![(Common::default(), rows.collect())])
 }
 
 /// What the backups of these snapshots added to the repository.
@@ -267,7 +278,8 @@ impl Common<'_> {
     fn title(&self) -> String {
         let paths = self.paths.map(source_text);
         let tags = self.tags.map(|tags| if tags.is_empty() { "no tags".to_owned() } else { tags.join(",") });
-        let parts: Vec<String> = [self.host.map(str::to_owned), paths, tags].into_iter().flatten().collect();
+        let writer = self.writer.map(|writer| format!("(writer {writer})"));
+        let parts: Vec<String> = [self.host.map(str::to_owned), paths, tags, writer].into_iter().flatten().collect();
         if parts.is_empty() {
             "Snapshots".to_owned()
         } else {
@@ -279,6 +291,7 @@ impl Common<'_> {
         let paths = |paths: &[Vec<u8>]| -> Vec<String> {
             paths.iter().map(|path| String::from_utf8_lossy(&json::rooted(path)).into_owned()).collect()
         };
-        json!({ "host": self.host, "paths": self.paths.map(paths), "tags": self.tags })
+        let writer = self.writer.map(|writer| writer.to_string());
+        json!({ "host": self.host, "paths": self.paths.map(paths), "tags": self.tags, "writer": writer })
     }
 }

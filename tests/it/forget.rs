@@ -185,6 +185,26 @@ fn groups_and_filters_bound_what_a_policy_sees() {
 }
 
 #[test]
+fn two_machines_of_one_name_are_told_apart_by_their_writers() {
+    let it = week();
+    let source = it.house.source();
+    // The program has a state of its own: to the repository it is another machine.
+    it.run(&["backup", source.to_str().unwrap(), "--host", "tower", "--time", "2020-11-06T10:00:00Z"], 0);
+    let stays = |by: &str| -> Vec<Value> {
+        let lines = it.json(&["forget", "--keep-last", "1", "--dry-run", "--host", "tower", "--group-by", by]);
+        lines.into_iter().filter(|line| line["keep"] == true).collect()
+    };
+    assert_eq!(stays("host").len(), 1);
+    let [first, second] = &stays("host,writer")[..] else { panic!("two writers, two groups") };
+    assert_ne!(first["group"]["writer"], second["group"]["writer"]);
+    let mut times = [first["time"].as_str().unwrap(), second["time"].as_str().unwrap()];
+    times.sort_unstable();
+    assert_eq!(times, ["2020-11-05T10:00:00Z", "2020-11-06T10:00:00Z"]);
+    let shown = it.run(&["forget", "--keep-last", "1", "--dry-run", "--group-by", "writer"], 0).stdout;
+    assert!(shown.contains("(writer "), "{shown}");
+}
+
+#[test]
 fn nothing_is_forgotten_by_mistake() {
     let it = week();
     let before = it.records();

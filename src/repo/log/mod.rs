@@ -279,6 +279,17 @@ impl Log {
         found
     }
 
+    /// In whose chain each snapshot stands; the first of several that have copied the same one.
+    pub fn writers(&self) -> HashMap<SnapshotId, WriterId> {
+        let mut writers = HashMap::new();
+        for (writer, _, event) in self.events() {
+            if let Event::Snapshot(snapshot) = event {
+                writers.entry(snapshot.id).or_insert(writer);
+            }
+        }
+        writers
+    }
+
     /// Unfinished snapshots of runs that were cut short, oldest first.
     pub fn partials(&self) -> Vec<&Snapshot> {
         let mut found: Vec<&Snapshot> = self
