@@ -111,8 +111,9 @@ DAMAGE_IMAGES="ext/ext4-meta.img ntfs/ntfs-wsl.img btrfs/btrfs-node4k containers
 DAMAGE_FEW=10
 DAMAGE_MANY=200
 
-bear_damage() {
-    local kind=$1 set=$images/$1 count=$DAMAGE_MANY image chosen=()
+# choose_damaged KIND: adds to `chosen` what is to be damaged.
+choose_damaged() {
+    local kind=$1 set=$images/$1 image
     # What lies in the containers of the set is no file system; and of LUKS and LVM a drive shows nothing without more.
     case $kind in luks | lvm) return 0 ;; esac
     if [ "$kind" = containers ]; then
@@ -127,8 +128,13 @@ bear_damage() {
         [ -n "$large" ] || [[ " $DAMAGE_IMAGES " == *" $kind/$(basename "$image") "* ]] || continue
         chosen+=("$image")
     done
-    [ -n "$large" ] || count=$DAMAGE_FEW
-    [ ${#chosen[@]} -eq 0 ] || python3 scripts/images/damage.py "$build/bygone" "$scratch" "${BYGONE_DAMAGE_COUNT:-$count}" "${chosen[@]}"
+}
+
+bear_damage() {
+    local count=$DAMAGE_FEW
+    [ -z "$large" ] || count=$DAMAGE_MANY
+    [ ${#chosen[@]} -eq 0 ] || printf '%s\0' "${chosen[@]}" | xargs -0 -n 1 -P "$(nproc)" \
+        python3 scripts/images/damage.py "$build/bygone" "$scratch" "${BYGONE_DAMAGE_COUNT:-$count}"
 }
 
 # Most of the making is waiting for a disk or for one program.
@@ -145,13 +151,15 @@ clean_up() {
 trap clean_up EXIT
 
 failed=
+chosen=()
 for kind in "${kinds[@]}"; do
     case $verb in
         build) make_set "$kind" || failed+=" $kind" ;;
         parsers) see_alone "$kind" || failed+=" $kind" ;;
-        damage) bear_damage "$kind" || failed+=" $kind" ;;
+        damage) choose_damaged "$kind" || failed+=" $kind" ;;
         drive) ! is_filesystem "$kind" || see_through_drive "$kind" || failed+=" $kind" ;;
         *) sed -n '2,8s/^# //p' "$0" >&2; exit 2 ;;
     esac
 done
+[ "$verb" != damage ] || bear_damage || failed+=" damage"
 [ -z "$failed" ] || { echo "images: FAILED:$failed"; exit 1; }

@@ -377,7 +377,7 @@ def main():
     tool = os.path.join(os.path.dirname(program_path), "examples/walk")
     problems = []
     for image in sys.argv[4:]:
-        began, home = time.monotonic(), f"{scratch}/damage"
+        began, home = time.monotonic(), f"{scratch}/damage {os.path.basename(image)}"
         shutil.rmtree(home, ignore_errors=True)
         program = Program(program_path, home)
         subprocess.run(["cp", "--sparse=always", image, home + "/disk.img"], check=True)
