@@ -71,27 +71,34 @@ impl Inventory {
         findings: &mut Findings,
         wanted: &ChunkRef,
     ) -> std::result::Result<Locator, Number> {
-        let why = match self.look(findings, wanted, &wanted.hint) {
-            Ok(()) => {
-                self.needed.insert(wanted.hint.pack);
-                return Ok(wanted.hint);
-            }
-            Err(why) => why,
-        };
-        let others = self.index.places(wanted.id).filter(|place| *place != wanted.hint);
-        let found = others.into_iter().find(|place| self.look(findings, wanted, place).is_ok());
-        if let Some(place) = found {
-            self.needed.insert(place.pack);
-            return Ok(place);
+        let hint = wanted.hint;
+        if self.index.pack_len(hint.pack).is_some() && self.look(findings, wanted, &hint).is_ok() {
+            self.needed.insert(hint.pack);
+            return Ok(hint);
         }
-        self.needed.insert(wanted.hint.pack);
+        // It may have been moved: the index says where it should be now, a hint that the index does not know only where it was.
+        let (here, elsewhere): (Vec<Locator>, Vec<Locator>) =
+            self.index.places(wanted.id).partition(|place| *place == hint);
+        let places = if here.is_empty() { [elsewhere, vec![hint]] } else { [here, elsewhere] };
+        let mut fault = None;
+        for place in places.into_iter().flatten() {
+            match self.look(findings, wanted, &place) {
+                Ok(()) => {
+                    self.needed.insert(place.pack);
+                    return Ok(place);
+                }
+                Err(why) => fault = fault.or(Some((place, why))),
+            }
+        }
+        let (place, why) = fault.unwrap_or((hint, Why::Missing));
+        self.needed.insert(place.pack);
         findings.has_lost_chunks = true;
-        let name = pack_name(wanted.hint.pack);
+        let name = pack_name(place.pack);
         Err(match why {
             Why::Damaged(number) => number,
             Why::Missing => findings.add(&name, Kind::Missing, &name, "is missing".to_owned()),
             Why::Short => {
-                let len = self.listed.get(&wanted.hint.pack).copied().unwrap_or(0);
+                let len = self.listed.get(&place.pack).copied().unwrap_or(0);
                 let message = format!("is {len} bytes long, too short for what should be in it");
                 findings.add(&name, Kind::Damaged, &name, message)
             }

@@ -18,6 +18,7 @@ use crate::cli::prune::PruneRules;
 use crate::cli::snapshots::chosen;
 use crate::cli::snapshots::short;
 use crate::cli::snapshots::source_text;
+use crate::cli::stats;
 use crate::cli::table::Align;
 use crate::cli::table::Table;
 use crate::format::record::Snapshot;
@@ -130,15 +131,20 @@ impl ForgetArgs {
         };
         let gone: Vec<SnapshotId> =
             decided.iter().flat_map(|(_, rows)| rows).filter(|row| row.goes()).map(|row| row.snapshot.id).collect();
+        // Only looked up where somebody wants to decide: it reads the pages of all snapshots.
+        let free = match self.dry_run && !gone.is_empty() {
+            true => stats::share(global, &opened, &gone.iter().copied().collect()).map(|share| share.unique_bytes).ok(),
+            false => None,
+        };
         if !self.dry_run {
             let machine = place::machine();
             let author = opened.author(&machine);
             opened.runtime.block_on(Log::forget(&opened.repo, author, human::now(), &gone))?;
         }
         if global.json {
-            self.tell_json(&decided)?;
+            self.tell_json(&decided, free)?;
         } else if !global.quiet {
-            self.tell(&decided, all.len())?;
+            self.tell(&decided, all.len(), free)?;
         }
         let exit = if self.prune { PruneRules::default().prune(global, &opened, false)? } else { Exit::Done };
         opened.tell_requests(global);
@@ -181,7 +187,7 @@ impl ForgetArgs {
         }
     }
 
-    fn tell(&self, decided: &Decided<'_>, all: usize) -> Result<()> {
+    fn tell(&self, decided: &Decided<'_>, all: usize, free: Option<u64>) -> Result<()> {
         let mut out = Out::new();
         for (common, rows) in decided {
             let gone = rows.iter().filter(|row| row.goes()).count() as u64;
@@ -201,17 +207,23 @@ impl ForgetArgs {
                 out.text(format_args!("Forgot {of_all}; 'bygone undo-forget --last' takes that back.\n"))?;
             }
         }
-        if !gone.is_empty() {
-            out.text(format_args!(
+        match (gone.is_empty(), free) {
+            (true, _) => {}
+            (false, Some(free)) => out.text(format_args!(
+                "{} of what is stored is needed by no other snapshot. It comes free when 'bygone prune' is run weekly, in one \
+                 or two weeks.\n",
+                human::size(free),
+            ))?,
+            (false, None) => out.text(format_args!(
                 "Estimate of the space: the backups that made them stored {}. Of that, what other snapshots share stays; \
-                 the rest comes free when 'bygone prune' has run twice, a week apart.\n",
+                 the rest comes free when 'bygone prune' is run weekly, in one or two weeks.\n",
                 human::size(stored(&gone)),
-            ))?;
+            ))?,
         }
         Ok(out.finish()?)
     }
 
-    fn tell_json(&self, decided: &Decided<'_>) -> Result<()> {
+    fn tell_json(&self, decided: &Decided<'_>, free: Option<u64>) -> Result<()> {
         let mut out = Out::new();
         let rows = || decided.iter().flat_map(|(common, rows)| rows.iter().map(move |row| (common, row)));
         for (common, row) in rows() {
@@ -228,6 +240,7 @@ impl ForgetArgs {
             "kept": rows().count() - gone.len(),
             "forgotten": gone.len(),
             "bytes_stored_by_forgotten": stored(&gone),
+            "bytes_unique_to_forgotten": free,
         });
         out.text(json::line("summary", &body))?;
         out.bytes(b"\n")?;

@@ -17,9 +17,12 @@ use crate::cli::snapshots::short;
 use crate::cli::table::Align;
 use crate::cli::table::Table;
 use crate::format::record::Snapshot;
+use crate::id::SnapshotId;
 use crate::prune;
+use crate::prune::Share;
 use crate::repo;
 use serde_json::json;
+use std::collections::BTreeSet;
 
 const EXAMPLES: &str = "Examples:
   bygone stats
@@ -108,13 +111,7 @@ impl StatsArgs {
     /// What the named snapshots need.
     fn shares(&self, global: &Global, opened: &Opened, filter: &Filter) -> Result<Exit> {
         let chosen = chosen(opened.json, &self.snapshots, &opened.log.snapshots(), filter)?;
-        let ids = chosen.iter().map(|snapshot| snapshot.id).collect();
-        let scratch = global.cache_folder().unwrap_or_else(std::env::temp_dir);
-        let progress = Progress::counting(global, &opened.runtime, "Reading", ("page", "pages"));
-        let found = prune::share(&opened.repo, &opened.log, &ids, scratch, SORT_BYTES, &progress);
-        let found = opened.runtime.block_on(found);
-        progress.finish();
-        let share = found?;
+        let share = share(global, opened, &chosen.iter().map(|snapshot| snapshot.id).collect())?;
         let raw: u64 = chosen.iter().fold(0, |sum, snapshot| sum.saturating_add(snapshot.bytes));
         if global.json {
             let body = json!({
@@ -140,6 +137,16 @@ impl StatsArgs {
         opened.tell_requests(global);
         Ok(Exit::Done)
     }
+}
+
+/// What these snapshots take, and how much of it they alone. Reads the pages of all snapshots.
+pub(super) fn share(global: &Global, opened: &Opened, ids: &BTreeSet<SnapshotId>) -> Result<Share> {
+    let scratch = global.cache_folder().unwrap_or_else(std::env::temp_dir);
+    let progress = Progress::counting(global, &opened.runtime, "Reading", ("page", "pages"));
+    let found = prune::share(&opened.repo, &opened.log, ids, scratch, SORT_BYTES, &progress);
+    let found = opened.runtime.block_on(found);
+    progress.finish();
+    Ok(found?)
 }
 
 async fn list(opened: &Opened) -> Result<Listed> {

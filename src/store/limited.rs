@@ -1,6 +1,9 @@
 //! At most so many requests at once; the others wait their turn in order.
 //!
 //! A server that asks us to slow down is asked less: half as many at once, then slowly more again.
+//!
+//! Each request runs in a task of its own. Else one that holds a place, or is next, could be kept from going on by whoever
+//! asked for it: a stream of requests is not polled while its consumer waits for another request, for ever if that finds no place.
 
 use crate::store::AnyStore;
 use crate::store::Result;
@@ -14,8 +17,9 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
-use tokio::sync::SemaphorePermit;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// All requests under way meet the same overload: it halves their number once.
@@ -28,7 +32,13 @@ const ROUNDS_PER_STEP: usize = 4;
 #[derive(Debug)]
 pub struct Limited {
     inner: AnyStore,
-    places: Semaphore,
+    line: Arc<Line>,
+}
+
+/// Where requests wait their turn.
+#[derive(Debug)]
+struct Line {
+    places: Arc<Semaphore>,
     throttle: Arc<Throttle>,
     width: Mutex<Width>,
 }
@@ -58,18 +68,41 @@ impl Limited {
         let most = requests_max.clamp(1, Semaphore::MAX_PERMITS);
         let complaints = throttle.times();
         let width = Width { most, wanted: most, places: most, passed: 0, complaints, halved: None };
-        Arc::new(Limited { inner, places: Semaphore::new(most), throttle, width: Mutex::new(width) })
+        let places = Arc::new(Semaphore::new(most));
+        Arc::new(Limited { inner, line: Arc::new(Line { places, throttle, width: Mutex::new(width) }) })
     }
 
     /// How many requests there may be at once now.
     #[cfg(test)]
     fn width(&self) -> usize {
-        self.width.lock().unwrap_or_else(PoisonError::into_inner).wanted
+        self.line.width.lock().unwrap_or_else(PoisonError::into_inner).wanted
     }
 
-    async fn turn(&self) -> Turn<'_> {
-        let place = self.places.acquire().await.expect("the semaphore is never closed");
-        Turn { limited: self, place: Some(place) }
+    /// Sends a request when it is its turn. It is given up if nobody waits for it any more.
+    async fn in_turn<T, F>(&self, request: impl FnOnce(AnyStore) -> F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let (line, request) = (self.line.clone(), request(self.inner.clone()));
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let _turn = line.turn().await;
+            request.await
+        });
+        match task.join_next().await {
+            Some(Ok(answer)) => answer,
+            Some(Err(ended)) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
+            // The runtime ends, and with it whoever waits here.
+            Some(Err(_)) | None => std::future::pending().await,
+        }
+    }
+}
+
+impl Line {
+    async fn turn(self: Arc<Self>) -> Turn {
+        let place = self.places.clone().acquire_owned().await.expect("the semaphore is never closed");
+        Turn { line: self, place: Some(place) }
     }
 }
 
@@ -95,19 +128,19 @@ impl Width {
 }
 
 /// A place that is given back, or given up.
-struct Turn<'a> {
-    limited: &'a Limited,
-    place: Option<SemaphorePermit<'a>>,
+struct Turn {
+    line: Arc<Line>,
+    place: Option<OwnedSemaphorePermit>,
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Turn {
     fn drop(&mut self) {
-        let Limited { places, throttle, width, .. } = self.limited;
+        let Line { places, throttle, width } = &*self.line;
         let mut width = width.lock().unwrap_or_else(PoisonError::into_inner);
         width.ended(throttle.times());
         if width.places > width.wanted {
             width.places -= 1;
-            self.place.take().into_iter().for_each(SemaphorePermit::forget);
+            self.place.take().into_iter().for_each(OwnedSemaphorePermit::forget);
         } else if width.places < width.wanted {
             width.places += 1;
             places.add_permits(1);
@@ -122,48 +155,48 @@ impl Store for Limited {
     }
 
     async fn get(&self, name: &str) -> Result<Bytes> {
-        let _turn = self.turn().await;
-        self.inner.get(name).await
+        let name = name.to_owned();
+        self.in_turn(|inner| async move { inner.get(&name).await }).await
     }
 
     async fn get_range(&self, name: &str, range: Range<u64>) -> Result<Bytes> {
-        let _turn = self.turn().await;
-        self.inner.get_range(name, range).await
+        let name = name.to_owned();
+        self.in_turn(|inner| async move { inner.get_range(&name, range).await }).await
     }
 
     async fn put_new(&self, name: &str, bytes: Bytes) -> Result<()> {
-        let _turn = self.turn().await;
-        self.inner.put_new(name, bytes).await
+        let name = name.to_owned();
+        self.in_turn(|inner| async move { inner.put_new(&name, bytes).await }).await
     }
 
     async fn put_bulk(&self, name: &str, bytes: Bytes) -> Result<()> {
-        let _turn = self.turn().await;
-        self.inner.put_bulk(name, bytes).await
+        let name = name.to_owned();
+        self.in_turn(|inner| async move { inner.put_bulk(&name, bytes).await }).await
     }
 
     async fn replace(&self, name: &str, bytes: Bytes) -> Result<()> {
-        let _turn = self.turn().await;
-        self.inner.replace(name, bytes).await
+        let name = name.to_owned();
+        self.in_turn(|inner| async move { inner.replace(&name, bytes).await }).await
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Stored>> {
-        let _turn = self.turn().await;
-        self.inner.list(prefix).await
+        let prefix = prefix.to_owned();
+        self.in_turn(|inner| async move { inner.list(&prefix).await }).await
     }
 
     async fn head(&self, name: &str) -> Result<Stored> {
-        let _turn = self.turn().await;
-        self.inner.head(name).await
+        let name = name.to_owned();
+        self.in_turn(|inner| async move { inner.head(&name).await }).await
     }
 
     async fn delete(&self, name: &str) -> Result<()> {
-        let _turn = self.turn().await;
-        self.inner.delete(name).await
+        let name = name.to_owned();
+        self.in_turn(|inner| async move { inner.delete(&name).await }).await
     }
 
     async fn extend_lock(&self, name: &str) -> Result<()> {
-        let _turn = self.turn().await;
-        self.inner.extend_lock(name).await
+        let name = name.to_owned();
+        self.in_turn(|inner| async move { inner.extend_lock(&name).await }).await
     }
 }
 
@@ -179,7 +212,22 @@ mod tests {
     use crate::store::limited::ROUNDS_PER_STEP;
     use crate::store::open;
     use crate::store::throttle::Throttle;
+    use futures::StreamExt;
     use std::sync::Arc;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn who_waits_for_another_request_keeps_no_place() {
+        let memory = open(&"memory://limited-stream".parse().unwrap(), &StoreOptions::default()).unwrap();
+        let limited = Limited::new(memory, 2);
+        let lists = (0..50).map(|_| limited.list(""));
+        let mut lists = futures::stream::iter(lists).buffered(16);
+        while let Some(listed) = lists.next().await {
+            // The others are not polled meanwhile.
+            let other = tokio::time::timeout(Duration::from_secs(60), limited.list("")).await;
+            assert_eq!((listed.unwrap(), other.expect("there is a place for it").unwrap()), (vec![], vec![]));
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn complaints_halve_and_peace_restores() {
@@ -192,7 +240,7 @@ mod tests {
             }
         };
         ask(100).await;
-        assert_eq!((limited.width(), limited.places.available_permits()), (8, 8));
+        assert_eq!((limited.width(), limited.line.places.available_permits()), (8, 8));
         for expected in [4, 2, 1, 1] {
             throttle.asked(None);
             throttle.asked(None);
@@ -203,11 +251,11 @@ mod tests {
             tokio::time::advance(HALVED_AGAIN_AFTER).await;
         }
         ask(7).await;
-        assert!(limited.places.available_permits() <= 2);
+        assert!(limited.line.places.available_permits() <= 2);
         let rounds: usize = (1..8).map(|width| width * ROUNDS_PER_STEP).sum();
         ask(rounds + 8).await;
-        assert_eq!((limited.width(), limited.places.available_permits()), (8, 8));
+        assert_eq!((limited.width(), limited.line.places.available_permits()), (8, 8));
         ask(100).await;
-        assert_eq!((limited.width(), limited.places.available_permits()), (8, 8));
+        assert_eq!((limited.width(), limited.line.places.available_permits()), (8, 8));
     }
 }

@@ -31,20 +31,20 @@ use std::fs;
 const NOW: Time = Time { secs: 1_800_000_000, nanos: 0 };
 
 /// A repository, and the program beside it with a state of its own.
-struct Forgetting {
-    house: House,
+pub(crate) struct Forgetting {
+    pub(crate) house: House,
     program: Program,
 }
 
-struct Told {
-    code: i32,
-    stdout: String,
-    stderr: String,
+pub(crate) struct Told {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Forgetting {
     /// With snapshots of these times (UTC) and hosts.
-    fn new(taken: &[(&str, &str)]) -> Forgetting {
+    pub(crate) fn new(taken: &[(&str, &str)]) -> Forgetting {
         let house = House::new();
         for (time, host) in taken {
             let time: jiff::Timestamp = time.parse().unwrap();
@@ -57,7 +57,7 @@ impl Forgetting {
         Forgetting { house, program: Program::new() }
     }
 
-    fn run(&self, arguments: &[&str], code: i32) -> Told {
+    pub(crate) fn run(&self, arguments: &[&str], code: i32) -> Told {
         let mut command = self.program.command(arguments);
         command.env("BYGONE_REPOSITORY", self.house.folder.path().join("repository")).env("BYGONE_PASSWORD", "test");
         let output = command.output().unwrap();
@@ -101,7 +101,7 @@ fn say(house: &House, author: Author<'_>, event: Event) -> WriterId {
 }
 
 /// So many records that the chain is summed up once.
-fn fill_a_checkpoint(house: &House) {
+pub(crate) fn fill_a_checkpoint(house: &House) {
     for _ in 0..33 {
         say(house, house.author(), Event::Recall(SnapshotId([4; 16])));
     }
@@ -123,7 +123,9 @@ fn a_policy_is_shown_then_done_then_taken_back() {
     let it = week();
     let before = it.records();
     let shown = it.run(&["forget", "--keep-daily", "2", "--dry-run"], 0).stdout;
-    for text in ["laptop", "tower", "4 snapshots, 2 to forget", "daily", "- goes", "Would forget 2 of 6", "Estimate"] {
+    for text in
+        ["laptop", "tower", "4 snapshots, 2 to forget", "daily", "- goes", "Would forget 2 of 6", "needed by no other"]
+    {
         assert!(shown.contains(text), "{text}: {shown}");
     }
     assert_eq!(it.records(), before);

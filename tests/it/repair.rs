@@ -2,6 +2,8 @@
 //! done to real files, and the real program puts it right.
 
 use crate::drive::expect_equal;
+use crate::forget::Forgetting;
+use crate::forget::fill_a_checkpoint;
 use crate::house::noise;
 use crate::program::Program;
 use crate::program::json_lines;
@@ -171,6 +173,60 @@ fn what_opens_a_repository_comes_back_from_its_second_copy() {
     }
     expect_whole(&program);
     expect_done(&program);
+}
+
+/// After a prune has moved them, chunks are missed where they were moved to, not in the pack that went on purpose.
+#[test]
+fn the_pack_that_was_moved_to_is_blamed() {
+    let program = Program::new();
+    program.run(&["init"]).ok();
+    let source = program.source();
+    fs::create_dir(&source).unwrap();
+    for name in ["goes", "stays"] {
+        fs::write(source.join(name), noise(u64::from(name.as_bytes()[0]), 600_000)).unwrap();
+    }
+    backup(&program);
+    let moved = data_pack(&program);
+    fs::remove_file(source.join("goes")).unwrap();
+    backup(&program);
+    program.run(&["forget", "latest~1"]).ok();
+    program.run(&["prune", "--grace", "0", "--max-unused", "0%"]).ok();
+    let pack = data_pack(&program);
+    assert!(pack != moved && !moved.exists());
+    let name = format!("packs/{}", pack.file_name().unwrap().to_str().unwrap());
+    let blamed = |arguments: &[&str]| {
+        let told = program.run(&[arguments, &["--json"]].concat()).fails(4).stdout;
+        let problems: Vec<_> = json_lines(&told).into_iter().filter(|line| line["type"] == "problem").collect();
+        assert_eq!(problems.len(), 1, "{told}");
+        let object = problems[0]["object"].as_str().unwrap();
+        assert!(object.starts_with("packs/") && object.ends_with(&name[6..]), "{object} is not {name}");
+        assert!(told.contains("stays"), "{told}");
+    };
+    flip(&pack, 100_000);
+    blamed(&["check", "--read-data"]);
+    fs::remove_file(&pack).unwrap();
+    blamed(&["check"]);
+}
+
+/// Reads that nobody polls must not keep their places from what is written meanwhile.
+#[test]
+fn long_logs_are_put_right_with_few_requests_at_once() {
+    let it = Forgetting::new(&[("2020-11-01T10:00:00Z", "tower")]);
+    fill_a_checkpoint(&it.house);
+    let root = it.house.folder.path().join("repository");
+    let names: Vec<PathBuf> =
+        objects(&root).into_iter().filter(|(n, _)| n.starts_with("log/")).map(|(_, p)| p).collect();
+    assert!(names.len() > 30, "{}", names.len());
+    fs::remove_file(&names[0]).unwrap();
+    fs::remove_file(root.join("config")).unwrap();
+    fs::remove_file(names[7].as_path()).unwrap();
+    it.run(&["repair", "-o", "requests_max=2"], 0);
+    assert!(root.join("config").exists() && names[0].exists() && names[7].exists());
+    fs::remove_file(&names[0]).unwrap();
+    let found = it.run(&["check", "-o", "requests_max=2"], 4);
+    assert!(found.stdout.contains("missing") || found.stderr.contains("missing"), "{}{}", found.stdout, found.stderr);
+    it.run(&["repair"], 0);
+    it.run(&["check"], 0);
 }
 
 #[test]
