@@ -18,6 +18,7 @@ use crate::cli::table::Align;
 use crate::cli::table::Table;
 use crate::format::record::Snapshot;
 use crate::history;
+use crate::history::Numbers;
 use crate::history::Version;
 use serde_json::Map;
 use serde_json::Value;
@@ -64,9 +65,10 @@ impl VersionsArgs {
             hosts.entry(&snapshot.host).or_default().push(snapshot);
         }
         let chunks = opened.chunks(&opened.chunks_options());
-        let mut all = Vec::new();
+        let (mut all, mut numbers) = (Vec::new(), Numbers::default());
         for snapshots in hosts.into_values() {
-            let found = opened.runtime.block_on(history::versions(&chunks, &opened.log, &snapshots, &path))?;
+            let found = history::versions(&chunks, &opened.log, &snapshots, &path, &mut numbers);
+            let found = opened.runtime.block_on(found)?;
             if found.iter().any(|version| version.found.is_some()) {
                 all.push((snapshots, found));
             }

@@ -17,6 +17,7 @@ pub use find::find;
 pub use pattern::Patterns;
 pub use run::Info;
 pub use run::Type;
+pub use versions::Numbers;
 pub use versions::Version;
 pub use versions::versions;
 

@@ -19,6 +19,28 @@ use std::sync::Arc;
 /// Snapshots that are looked into at once.
 const AT_ONCE: usize = 16;
 
+/// Numbers of contents, the same for the same content wherever it is met.
+#[derive(Debug, Default)]
+pub struct Numbers {
+    known: HashMap<(u8, Option<ChunkId>), u64>,
+    last: u64,
+}
+
+impl Numbers {
+    fn of(&mut self, found: &Found, chunks: &Chunks) -> u64 {
+        let (node, fresh) = (found.node(), self.last + 1);
+        let number = match node.is_folder() {
+            true => fresh,
+            false => {
+                let content = content_id(node, |kind, bytes| chunks.repo().keys().chunk_id(kind, bytes));
+                *self.known.entry((kind_number(found), content)).or_insert(fresh)
+            }
+        };
+        self.last = self.last.max(number);
+        number
+    }
+}
+
 /// What stood at a path in several snapshots in a row.
 #[derive(Debug, Clone)]
 pub struct Version {
@@ -39,13 +61,12 @@ pub async fn versions(
     log: &Log,
     snapshots: &[&Snapshot],
     full_path: &[u8],
+    numbers: &mut Numbers,
 ) -> Result<Vec<Version>> {
     let browses: Vec<Browse> = snapshots.iter().map(|snapshot| Browse::open(chunks, log, snapshot)).collect();
     let gets = futures::stream::iter(browses.iter().map(|browse| browse.get(full_path)));
     let found: Vec<Option<Found>> = gets.buffered(AT_ONCE).try_collect().await?;
     let mut all: Vec<Version> = Vec::new();
-    let mut numbers: HashMap<(u8, Option<ChunkId>), u64> = HashMap::new();
-    let mut next_number = 1;
     for (at, found) in found.into_iter().enumerate() {
         if let Some(version) = all.last_mut() {
             let is_same = match (&version.found, &found) {
@@ -62,19 +83,7 @@ pub async fn versions(
                 continue;
             }
         }
-        let number = found.as_ref().map(|found| {
-            let node = found.node();
-            let fresh = next_number;
-            let number = match node.is_folder() {
-                true => fresh,
-                false => {
-                    let content = content_id(node, |kind, bytes| chunks.repo().keys().chunk_id(kind, bytes));
-                    *numbers.entry((kind_number(found), content)).or_insert(fresh)
-                }
-            };
-            next_number += u64::from(number == fresh);
-            number
-        });
+        let number = found.as_ref().map(|found| numbers.of(found, chunks));
         all.push(Version { number, found, first: at, last: at });
     }
     Ok(all)

@@ -406,7 +406,8 @@ fn what_did_not_change_is_not_read_again() {
     println!("{size}: catalogue: {bytes} bytes");
     let path = format!("{:07}/file 007", files / 100 - 1);
     let chunks = fresh();
-    let versions = history::versions(&chunks, &log, &snapshots, path.as_bytes());
+    let mut numbers = history::Numbers::default();
+    let versions = history::versions(&chunks, &log, &snapshots, path.as_bytes(), &mut numbers);
     assert!(!house.runtime.block_on(versions).unwrap().is_empty());
     told("versions of a file");
     let chunks = fresh();
