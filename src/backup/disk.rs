@@ -121,6 +121,19 @@ pub enum DiskError {
         #[source]
         source: crate::image::Error,
     },
+    /// The list of what changed is about another disk.
+    #[error(
+        "the list of changed blocks of '{}' speaks of byte {offset}, but the disk ends at {len}: it is about another disk, \
+         or not in bytes", path.display()
+    )]
+    Changed {
+        /// The disk.
+        path: PathBuf,
+        /// Where a changed range begins.
+        offset: u64,
+        /// Bytes of the disk.
+        len: u64,
+    },
     /// Its description is too long.
     #[error("'{}' cannot be described", path.display())]
     Describe {

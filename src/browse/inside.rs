@@ -218,9 +218,10 @@ impl Inside {
         windows::keep((self.number, file, at / WINDOW_BYTES), window);
     }
 
-    /// Up to `len` bytes from `offset` of a part that is shown as it is, as it lies at `range` of the disk; fewer only at its end.
+    /// Up to `len` bytes from `offset` of a part that is shown as it is, as it lies at `range` of the disk, which is empty for a
+    /// volume; fewer only at its end.
     pub async fn read_raw(&self, range: &Range<u64>, offset: u64, len: usize) -> Result<Bytes> {
-        if !self.is_raw {
+        if !self.is_raw || range.is_empty() {
             return self.read(ITSELF, offset, len).await;
         }
         let (at, len) = within(range, offset, len);
@@ -230,7 +231,7 @@ impl Inside {
 
     /// The same, if that needs no waiting.
     pub fn read_raw_now(&self, range: &Range<u64>, offset: u64, len: usize) -> Option<Result<Bytes>> {
-        if !self.is_raw {
+        if !self.is_raw || range.is_empty() {
             return self.read_now(ITSELF, offset, len);
         }
         let (at, len) = within(range, offset, len);

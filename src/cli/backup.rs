@@ -181,7 +181,8 @@ impl BackupArgs {
         let author = Author { state: &opened.state, machine: &machine };
         let done = backup::backup(&repo, author, opened.runtime.handle(), options, &progress);
         let problems = progress.finish();
-        drop(disks.captures);
+        // All of them, whatever becomes of one.
+        let left = disks.captures.into_iter().filter_map(|capture| (!capture.release()).then_some(())).count();
         let summary = done?;
         if global.json {
             out::line(json::line("summary", &summary_json(&summary, problems, dry_run, &opened)))?;
@@ -199,10 +200,10 @@ impl BackupArgs {
             extend_if_due(global, &opened)?;
         }
         opened.tell_requests(global);
-        if problems == 0 {
+        if problems == 0 && left == 0 {
             return Ok(Exit::Done);
         }
-        if !global.json {
+        if problems > 0 && !global.json {
             let problems = human::plural(problems, "problem", "problems");
             out::note(format_args!("{problems}; everything else was backed up"));
         }

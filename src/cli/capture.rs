@@ -53,8 +53,8 @@ impl FromStr for Method {
 pub(super) struct Capture {
     /// Where to read it.
     read: PathBuf,
-    /// Removes it.
-    remove: Command,
+    /// Removes it; nothing once that was tried.
+    remove: Option<Command>,
     as_json: bool,
 }
 
@@ -63,7 +63,7 @@ impl Capture {
     pub(super) fn take(method: &Method, disk: &Path, as_json: bool) -> Result<Capture> {
         let random = getrandom::u64().map_err(|error| fault(disk, error.to_string()))?;
         let name = format!("bygone-{random:016x}");
-        let capture = |read, remove| Capture { read, remove, as_json };
+        let capture = |read, remove| Capture { read, remove: Some(remove), as_json };
         match method {
             Method::Lvm => lvm(disk, &name, capture),
             Method::Btrfs => btrfs(disk, &name, capture),
@@ -93,12 +93,26 @@ impl Capture {
     }
 }
 
-impl Drop for Capture {
-    fn drop(&mut self) {
-        if let Err(said) = said(&mut self.remove) {
+impl Capture {
+    /// Removes the snapshot. False, and a warning, if that fails.
+    pub(super) fn release(mut self) -> bool {
+        self.remove_once()
+    }
+
+    fn remove_once(&mut self) -> bool {
+        let Some(mut remove) = self.remove.take() else { return true };
+        let removed = said(&mut remove);
+        if let Err(said) = &removed {
             let path = self.read.display();
             out::warning(self.as_json, format_args!("the snapshot '{path}' could not be removed: {said}"));
         }
+        removed.is_ok()
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        self.remove_once();
     }
 }
 

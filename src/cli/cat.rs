@@ -55,12 +55,17 @@ impl CatArgs {
         let browse = opened.browse(opened.select(&self.at, &filter)?);
         let mut out = Out::new();
         opened.runtime.block_on(async {
-            match inside::find(&browse, &self.at.path, &self.unlock.passphrase()?).await? {
+            let passphrase = self.unlock.passphrase()?;
+            match inside::find(&browse, &self.at.path, &passphrase).await? {
                 Place::Node(found) if found.node().kind == Kind::File => print(&browse, found.node(), &mut out).await,
                 Place::Inside(inside, id, node) if node.kind == NodeKind::File => {
                     print_inside(&inside, id, &mut out).await
                 }
-                Place::Raw(disk, part) => print_raw(&disk.part(&browse, &part, &[]), &part.range, &mut out).await,
+                Place::Raw(disk, part) => {
+                    // What is encrypted is printed as it is, but a volume may lie within it.
+                    let passphrase = if part.is_volume() { &passphrase[..] } else { &[] };
+                    print_raw(&disk.part(&browse, &part, passphrase), &part.range, &mut out).await
+                }
                 _ => Err(CommandError::from(Fault::NotAFile { path: self.at.path.clone() })),
             }
         })?;

@@ -111,5 +111,5 @@ async fn go_in(browse: &Browse, opened: OpenedDisk, path: &[u8], whole: &[u8], p
 /// Why an encrypted part is not open though there was a passphrase.
 pub(super) fn wrong_passphrase(part: &DiskPart) -> Fault {
     let why = part.notes.last().cloned().unwrap_or_else(|| "it is wrong".to_owned());
-    Fault::Passphrase { part: part.folder.clone(), why }
+    Fault::Passphrase { part: part.title().to_owned(), why }
 }

@@ -140,7 +140,7 @@ fn show(name: &[u8], bytes: u64, disk: &Disk, as_json: bool, out: &mut Out) -> R
     out.text(parts(disk))?;
     for part in &disk.parts {
         for note in &part.notes {
-            out.text(format_args!("{}: {}\n", path::Show(part.folder.as_bytes()), path::Show(note.as_bytes())))?;
+            out.text(format_args!("{}: {}\n", path::Show(part.title().as_bytes()), path::Show(note.as_bytes())))?;
         }
     }
     for range in &disk.unreadable {

@@ -117,14 +117,14 @@ impl LsArgs {
     }
 
     fn list_part(&self, part: &DiskPart, as_json: bool, out: &mut Out) -> Result<()> {
-        let size = part.range.end - part.range.start;
-        let name = if part.folder.is_empty() { &part.name } else { &part.folder };
+        let size = (!part.is_volume()).then_some(part.range.end - part.range.start);
+        let name = part.title();
         if as_json {
             let kind = if part.fs.is_some() { "folder" } else { "file" };
             out.text(json::line("part", &json!({ "number": part.number, "name": name, "kind": kind, "size": size })))?;
         } else {
             if self.long {
-                out.text(format_args!("{:>5}  {:>9}  ", part.number, human::size(size)))?;
+                out.text(format_args!("{:>5}  {:>9}  ", part.number, size.map_or("-".to_owned(), human::size)))?;
             }
             out.name(name.as_bytes())?;
         }

@@ -80,10 +80,17 @@ enum Format {
 }
 
 /// The kind of file that a name stands for.
-fn format_of(onto: &Path) -> Format {
-    let is_qcow2 = onto.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("qcow2"));
+fn format_of(onto: &Path) -> Result<Format> {
+    let ending = onto.extension().unwrap_or_default().to_ascii_lowercase();
     let is_device = std::fs::metadata(onto).is_ok_and(|found| !found.is_file());
-    if is_qcow2 && !is_device { Format::Qcow2 } else { Format::Raw }
+    match ending.to_str() {
+        _ if is_device => Ok(Format::Raw),
+        Some("qcow2") => Ok(Format::Qcow2),
+        // Raw bytes under such a name would be taken for something else.
+        Some(other @ ("vdi" | "vhd" | "vhdx" | "vmdk")) => Err(usage(format!("disks are not written as {other}"))
+            .hint("write a qcow2 and convert it with 'qemu-img convert', or say --format raw")),
+        _ => Ok(Format::Raw),
+    }
 }
 
 /// What other options of the command say.
@@ -97,7 +104,7 @@ pub(super) struct Wanted {
 impl DiskRestoreArgs {
     pub(super) fn run(self, global: &Global, opened: &Opened, browse: &Browse, wanted: &Wanted) -> Result<Exit> {
         let onto = self.onto.as_deref().ok_or_else(|| usage("--image needs a TARGET"))?;
-        let format = self.format.unwrap_or_else(|| format_of(onto));
+        let format = self.format.map_or_else(|| format_of(onto), Ok)?;
         let meant = opened.runtime.block_on(meant_by(browse, &wanted.at.path))?;
         let _replaced = if format == Format::Qcow2 { self.check_qcow2(onto, wanted)? } else { None };
         let mut overwrite = wanted.yes;
@@ -201,12 +208,14 @@ async fn meant_by(browse: &Browse, path: &[u8]) -> Result<Meant> {
         return Err(usage("--image writes whole disks and partitions; without it, files are restored to a folder"));
     }
     let part = inside::part_named(&image, &disk, name)?;
-    if part.range.is_empty() {
-        let volume = Show(part.folder.as_bytes());
+    if part.is_volume() {
+        let volume = Show(part.title().as_bytes());
         return Err(usage(format!(
             "'{volume}' is no partition but a volume made of them; --image cannot write it alone"
         ))
-        .hint("'bygone restore SNAPSHOT:/DISK!/VOLUME --to DIR' brings its files back"));
+        .hint(
+            "'bygone restore SNAPSHOT:/DISK!/VOLUME --to DIR' brings its files back, 'bygone cat' prints its bytes",
+        ));
     }
     let part = Some(part.clone());
     Ok(Meant { found, part })

@@ -3,6 +3,7 @@
 use crate::browse::Browse;
 use crate::browse::OpenedDisk;
 use crate::browse::SnapshotPath;
+use crate::browse::disk_of;
 use crate::browse::is_locked;
 use crate::cli::error::CommandError;
 use crate::cli::error::Fault;
@@ -154,6 +155,7 @@ impl ShowArgs {
                 drive: repository_drive(&chunks, &opened.log, options),
                 source: format!("bygone:{location}"),
                 what: format!("The repository {location}"),
+                notes: Vec::new(),
                 snapshot: None,
             });
         };
@@ -168,9 +170,19 @@ impl ShowArgs {
             drive,
             source: format!("bygone:{location} {id}{path}"),
             what: format!("Snapshot {id}{path} of {}, {}", snapshot.host, human::time(snapshot.time)),
+            notes: opened.runtime.block_on(notes_of(&browse, &at.path)),
             snapshot: Some(snapshot.into()),
         })
     }
+}
+
+/// What people should know about the disks of a snapshot, as far as it can be told.
+async fn notes_of(browse: &Browse, path: &[u8]) -> Vec<String> {
+    let disks = if path.is_empty() { browse.disks().await.unwrap_or_default() } else { Vec::new() };
+    let parts = disks.iter().filter_map(|found| disk_of(found.node())).flat_map(|disk| disk.parts);
+    parts
+        .flat_map(|part| part.notes.iter().map(|note| format!("{}: {note}", part.title())).collect::<Vec<_>>())
+        .collect()
 }
 
 /// A folder of a snapshot, or a disk image in it.
@@ -259,6 +271,8 @@ pub(super) struct Shown {
     pub(super) source: String,
     /// For people.
     what: String,
+    /// About its disks, in sentences.
+    notes: Vec<String>,
     pub(super) snapshot: Option<status::Shown>,
 }
 
@@ -269,6 +283,7 @@ impl Shown {
             let body = json!({
                 "mount_point": place,
                 "what": self.what,
+                "notes": self.notes,
                 "snapshot": self.snapshot.as_ref().map(|snapshot| &snapshot.id),
                 "pid": std::process::id(),
             });
@@ -281,7 +296,9 @@ impl Shown {
             "{} is open at {place}.\nClose it with: bygone umount {}",
             crate::path::Show(self.what.as_bytes()),
             human::shell(place)
-        ))
+        ))?;
+        self.notes.iter().for_each(|note| out::note(crate::path::Show(note.as_bytes())));
+        Ok(())
     }
 }
 

@@ -38,7 +38,11 @@ impl Disk {
     /// Opens an image. `is_raw` says that it is the disk itself: a guest can write into its disk what looks like a
     /// container, so that is asked only of files that may be one.
     pub fn open(image: &Source, is_raw: bool, passphrase: &[u8]) -> Result<Disk> {
-        let neighbour = |name: &str| Err(Error::unsupported(format!("a disk in several files, here '{name}'")));
+        let neighbour = |name: &str| {
+            Err(Error::unsupported(format!(
+                "a disk in several files (if '{name}' is the only other one, it is the disk)"
+            )))
+        };
         let found = if is_raw { None } else { container::open(image.clone(), &neighbour)? };
         let passphrase = passphrase.to_vec();
         Ok(match found {
@@ -85,8 +89,17 @@ impl Disk {
         for (number, volume) in (VOLUME_NUMBERS..WHOLE_NUMBERS).zip(self.volumes(&ranges)?) {
             let title = volume.name.replace('/', "-");
             let mut part = Part { number, title: title.clone(), name: volume.name, ..Part::default() };
-            match volume.content {
-                Ok(source) => layout::look_inside(&source, &mut part),
+            match volume.content.map(|source| vec![source]) {
+                Ok(layers) => {
+                    layers.first().into_iter().for_each(|source| layout::look_inside(source, &mut part));
+                    match self.opened(layers) {
+                        Ok(layers) if layers.len() > 1 => {
+                            layers.first().into_iter().for_each(|source| layout::look_inside(source, &mut part));
+                        }
+                        Ok(_) => {}
+                        Err(fault) => part.error = Some(fault.to_string()),
+                    }
+                }
                 Err(fault) => part.error = Some(fault.to_string()),
             }
             layout::retitle(&mut part, &title);
@@ -128,7 +141,7 @@ impl Disk {
             }
             let index = (number - VOLUME_NUMBERS) as usize;
             let volume = self.volumes(&ranges)?.into_iter().nth(index).ok_or(Error::NotFound)?;
-            let mut layers = vec![volume.content?];
+            let mut layers = self.opened(vec![volume.content?])?;
             match volume.below {
                 Some(pv) => layers.extend(self.physical(&ranges).into_iter().nth(pv).ok_or(Error::NotFound)?),
                 None => layers.extend(self.below.iter().cloned()),
@@ -142,11 +155,17 @@ impl Disk {
 
     /// A range of the disk, and above it what is in it if that is encrypted and there is a passphrase.
     fn unlocked(&self, range: &Range<u64>) -> Result<Layers> {
-        let window: Source = Arc::new(Window::new(self.disk()?.clone(), range.clone()));
-        let mut layers = vec![window.clone()];
+        let mut layers: Layers = vec![Arc::new(Window::new(self.disk()?.clone(), range.clone()))];
         layers.extend(self.below.iter().cloned());
-        if !self.passphrase.is_empty() && luks::is_luks(&window)? {
-            layers.insert(0, luks::unlock(window, &self.passphrase)?);
+        self.opened(layers)
+    }
+
+    /// The same layers, and above them what is in the first if that is encrypted and there is a passphrase.
+    fn opened(&self, mut layers: Layers) -> Result<Layers> {
+        if let Some(first) = layers.first().filter(|_| !self.passphrase.is_empty())
+            && luks::is_luks(first)?
+        {
+            layers.insert(0, luks::unlock(first.clone(), &self.passphrase)?);
         }
         Ok(layers)
     }

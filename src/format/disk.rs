@@ -74,6 +74,18 @@ pub struct DiskPart {
     pub notes: Vec<String>,
 }
 
+impl DiskPart {
+    /// What people call it: its folder, or its name if it has none.
+    pub fn title(&self) -> &str {
+        if self.folder.is_empty() { &self.name } else { &self.folder }
+    }
+
+    /// True for a volume, which is made of partitions and has no range of its own.
+    pub fn is_volume(&self) -> bool {
+        self.range.is_empty()
+    }
+}
+
 /// A file system that can be looked into.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DiskFs {

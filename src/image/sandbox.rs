@@ -11,7 +11,11 @@ use rustix::process::Resource;
 use rustix::process::Rlimit;
 use seccompiler::BpfProgram;
 use seccompiler::SeccompAction;
+use seccompiler::SeccompCmpArgLen;
+use seccompiler::SeccompCmpOp;
+use seccompiler::SeccompCondition;
 use seccompiler::SeccompFilter;
+use seccompiler::SeccompRule;
 use std::collections::BTreeMap;
 use std::io;
 
@@ -42,6 +46,10 @@ const CALLS: &[libc::c_long] = &[
     libc::SYS_exit_group,
 ];
 
+/// Those of them that name a file: input, output and errors only, for whoever
+/// started the process may have left it more.
+const CALLS_ON_FILES: &[libc::c_long] = &[libc::SYS_read, libc::SYS_write, libc::SYS_readv, libc::SYS_writev];
+
 /// Gives up everything but standard input and output. Where the system has no Landlock the filter of system calls alone
 /// has to do; without that one, nothing is read.
 pub(super) fn enter(memory_bytes_max: u64) -> io::Result<()> {
@@ -65,7 +73,16 @@ fn restrict_files() -> Result<(), landlock::RulesetError> {
 }
 
 fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
-    let calls: BTreeMap<i64, Vec<seccompiler::SeccompRule>> = CALLS.iter().map(|call| (*call, Vec::new())).collect();
+    let mut calls: BTreeMap<i64, Vec<SeccompRule>> = CALLS.iter().map(|call| (*call, Vec::new())).collect();
+    let only = |argument, compared, number| -> Result<_, seccompiler::BackendError> {
+        let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, compared, number)?;
+        Ok(vec![SeccompRule::new(vec![condition])?])
+    };
+    for call in CALLS_ON_FILES {
+        calls.insert(*call, only(0, SeccompCmpOp::Le, 2)?);
+    }
+    // Memory, and no file.
+    calls.insert(libc::SYS_mmap, only(4, SeccompCmpOp::Eq, u64::from(u32::MAX))?);
     let arch = std::env::consts::ARCH.try_into()?;
     SeccompFilter::new(calls, SeccompAction::KillProcess, SeccompAction::Allow, arch)?.try_into()
 }

@@ -69,5 +69,6 @@ mod tracer;
 #[cfg(target_arch = "x86_64")]
 mod trouble;
 mod truth;
+mod volumes;
 mod warm;
 mod weather;

@@ -6,9 +6,13 @@ use crate::backup::disk::CHUNK_BYTES;
 use crate::backup::disk::Disk;
 use crate::backup::disk::DiskError;
 use crate::backup::disk::Need;
+use crate::disk::Run;
+use crate::disk::VOLUME_NUMBERS;
 use crate::disk::WHOLE_NUMBERS;
 use crate::disk::free::PartUse;
+use crate::disk::free::VolumeUse;
 use crate::disk::free::free;
+use crate::disk::free::with_volumes;
 use crate::disk::layout::Layout;
 use crate::format::disk;
 use crate::image;
@@ -22,6 +26,9 @@ use tokio::runtime::Handle;
 
 /// Most ranges that a file system may name as needed for browsing.
 const BROWSE_RANGES_MAX: usize = 1 << 16;
+
+/// Most pieces of a logical volume whose free blocks are left out.
+const PIECES_MAX: usize = 1 << 16;
 
 /// Most partitions named in a line about a disk.
 const IN_SHORT_MAX: usize = 16;
@@ -71,7 +78,13 @@ impl Plan {
         };
         let changed = match &disk.changes {
             None => None,
-            Some(Changes::Ranges(ranges)) => Some(ranges.clone()),
+            // A last block may reach beyond the end.
+            Some(Changes::Ranges(ranges)) => match ranges.iter().find(|range| range.start >= layout.bytes) {
+                Some(range) => {
+                    return Err(DiskError::Changed { path, offset: range.start, len: layout.bytes }.into());
+                }
+                None => Some(ranges.clone()),
+            },
             Some(Changes::Bitmap(name)) => {
                 let fault = |source| DiskError::Bitmap { path: path.clone(), name: name.clone(), source };
                 Some(runtime.block_on(reader.dirty(name)).map_err(fault)?)
@@ -100,29 +113,52 @@ impl Plan {
             browse_first: Vec::new(),
             description,
         };
-        let mut uses = Vec::new();
-        let mut browsed = Vec::new();
-        for (part, found) in plan.description.parts.iter_mut().zip(&layout.parts) {
-            plan.starts.push(part.range.start);
+        plan.survey(&layout, runtime);
+        plan.starts.sort_unstable();
+        plan.starts.dedup();
+        Ok(plan)
+    }
+
+    /// Looks into its parts: what of them is free, where chunks begin, and what a browse needs.
+    fn survey(&mut self, layout: &Layout, runtime: &Handle) {
+        let image = self.reader.image().clone();
+        // Snapshots and thin volumes lie on the blocks of others, whatever those call free.
+        let are_volumes_plain = layout.parts.iter().all(|part| part.number < VOLUME_NUMBERS || part.error.is_none());
+        let (mut uses, mut volumes, mut browsed) = (Vec::new(), Vec::new(), Vec::new());
+        for (part, found) in self.description.parts.iter_mut().zip(&layout.parts) {
+            self.starts.push(part.range.start);
             let mut part_use = PartUse { range: part.range.clone(), fs_bytes: 0, used: None };
+            let reader = ImageReader::new(image.clone(), Some(Part::Number(part.number)), &[], runtime);
             if let Some(about) = &found.about {
                 part_use.fs_bytes = about.bytes;
-                let reader = ImageReader::new(device.clone(), Some(Part::Number(part.number)), &[], runtime);
                 match runtime.block_on(look(&reader, part, &mut browsed)) {
-                    Ok(used) => part_use.used = used.filter(|_| !plan.disk.all_blocks),
+                    Ok(None) if part.number < WHOLE_NUMBERS && !about.notes.is_empty() => {
+                        part.notes.push("All of it was stored: what is free cannot be told.".to_owned());
+                    }
+                    Ok(used) => part_use.used = used.filter(|_| !self.disk.all_blocks),
                     Err(error) => {
                         tracing::warn!(part = part.folder, error = %crate::monitor::chain(&error), "Stored whole");
                         part.notes.push("It was stored whole, because not all of it could be understood.".to_owned());
                     }
                 }
             }
+            let is_volume = (VOLUME_NUMBERS..WHOLE_NUMBERS).contains(&part.number);
+            if is_volume && are_volumes_plain && !self.is_contained {
+                match runtime.block_on(pieces(&reader)) {
+                    Ok(Some(pieces)) => {
+                        volumes.push(VolumeUse { pieces, fs_bytes: part_use.fs_bytes, used: part_use.used.clone() });
+                    }
+                    Ok(None) => {}
+                    Err(error) => {
+                        tracing::warn!(part = part.folder, error = %crate::monitor::chain(&error), "Stored whole");
+                    }
+                }
+            }
             uses.push(part_use);
         }
-        plan.free = free(plan.len, &uses);
-        plan.browse_first = in_order(browsed);
-        plan.starts.sort_unstable();
-        plan.starts.dedup();
-        Ok(plan)
+        with_volumes(&mut uses, &volumes);
+        self.free = free(self.len, &uses);
+        self.browse_first = in_order(browsed);
     }
 
     /// What is on it, in a line: `sda.img: GPT, 1 EFI system (FAT32), 2 rootfs (ext4)`.
@@ -187,14 +223,35 @@ async fn look(
     let Some(fs) = &mut part.fs else { return Ok(None) };
     fs.root = (root.mode_or_usual(), root.uid.unwrap_or(0), root.gid.unwrap_or(0));
     fs.root_mtime = root.mtime.unwrap_or_default();
-    if !part.range.is_empty() {
-        browsed.push(reader.metadata(BROWSE_RANGES_MAX).await?);
-    } else if fs.used_bytes.is_some() || part.number >= WHOLE_NUMBERS {
+    if part.number >= WHOLE_NUMBERS {
         return Ok(None);
     }
+    browsed.push(reader.metadata(BROWSE_RANGES_MAX).await?);
     let used = reader.used().await?;
     fs.used_bytes = fs.used_bytes.or(used.as_ref().map(|ranges| about.bytes_of(ranges)));
     Ok(used)
+}
+
+/// Where a logical volume lies on the disk, in its own order; `None` if it lies on several, or in too many pieces.
+async fn pieces(reader: &Arc<ImageReader>) -> image::Result<Option<Vec<Range<u64>>>> {
+    let (mut pieces, mut at): (Vec<Range<u64>>, u64) = (Vec::new(), 0);
+    loop {
+        let runs = reader.map_part(at..u64::MAX).await?;
+        if runs.is_empty() {
+            return Ok(Some(pieces));
+        }
+        for run in runs {
+            let Run::Below { offset, len } = run else { return Ok(None) };
+            at += len;
+            match pieces.last_mut() {
+                Some(last) if last.end == offset => last.end += len,
+                _ => pieces.push(offset..offset.saturating_add(len)),
+            }
+            if pieces.len() > PIECES_MAX {
+                return Ok(None);
+            }
+        }
+    }
 }
 
 /// What a browse needs of all parts: the partition table, what the roots need, and then the rest.

@@ -1,10 +1,9 @@
 //! Writing a disk back, all of it or one partition: to a block device, or to a file.
 //!
 //! # Always
-//! - Every byte of the target, up to the length of the disk or partition, is what the snapshot has
-//!   there: data is written, and where
-//!   the snapshot has a hole the target has zeros. A new file is sparse; anything else is read there, and zeros are
-//!   written where something else stands. What devices promise about discarded blocks is not relied upon.
+//! - Every byte of the target, up to the length of the disk or partition, is what the snapshot has there: data is
+//!   written, and where the snapshot has a hole the target has zeros. A new file is sparse; anything else is read there,
+//!   and zeros are written where something else stands. What devices promise about discarded blocks is not relied upon.
 //! - What is lost in the repository becomes zeros, is told, and does not keep the rest from being restored.
 //! - What came of it is on the disk when this returns.
 //!
