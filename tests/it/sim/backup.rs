@@ -233,7 +233,7 @@ impl Backup {
         let fresh = Snapshot { chunks: self.chunks, time: w.now, is_whole: false, is_taken: false, gone: None };
         w.snapshots.entry(id).or_insert(fresh);
         // Whoever commits soon after checking is whole at once, acknowledged or not.
-        let soon = w.now - self.checked + 2 * w.rules.stale < w.rules.grace;
+        let soon = w.now - self.checked + 2 * w.rules.stale + w.rules.skew < w.rules.grace;
         w.append(self.chain, Said::Snapshot(id), None)?;
         self.is_committed = true;
         self.at = At::Log;

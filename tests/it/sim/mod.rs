@@ -177,6 +177,14 @@ fn nothing_is_lost_without_grace() {
     println!("{:?}", play_all(Rules { grace: 5, common_home: false, ..Rules::STRONG }, seeds() / 2));
 }
 
+/// Clocks differ, by less than the grace and by more: that shortens it for people, or lengthens it.
+#[test]
+fn nothing_is_lost_whatever_the_clocks_say() {
+    for (skew, rules) in [(20, Rules::STRONG), (300, Rules::STRONG), (20, Rules::WEAK), (300, Rules::WEAK)] {
+        println!("{:?}", play_all(Rules { skew, ..rules }, seeds() / 4));
+    }
+}
+
 #[test]
 fn every_rule_is_needed() {
     let strong = Rules::STRONG;

@@ -23,7 +23,7 @@ use bygone::plan::words::Named;
 use bygone::plan::words::Standing;
 use std::cmp::Reverse;
 
-/// Packs and unfinished snapshots younger than this are left alone.
+/// Packs and unfinished snapshots younger than this, or than the grace, are left alone.
 const YOUNG: u64 = 40;
 
 /// A mark that has been ripe for so long is not coming back.
@@ -147,6 +147,11 @@ impl Prune {
         *self = Prune { rounds: self.rounds + 1, ..Prune::new(self.chain) };
     }
 
+    /// True if a mark is younger than the grace, by the clock of this machine.
+    fn is_unripe(&self, w: &World, seq: u64) -> bool {
+        w.rules.grace > 0 && w.chains[self.chain].put[seq as usize] + w.rules.grace > w.clock(self.chain)
+    }
+
     fn last_sweep(&self, me: WriterId) -> Option<u64> {
         self.log.words.sweep_of(me).map(|named| named.seq)
     }
@@ -169,7 +174,7 @@ impl Prune {
 
     /// The chunks of these snapshots, and of unfinished ones that somebody may go on with.
     fn chunks(&self, w: &World, held: impl Iterator<Item = SnapshotId>) -> u32 {
-        let young = self.log.partials.iter().filter(|id| w.snapshots[*id].time + YOUNG > w.now);
+        let young = self.log.partials.iter().filter(|id| w.snapshots[*id].time + YOUNG > w.clock(self.chain));
         held.chain(young.copied()).fold(0, |all, id| all | w.snapshots[&id].chunks)
     }
 
@@ -202,7 +207,7 @@ impl Prune {
         let packs = &self.packs;
         self.at = match next(&self.log.words, me, |pack| packs.contains(&pack)) {
             Next::Finish(_) => return self.wait(w, self.last_sweep(me)),
-            Next::Ripen { seq } if w.chains[self.chain].put[seq as usize] + w.rules.grace > w.now => {
+            Next::Ripen { seq } if self.is_unripe(w, seq) => {
                 self.end();
                 return;
             }
@@ -287,20 +292,21 @@ impl Prune {
         let packs = &self.packs;
         if let Next::Ripen { .. } | Next::Finish(_) = next(&self.log.words, me, |pack| packs.contains(&pack))
             && let Some(mark) = self.log.words.mark_of(me)
-            && w.chains[self.chain].put[mark.seq as usize] + w.rules.grace > w.now
+            && self.is_unripe(w, mark.seq)
         {
             self.end();
             return;
         }
         let needed = self.chunks(w, self.log.words.wanted());
         let homes = self.homes(w, needed);
-        let is_young = |pack: &ObjectId| w.packs[pack].put + YOUNG > w.now;
+        let clock = w.clock(self.chain);
+        let is_young = |pack: &ObjectId| w.packs[pack].put + YOUNG.min(w.rules.grace) > clock;
         let used = |pack: &ObjectId| homes.at_home.get(pack).copied().unwrap_or(0);
         // Whoever marked these has not come back to sweep them or to let them go.
         let mut forsaken = Packs::new();
         for chain in w.chains.iter().filter(|chain| chain.writer != me && w.rules.empties_forsaken) {
             let mark = self.log.words.mark_of(chain.writer);
-            let is_old = |named: &&Named| chain.put[named.seq as usize] + FORSAKEN + w.rules.grace < w.now;
+            let is_old = |named: &&Named| chain.put[named.seq as usize] + FORSAKEN + w.rules.grace < clock;
             forsaken.extend(mark.filter(is_old).into_iter().flat_map(|named| &named.ids));
         }
         let badly = |pack: &&ObjectId| {

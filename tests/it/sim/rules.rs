@@ -11,6 +11,8 @@ pub(super) struct Rules {
     pub(super) stale: u64,
     /// How old a mark has to be before its packs are swept.
     pub(super) grace: u64,
+    /// By how much the clock of a machine may be ahead of that of the store, or behind it.
+    pub(super) skew: u64,
     /// A backup reads the log before it commits.
     pub(super) checks_before: bool,
     /// A backup reads the log after it has committed, before it says so.
@@ -73,6 +75,7 @@ impl Rules {
         common_home: true,
         stale: 0,
         grace: 60,
+        skew: 0,
         checks_before: true,
         checks_after: true,
         checks_packs: true,

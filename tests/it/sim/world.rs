@@ -128,7 +128,10 @@ pub(super) struct Log {
 pub(super) struct World {
     pub(super) rules: Rules,
     pub(super) dice: Dice,
+    /// By the clock of the store.
     pub(super) now: u64,
+    /// How far the clock of the machine of each chain is ahead.
+    skews: Vec<i64>,
     pub(super) packs: BTreeMap<ObjectId, Stored<u32>>,
     pub(super) index: BTreeMap<ObjectId, Stored<Vec<ObjectId>>>,
     pub(super) chains: Vec<Chain>,
@@ -147,13 +150,17 @@ impl World {
         let mut dice = Dice(seed);
         let chain =
             |_| Chain { writer: WriterId(dice.id()), tells: Vec::new(), put: Vec::new(), gone: BTreeSet::new() };
-        let chains = (0..chains).map(chain).collect();
+        let chains: Vec<Chain> = (0..chains).map(chain).collect();
+        let skew = i64::try_from(rules.skew).unwrap();
+        let skews =
+            chains.iter().map(|_| if skew == 0 { 0 } else { dice.roll(2 * rules.skew + 1) as i64 - skew }).collect();
         let (packs, index, snapshots, promised) = Default::default();
         let (violation, counts, story) = Default::default();
         World {
             rules,
             dice,
             now: 1000,
+            skews,
             packs,
             index,
             chains,
@@ -164,6 +171,11 @@ impl World {
             counts,
             story,
         }
+    }
+
+    /// What the clock of the machine of a chain shows.
+    pub(super) fn clock(&self, chain: usize) -> u64 {
+        self.now.saturating_add_signed(self.skews[chain])
     }
 
     pub(super) fn count(&mut self, what: &'static str) {
