@@ -29,7 +29,7 @@ impl Sizes {
 }
 
 /// Cuts data at content-defined places.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Chunker {
     gear: Box<[u64; 256]>,
     sizes: Sizes,

@@ -1,7 +1,7 @@
 //! Copying a snapshot out of another repository: a backup whose source is the tree of that snapshot.
 //!
-//! Chunks are fetched, checked, named and sealed anew for this repository; their boundaries stay, so what was shared
-//! stays shared. Content that the snapshot shares with one that was copied before is taken from that copy, unread. The
+//! Chunks are fetched, checked, named and sealed anew for this repository. If it cuts as the other one does, their boundaries stay;
+//! else contents are cut anew, so that they are shared with what is backed up here. Content that the snapshot shares with one that was copied before is taken from that copy, unread. The
 //! copy keeps the id of its original, and so tells that it is there; see [`copy_id`] for one that was pruned here.
 
 use crate::backup::Error;
@@ -12,11 +12,13 @@ use crate::backup::parent::OldNodes;
 use crate::backup::scout::Line;
 use crate::backup::scout::Scout;
 use crate::backup::scout::empty_draft;
+use crate::backup::work::Cutter;
 use crate::backup::work::NodeDraft;
 use crate::backup::work::Outcome;
 use crate::backup::work::Run;
 use crate::browse::Browse;
 use crate::browse::DataStream;
+use crate::browse::disk_of;
 use crate::extent::ChunkRef;
 use crate::extent::Extent;
 use crate::id::SnapshotId;
@@ -199,6 +201,8 @@ impl Scout<'_> {
         self.monitor.event(Event::Total { nodes: browse.snapshot().nodes, bytes: browse.snapshot().bytes });
         let data = DataStream::of_chunks(browse.chunks());
         let mut ahead = Ahead { original: browse, data, planned: VecDeque::new() };
+        let (shop, mut buffer) = (self.shop, Vec::new());
+        let mut cutter = shop.recuts.then(|| Cutter::new(&shop.chunker, &mut buffer));
         loop {
             while !ahead.has_enough() {
                 if ahead.look_up()? {
@@ -212,7 +216,9 @@ impl Scout<'_> {
                 None => break,
                 Some(Outlook::Same(_)) => {}
                 Some(Outlook::Read(planned)) => {
-                    send_pieces(planned, &mut ahead.data, &runtime, &mut line)?;
+                    // Disks are cut at fixed places everywhere.
+                    let cutter = cutter.as_mut().filter(|_| disk_of(&planned.node).is_none());
+                    send_pieces(planned, &mut ahead.data, &runtime, &mut line, cutter)?;
                     // Of a very large file only a part is known.
                     if !planned.is_looked_up() {
                         ahead.look_up()?;
@@ -222,7 +228,12 @@ impl Scout<'_> {
             }
             match ahead.planned.pop_front() {
                 Some(Outlook::Same(outcome)) => line.outcome(*outcome)?,
-                Some(Outlook::Read(planned)) => end(*planned, &mut ahead.data, &runtime, &mut line)?,
+                Some(Outlook::Read(planned)) => {
+                    if let Some(cutter) = &mut cutter {
+                        cutter.finish(&mut |run| line.run(run))?;
+                    }
+                    end(*planned, &mut ahead.data, &runtime, &mut line)?;
+                }
                 None => {}
             }
             if self.monitor.is_cancelled() || line.stop.load(Ordering::Relaxed) {
@@ -266,12 +277,13 @@ fn next(data: &mut DataStream, runtime: &Handle, chunk: &ChunkRef) -> Result<Byt
     Ok(bytes)
 }
 
-/// Sends the pieces that are known of a file of several, in order.
+/// Sends the pieces that are known of a file of several, in order. What the cutter has not cut yet stays in it.
 fn send_pieces(
     planned: &mut Planned,
     data: &mut DataStream,
     runtime: &Handle,
     line: &mut Line<'_>,
+    mut cutter: Option<&mut Cutter<'_>>,
 ) -> Result<(), Error> {
     if matches!(planned.node.content, Content::Chunk(_)) || planned.pieces.is_empty() {
         return Ok(());
@@ -279,8 +291,19 @@ fn send_pieces(
     line.send()?;
     while let Some(piece) = planned.pieces.pop_front() {
         match piece.extent {
-            Extent::Hole(len) => line.run(Run::Hole(len))?,
-            Extent::Data(chunk) => line.run(Run::Data(&next(data, runtime, &chunk)?))?,
+            Extent::Hole(len) => {
+                if let Some(cutter) = &mut cutter {
+                    cutter.finish(&mut |run| line.run(run))?;
+                }
+                line.run(Run::Hole(len))?;
+            }
+            Extent::Data(chunk) => {
+                let bytes = next(data, runtime, &chunk)?;
+                match &mut cutter {
+                    Some(cutter) => cutter.add_bytes(&bytes, &mut |run| line.run(run))?,
+                    None => line.run(Run::Data(&bytes))?,
+                }
+            }
         }
     }
     Ok(())

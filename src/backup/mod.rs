@@ -152,9 +152,11 @@ fn attempt(
     if let Input::Copy(copying) = &input {
         draft.id = copying.original.browse.snapshot().id;
     }
+    let chunker = repo.chunker();
     let shop = Shop {
         keys: repo.keys().clone(),
-        chunker: repo.chunker(),
+        recuts: matches!(&input, Input::Copy(copying) if copying.original.browse.chunks().repo().chunker() != chunker),
+        chunker,
         known,
         owners: Owners::default(),
         level: options.level,

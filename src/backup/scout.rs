@@ -115,7 +115,7 @@ impl Job {
                 let outcomes = with_files(tasks, shop).map(|(task, file)| match task {
                     Task::Read(found, is_new) => shop.read(found, file, is_new, buffer, &mut together),
                     Task::Whole(mut draft, bytes) => {
-                        draft.runs.push(shop.draft(&bytes, &mut together)?);
+                        shop.draft_whole(&bytes, &mut together, &mut draft.runs)?;
                         Ok(Outcome::Read(draft, None))
                     }
                     Task::Done(outcome) => Ok(outcome),

@@ -30,6 +30,8 @@ pub(super) struct Shop {
     pub(super) known: Known,
     pub(super) owners: Owners,
     pub(super) level: i32,
+    /// What comes in chunks comes in those of another chunker, and is cut anew.
+    pub(super) recuts: bool,
     /// Files that one worker has open at once, at least 1: the one it reads, and those it will read next.
     pub(super) files_open: usize,
 }
@@ -84,6 +86,22 @@ impl Shop {
             None => Some(together.add(id, plain)?),
         };
         Ok(Draft::Chunk { id, len, frame })
+    }
+
+    /// The same for the content of a file that has come in one chunk.
+    pub(super) fn draft_whole(
+        &self,
+        plain: &[u8],
+        together: &mut Together,
+        runs: &mut Vec<Draft>,
+    ) -> Result<(), Fault> {
+        let mut rest = plain;
+        while !rest.is_empty() {
+            let (chunk, behind) = rest.split_at(if self.recuts { self.chunker.cut(rest) } else { rest.len() });
+            runs.push(self.draft(chunk, together)?);
+            rest = behind;
+        }
+        Ok(())
     }
 
     /// Opens a file that will be read soon, so that a disk works on several at once. What cannot be opened is tried again, and
@@ -288,6 +306,22 @@ impl<'a> Cutter<'a> {
         }
         self.buffer.copy_within(start..self.filled, 0);
         self.filled -= start;
+        Ok(())
+    }
+
+    /// The same for bytes that are in memory.
+    pub(super) fn add_bytes(
+        &mut self,
+        mut bytes: &[u8],
+        take: &mut dyn FnMut(Run<'_>) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        while !bytes.is_empty() {
+            let room = self.room();
+            let (now, later) = bytes.split_at(bytes.len().min(room.len()));
+            room[..now.len()].copy_from_slice(now);
+            self.add(now.len(), take)?;
+            bytes = later;
+        }
         Ok(())
     }
 

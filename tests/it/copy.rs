@@ -104,6 +104,19 @@ fn a_copy_is_the_snapshot_itself() {
     two.assert_same("latest");
 }
 
+/// Each repository has a chunker of its own. What is copied is cut by that of the copy, and so shared with what is backed up there.
+#[test]
+fn what_was_copied_is_shared_with_backups_there() {
+    let two = Two::new();
+    two.backup();
+    two.copy(&[]);
+    two.assert_same("latest");
+    let source = two.source.to_str().unwrap();
+    let told = json_lines(&two.there(&["backup", "--json", "--force", source]));
+    let stored = told.last().unwrap()["bytes_new"].as_u64().unwrap();
+    assert_eq!(stored, 0, "{told:?}");
+}
+
 #[test]
 fn a_disk_is_copied_with_its_description() {
     let two = Two::new();
