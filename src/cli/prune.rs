@@ -146,7 +146,7 @@ impl PruneRules {
         let done = opened.runtime.block_on(pruned);
         progress.finish();
         let report = done?;
-        Told { report: &report, dry_run }.all(global)?;
+        Told { report: &report, dry_run, at_once: options.grace_secs == 0 }.all(global)?;
         Ok(if report.lost_count == 0 && report.unread.is_empty() { Exit::Done } else { Exit::Damaged })
     }
 
@@ -192,6 +192,8 @@ fn tell(global: &Global, dry_run: bool, step: Step) {
 struct Told<'a> {
     report: &'a Report,
     dry_run: bool,
+    /// Without a grace, what is marked goes in the same run.
+    at_once: bool,
 }
 
 impl Told<'_> {
@@ -241,7 +243,8 @@ impl Told<'_> {
         };
         let size = human::size(report.marked_bytes);
         if self.dry_run && report.ripe_secs.is_none() {
-            return Ok(out::line(format_args!("Would mark {packs}{snapshots}: {size} to come free."))?);
+            let (verb, to) = if self.at_once { ("remove", "would come free") } else { ("mark", "to come free") };
+            return Ok(out::line(format_args!("Would {verb} {packs}{snapshots}: {size} {to}."))?);
         }
         let when = report.ripe_secs.map_or_else(String::new, |secs| human::time(Time { secs, nanos: 0 }));
         out::line(format_args!("Marked: {packs}{snapshots}; a prune after {when} frees {size}."))?;
