@@ -135,6 +135,9 @@ fn settle(w: &mut World, mut actors: Vec<(Actor, u64)>, shares: bool) {
     }
 }
 
+/// In the worlds from here on the rule that is seldom needed is missed soon.
+const RAREST: u64 = 26_000;
+
 /// A rule, the world in which it is missed most, and how to leave it out.
 type Without = (&'static str, Rules, fn(&mut Rules));
 
@@ -171,10 +174,10 @@ fn nothing_is_lost_on_a_store_with_old_listings() {
 /// Grace serves people, and those whose snapshot must be whole before they have looked; nobody else.
 #[test]
 fn nothing_is_lost_without_grace() {
-    println!("{:?}", play_all(Rules { grace: 0, ..Rules::STRONG }, seeds() / 2));
-    println!("{:?}", play_all(Rules { grace: 0, ..Rules::WEAK }, seeds() / 2));
+    println!("{:?}", play_all(Rules { grace: 0, young: 0, ..Rules::STRONG }, seeds() / 2));
+    println!("{:?}", play_all(Rules { grace: 0, young: 0, ..Rules::WEAK }, seeds() / 2));
     // That all choose the same home saves work; nothing depends on it.
-    println!("{:?}", play_all(Rules { grace: 5, common_home: false, ..Rules::STRONG }, seeds() / 2));
+    println!("{:?}", play_all(Rules { grace: 5, young: 5, common_home: false, ..Rules::STRONG }, seeds() / 2));
 }
 
 /// Clocks differ, by less than the grace and by more: that shortens it for people, or lengthens it.
@@ -223,9 +226,10 @@ fn every_rule_is_needed() {
     for (what, all, leave_out) in without {
         let mut rules = *all;
         leave_out(&mut rules);
-        match (0..30_000).find_map(|seed| Some((seed, play(rules, seed).violation?))) {
+        match (0..30_000).map(|nth| (nth + RAREST) % 30_000).find_map(|seed| Some((seed, play(rules, seed).violation?)))
+        {
             Some((seed, violation)) => {
-                println!("{what}: noticed after {} seeds: {violation}", seed + 1);
+                println!("{what}: noticed in world {seed}: {violation}");
                 // The rule alone made the difference.
                 assert_eq!(play(*all, seed).violation, None, "{what}, and seed {seed} with it");
             }

@@ -23,9 +23,6 @@ use bygone::plan::words::Named;
 use bygone::plan::words::Standing;
 use std::cmp::Reverse;
 
-/// Packs and unfinished snapshots younger than this, or than the grace, are left alone.
-const YOUNG: u64 = 40;
-
 /// A mark that has been ripe for so long is not coming back.
 const FORSAKEN: u64 = 300;
 
@@ -174,7 +171,7 @@ impl Prune {
 
     /// The chunks of these snapshots, and of unfinished ones that somebody may go on with.
     fn chunks(&self, w: &World, held: impl Iterator<Item = SnapshotId>) -> u32 {
-        let young = self.log.partials.iter().filter(|id| w.snapshots[*id].time + YOUNG > w.clock(self.chain));
+        let young = self.log.partials.iter().filter(|id| w.snapshots[*id].time + w.rules.young > w.clock(self.chain));
         held.chain(young.copied()).fold(0, |all, id| all | w.snapshots[&id].chunks)
     }
 
@@ -300,7 +297,7 @@ impl Prune {
         let needed = self.chunks(w, self.log.words.wanted());
         let homes = self.homes(w, needed);
         let clock = w.clock(self.chain);
-        let is_young = |pack: &ObjectId| w.packs[pack].put + YOUNG.min(w.rules.grace) > clock;
+        let is_young = |pack: &ObjectId| w.packs[pack].put + w.rules.young > clock;
         let used = |pack: &ObjectId| homes.at_home.get(pack).copied().unwrap_or(0);
         // Whoever marked these has not come back to sweep them or to let them go.
         let mut forsaken = Packs::new();

@@ -11,6 +11,8 @@ pub(super) struct Rules {
     pub(super) stale: u64,
     /// How old a mark has to be before its packs are swept.
     pub(super) grace: u64,
+    /// Packs and unfinished snapshots younger than this are left alone; in the program never more than the grace.
+    pub(super) young: u64,
     /// By how much the clock of a machine may be ahead of that of the store, or behind it.
     pub(super) skew: u64,
     /// A backup reads the log before it commits.
@@ -75,6 +77,7 @@ impl Rules {
         common_home: true,
         stale: 0,
         grace: 60,
+        young: 40,
         skew: 0,
         checks_before: true,
         checks_after: true,
