@@ -8,6 +8,8 @@ use crate::browse::Ahead;
 use crate::browse::Browse;
 use crate::browse::NeverRead;
 use crate::browse::Unreadable;
+use crate::browse::image_file::ImageFile;
+use crate::browse::image_file::LastFault;
 use crate::browse::nearby::Nearby;
 use crate::browse::windows;
 use crate::browse::windows::Window;
@@ -19,7 +21,6 @@ use crate::disk::fs::NodeKind;
 use crate::extent::Extent;
 use crate::image;
 use crate::image::Fault;
-use crate::image::Image;
 use crate::image::ImageReader;
 use crate::image::Part;
 use crate::meta;
@@ -27,7 +28,6 @@ use crate::meta::Content;
 use crate::repo;
 use crate::tree::pieces;
 use bytes::Bytes;
-use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -70,60 +70,6 @@ impl InsideError {
 /// Result of a question.
 type Result<T> = std::result::Result<T, InsideError>;
 
-/// The bytes of an image: a file of a snapshot.
-struct ImageFile {
-    browse: Browse,
-    content: Content,
-    is_raw: bool,
-    unreadable: Unreadable,
-    /// Why the last of them could not be read.
-    fault: LastFault,
-}
-
-/// Why bytes of an image could not be read the last time that happened.
-type LastFault = Arc<Mutex<Option<InsideError>>>;
-
-fn note(fault: &LastFault, error: InsideError) -> io::Error {
-    let text = error.to_string();
-    *fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-    io::Error::other(text)
-}
-
-impl Image for ImageFile {
-    fn len(&self) -> u64 {
-        self.content.len()
-    }
-
-    fn is_raw(&self) -> bool {
-        self.is_raw
-    }
-
-    fn read(&self, offset: u64, len: u32) -> image::Bytes {
-        // No structure is to be found in zeros that only stand for it.
-        if let Err(never) = self.unreadable.check(&(offset..offset.saturating_add(len.into()))) {
-            let error = note(&self.fault, never.into());
-            return Box::pin(async move { Err(error) });
-        }
-        if let Some(Ok(bytes)) = self.browse.read_now(&self.content, offset, len as usize) {
-            return Box::pin(async move { Ok(bytes) });
-        }
-        let (browse, content, fault) = (self.browse.clone(), self.content.clone(), self.fault.clone());
-        Box::pin(async move {
-            let read = read_along(&browse, &content, offset, len).await;
-            read.map_err(|error| note(&fault, error.into()))
-        })
-    }
-}
-
-/// Bytes of an image for whoever finds out what is on it. The writer has stored together what that needs.
-async fn read_along(browse: &Browse, content: &Content, offset: u64, len: u32) -> repo::Result<Bytes> {
-    let pieces = browse.pieces(content, offset..offset + u64::from(len)).await?;
-    if let Some(Extent::Data(chunk)) = pieces.first().map(|piece| piece.extent) {
-        browse.chunks().fetch_along(&chunk);
-    }
-    browse.read(content, offset, len as usize).await
-}
-
 /// Gives each part that is opened a number of its own.
 static OPENED: AtomicU64 = AtomicU64::new(0);
 
@@ -158,14 +104,8 @@ impl Inside {
     /// The part of an image; `None` for its layout alone. Nothing is read yet.
     pub fn new(browse: &Browse, image: ImageAt<'_>, part: Option<Part>, passphrase: &[u8]) -> Arc<Inside> {
         let ImageAt { rank, node, is_raw } = image;
-        let (content, unreadable, fault) = (node.content.clone(), Unreadable::of(node), LastFault::default());
-        let file = ImageFile {
-            browse: browse.clone(),
-            content: content.clone(),
-            is_raw,
-            unreadable: unreadable.clone(),
-            fault: fault.clone(),
-        };
+        let (content, unreadable) = (node.content.clone(), Unreadable::of(node));
+        let (file, fault) = ImageFile::new(browse, node, is_raw);
         let reader = ImageReader::new(Arc::new(file), part, passphrase, browse.chunks().runtime());
         let number = OPENED.fetch_add(1, Ordering::Relaxed);
         let (browse, ahead) = (browse.clone(), Ahead::new(browse.clone()));

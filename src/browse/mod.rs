@@ -7,6 +7,7 @@ mod ahead;
 mod changes;
 mod content;
 mod disks;
+mod image_file;
 mod inside;
 mod nearby;
 mod select;

@@ -74,6 +74,7 @@ mod snapshots;
 mod socket;
 mod stats;
 mod status;
+mod status_words;
 mod table;
 mod tag;
 mod telling;

@@ -179,10 +179,11 @@ impl ShowArgs {
 /// What people should know about the disks of a snapshot, as far as it can be told.
 async fn notes_of(browse: &Browse, path: &[u8]) -> Vec<String> {
     let disks = if path.is_empty() { browse.disks().await.unwrap_or_default() } else { Vec::new() };
-    let parts = disks.iter().filter_map(|found| disk_of(found.node())).flat_map(|disk| disk.parts);
-    parts
-        .flat_map(|part| part.notes.iter().map(|note| format!("{}: {note}", part.title())).collect::<Vec<_>>())
-        .collect()
+    let mut notes = Vec::new();
+    for part in disks.iter().filter_map(|found| disk_of(found.node())).flat_map(|disk| disk.parts) {
+        notes.extend(part.notes.iter().map(|note| format!("{}: {note}", part.title())));
+    }
+    notes
 }
 
 /// A folder of a snapshot, or a disk image in it.
