@@ -116,6 +116,7 @@ use crate::cli::umount::UmountArgs;
 use crate::cli::undo_forget::UndoForgetArgs;
 use crate::cli::versions::VersionsArgs;
 use crate::image;
+use clap::CommandFactory;
 use clap::Parser;
 use clap::error::ErrorKind;
 use std::ffi::OsString;
@@ -249,6 +250,11 @@ fn not_parsed(error: &clap::Error, arguments: &[OsString]) -> Exit {
         let text = error.render().to_string();
         let message = text.strip_prefix("error: ").unwrap_or(&text).trim_end();
         usage(message).tell(true);
+        return Exit::Usage;
+    }
+    if arguments.len() <= 1 {
+        // Variables of the environment are arguments to clap, which then does not show what there is.
+        out::note(Cli::command().render_help());
         return Exit::Usage;
     }
     match error.print() {

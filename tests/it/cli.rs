@@ -39,6 +39,15 @@ const COMMANDS: [&str; 28] = [
     "unpin",
 ];
 
+/// Who names no command sees which there are, also with a repository named in the environment.
+#[test]
+fn the_first_screen_tells_what_there_is() {
+    let ended = Program::new().run(&[]).fails(2);
+    let screen = ended.stdout + &ended.stderr;
+    assert!(screen.contains("Usage: bygone") && screen.contains("mount"), "{screen}");
+    assert!(screen.contains("First steps:") && !screen.contains("error:"), "{screen}");
+}
+
 /// The whole help, as `tests/it/help.txt` has it. `UPDATE_HELP=1 cargo test help_is` writes it anew.
 #[test]
 fn help_is_what_was_reviewed() {
