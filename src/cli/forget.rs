@@ -12,6 +12,7 @@ use crate::cli::human;
 use crate::cli::json;
 use crate::cli::keep::KeepArgs;
 use crate::cli::open::Opened;
+use crate::cli::out;
 use crate::cli::out::Out;
 use crate::cli::place;
 use crate::cli::prune::PruneRules;
@@ -132,10 +133,7 @@ impl ForgetArgs {
         let gone: Vec<SnapshotId> =
             decided.iter().flat_map(|(_, rows)| rows).filter(|row| row.goes()).map(|row| row.snapshot.id).collect();
         // Only looked up where somebody wants to decide: it reads the pages of all snapshots.
-        let free = match self.dry_run && !gone.is_empty() {
-            true => stats::share(global, &opened, &gone.iter().copied().collect()).map(|share| share.unique_bytes).ok(),
-            false => None,
-        };
+        let free = if self.dry_run && !gone.is_empty() { free(global, &opened, &gone)? } else { None };
         if !self.dry_run {
             let machine = place::machine();
             let author = opened.author(&machine);
@@ -245,6 +243,19 @@ impl ForgetArgs {
         out.text(json::line("summary", &body))?;
         out.bytes(b"\n")?;
         Ok(out.finish()?)
+    }
+}
+
+/// What comes free with these snapshots; nothing if that cannot be told because something is damaged.
+fn free(global: &Global, opened: &Opened, gone: &[SnapshotId]) -> Result<Option<u64>> {
+    match stats::share(global, opened, &gone.iter().copied().collect()) {
+        Ok(share) => Ok(Some(share.unique_bytes)),
+        Err(error) if error.is_damage() => {
+            let message = "what comes free cannot be told: something is damaged, and 'bygone check' tells what";
+            out::warning(global.json, message);
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 
