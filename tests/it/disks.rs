@@ -218,10 +218,9 @@ fn snapshots_tell_what_is_on_a_disk() {
     assert!(listed.contains("before the move") && !listed.contains("MBR"), "{listed}");
 }
 
-#[test]
-fn a_passphrase_opens_what_is_encrypted() {
-    let program = Program::new();
-    program.run(&["init"]).ok();
+/// An ext4 in LUKS with `ada/secret` on it, in the scratch folder, beside files `right` and `wrong` with passphrases. `None` where it
+/// cannot be made.
+pub(crate) fn locked_ext4(program: &Program) -> Option<std::path::PathBuf> {
     let place = |name: &str| program.scratch().join(name).to_str().unwrap().to_owned();
     fs::create_dir_all(program.scratch().join("tree/ada")).unwrap();
     fs::write(program.scratch().join("tree/ada/secret"), "It is under the stone.\n").unwrap();
@@ -234,9 +233,18 @@ fn a_passphrase_opens_what_is_encrypted() {
     if !tool("mke2fs", &["-q", "-F", "-t", "ext4", "-d", &tree, &plain, "8M"])
         || !tool("qemu-img", &[&convert[..], &[plain.as_str(), locked.as_str()]].concat())
     {
-        return;
+        return None;
     }
-    backup(&program, &[&locked]);
+    Some(program.scratch().join("locked.raw"))
+}
+
+#[test]
+fn a_passphrase_opens_what_is_encrypted() {
+    let program = Program::new();
+    program.run(&["init"]).ok();
+    let Some(locked) = locked_ext4(&program) else { return };
+    let locked = locked.to_str().unwrap();
+    backup(&program, &[locked]);
     let file = "latest:/locked.img!/1/ada/secret";
     for (passphrase, word) in [(&[][..], "--passphrase-file"), (&["--passphrase-file", "wrong"], "does not open")] {
         let ended = program.run(&[&["cat", file], passphrase].concat()).fails(1);
@@ -247,7 +255,7 @@ fn a_passphrase_opens_what_is_encrypted() {
     assert_eq!(run(&["cat", file]), "It is under the stone.\n");
     assert!(run(&["ls", "latest:/locked.img!/1/ada"]).contains("secret"));
     assert!(run(&["inspect", "--snapshot", "latest:/locked.img"]).contains("ext4"));
-    assert!(run(&["inspect", &locked]).contains("ext4"));
+    assert!(run(&["inspect", locked]).contains("ext4"));
     run(&["restore", file, "--to", "out"]);
     assert_eq!(fs::read(program.scratch().join("out/secret")).unwrap(), b"It is under the stone.\n");
 }

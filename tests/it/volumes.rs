@@ -1,6 +1,7 @@
 //! Logical volumes on a disk: what is stored of them, what comes back, and what each shows. The disk is put together here, as
 //! LVM2 writes it; the file systems are made and checked by their own tools.
 
+use crate::disks::locked_ext4;
 use crate::house::noise;
 use crate::images_restore::tool;
 use crate::program::Program;
@@ -83,7 +84,9 @@ fn disk_of(extents: usize, volumes: &[Volume<'_>]) -> Vec<u8> {
 }
 
 /// An ext4 with a file that is there, and the blocks of one that was removed. `None` where it cannot be made.
-fn worn_ext4(program: &Program) -> Option<Vec<u8>> {
+fn worn_ext4() -> Option<(Program, Vec<u8>)> {
+    let program = Program::new();
+    program.run(&["init"]).ok();
     let tree = program.scratch().join("tree");
     fs::create_dir(&tree).unwrap();
     fs::write(tree.join("kept"), noise(1, 1 << 20)).unwrap();
@@ -92,7 +95,7 @@ fn worn_ext4(program: &Program) -> Option<Vec<u8>> {
     let text = image.to_str().unwrap();
     let made = tool("mke2fs", &["-q", "-F", "-t", "ext4", "-d", tree.to_str().unwrap(), text, "32M"])
         && tool("debugfs", &["-w", "-R", "rm /removed", text]);
-    made.then(|| fs::read(&image).unwrap())
+    made.then(|| (program, fs::read(&image).unwrap()))
 }
 
 fn one(piece: Range<usize>) -> Vec<Range<usize>> {
@@ -108,9 +111,7 @@ fn back_up(program: &Program, disk: &[u8]) -> u64 {
 
 #[test]
 fn what_volumes_call_free_is_not_stored() {
-    let program = Program::new();
-    program.run(&["init"]).ok();
-    let Some(ext4) = worn_ext4(&program) else { return };
+    let Some((program, ext4)) = worn_ext4() else { return };
     let unknown = noise(3, EXTENT);
     // In two pieces, the second in front of the first.
     let pieces = [10..14, 2..6];
@@ -142,9 +143,7 @@ fn what_volumes_call_free_is_not_stored() {
 
 #[test]
 fn volumes_are_folders_and_bytes() {
-    let program = Program::new();
-    program.run(&["init"]).ok();
-    let Some(ext4) = worn_ext4(&program) else { return };
+    let Some((program, ext4)) = worn_ext4() else { return };
     let unknown = noise(4, EXTENT);
     let disk = disk_of(12, &[("root", one(1..9), &ext4), ("swap", one(10..11), &unknown)]);
     back_up(&program, &disk);
@@ -163,26 +162,13 @@ fn volumes_are_folders_and_bytes() {
 fn a_volume_that_is_encrypted_opens_with_its_passphrase() {
     let program = Program::new();
     program.run(&["init"]).ok();
-    let tree = program.scratch().join("tree");
-    fs::create_dir(&tree).unwrap();
-    fs::write(tree.join("secret"), "It is under the stone.\n").unwrap();
-    for (name, word) in [("key", "right"), ("right", "right\n"), ("wrong", "wrong\n")] {
-        fs::write(program.scratch().join(name), word).unwrap();
-    }
-    let place = |name: &str| program.scratch().join(name).to_str().unwrap().to_owned();
-    let (plain, locked, key) = (place("plain"), place("locked"), format!("secret,id=key,file={}", place("key")));
-    let convert = ["convert", "-f", "raw", "-O", "luks", "--object", &key, "-o", "key-secret=key,iter-time=10"];
-    if !tool("mke2fs", &["-q", "-F", "-t", "ext4", "-d", tree.to_str().unwrap(), &plain, "8M"])
-        || !tool("qemu-img", &[&convert[..], &[plain.as_str(), locked.as_str()]].concat())
-    {
-        return;
-    }
+    let Some(locked) = locked_ext4(&program) else { return };
     let mut luks = fs::read(locked).unwrap();
     luks.resize(luks.len().next_multiple_of(EXTENT), 0);
     let extents = luks.len() / EXTENT;
     let other = noise(5, EXTENT);
     back_up(&program, &disk_of(extents + 4, &[("home", one(2..2 + extents), &luks), ("swap", one(0..1), &other)]));
-    let file = "latest:/disk.img!/10000/secret";
+    let file = "latest:/disk.img!/10000/ada/secret";
     let wrong = program.run(&["cat", file, "--passphrase-file", "wrong"]).fails(1).stderr;
     assert!(wrong.contains("does not open 'vg/home'"), "{wrong}");
     let right = program.run(&["cat", file, "--passphrase-file", "right"]).ok().stdout;
@@ -193,7 +179,7 @@ fn a_volume_that_is_encrypted_opens_with_its_passphrase() {
     let point = program.scratch().join("drive");
     program.run(&["mount", "latest", point.to_str().unwrap(), "--create", "--passphrase-file", "right"]).ok();
     let shown: Vec<_> = fs::read_dir(&point).unwrap().map(|entry| entry.unwrap().path()).collect();
-    let found = shown.iter().find_map(|folder| fs::read_to_string(folder.join("secret")).ok());
+    let found = shown.iter().find_map(|folder| fs::read_to_string(folder.join("ada/secret")).ok());
     program.run(&["umount", point.to_str().unwrap()]).ok();
     assert_eq!(found.as_deref(), Some("It is under the stone.\n"), "{shown:?}");
 }
