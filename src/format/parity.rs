@@ -97,6 +97,10 @@ pub fn encode(repository: RepositoryId, pack: ObjectId, object: &[u8], amount: P
 /// Checks a parity object by itself: every byte of it.
 pub fn check(repository: Option<RepositoryId>, pack: ObjectId, parity: &[u8]) -> Result<()> {
     let table = Table::read(repository, pack, parity)?;
+    let expected = table.layout.table_end() + table.layout.spare * table.layout.shard;
+    if parity.len() > expected {
+        return Err(FormatError::Length { expected: expected as u64, found: parity.len() as u64 });
+    }
     if table.spares().count() < table.layout.spare { Err(FormatError::Checksum) } else { Ok(()) }
 }
 
