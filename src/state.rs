@@ -34,6 +34,21 @@ pub struct Head {
     pub hash: [u8; 32],
 }
 
+/// A snapshot this machine has read of: what to call it if its record is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenSnapshot {
+    /// Which one.
+    pub id: SnapshotId,
+    /// In whose chain it stood.
+    pub writer: WriterId,
+    /// In which record.
+    pub seq: u64,
+    /// When it was taken, seconds since 1970.
+    pub secs: i64,
+    /// Of which machine.
+    pub host: String,
+}
+
 /// Open state of one repository.
 #[derive(Debug)]
 pub struct State {
@@ -47,6 +62,9 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS unacknowledged (snapshot BLOB PRIMARY KEY);
     CREATE TABLE IF NOT EXISTS locked (mode TEXT PRIMARY KEY, until INTEGER NOT NULL);
     CREATE TABLE IF NOT EXISTS head (writer BLOB PRIMARY KEY, seq INTEGER NOT NULL, hash BLOB NOT NULL);
+    CREATE TABLE IF NOT EXISTS seen (
+        writer BLOB NOT NULL, seq INTEGER NOT NULL, snapshot BLOB NOT NULL, time INTEGER NOT NULL, host TEXT NOT NULL,
+        PRIMARY KEY (writer, seq, snapshot)) WITHOUT ROWID;
 ";
 
 impl State {
@@ -174,6 +192,7 @@ impl State {
         let accept = || -> rusqlite::Result<()> {
             let all = self.db.unchecked_transaction()?;
             all.execute("DELETE FROM head", [])?;
+            all.execute("DELETE FROM seen", [])?;
             all.execute("DELETE FROM writer", [])?;
             for Head { writer, seq, hash } in heads {
                 all.execute(
@@ -196,6 +215,44 @@ impl State {
             )
             .map(drop)
             .map_err(|e| self.fault(e))
+    }
+
+    /// The snapshots this machine has seen in a chain, from this record on.
+    pub fn seen(&self, writer: WriterId, from_seq: u64) -> Result<Vec<SeenSnapshot>, StateError> {
+        let read = || -> rusqlite::Result<Vec<SeenSnapshot>> {
+            let query = "SELECT snapshot, seq, time, host FROM seen WHERE writer = ?1 AND seq >= ?2 ORDER BY seq";
+            let mut query = self.db.prepare_cached(query)?;
+            let rows = query.query_map((writer.0, from_seq.cast_signed()), |row| {
+                let (id, seq) = (SnapshotId(row.get(0)?), row.get::<_, i64>(1)?.cast_unsigned());
+                Ok(SeenSnapshot { id, writer, seq, secs: row.get(2)?, host: row.get(3)? })
+            })?;
+            rows.collect()
+        };
+        read().map_err(|e| self.fault(e))
+    }
+
+    /// The newest record of a chain in which this machine has seen a snapshot.
+    pub fn newest_seen(&self, writer: WriterId) -> Result<Option<u64>, StateError> {
+        let query = "SELECT max(seq) FROM seen WHERE writer = ?1";
+        let newest = self.db.query_row(query, [writer.0], |row| row.get::<_, Option<i64>>(0));
+        newest.map(|seq| seq.map(i64::cast_unsigned)).map_err(|e| self.fault(e))
+    }
+
+    /// Remembers snapshots, all in one step.
+    pub fn see(&self, snapshots: &[SeenSnapshot]) -> Result<(), StateError> {
+        if snapshots.is_empty() {
+            return Ok(());
+        }
+        let see = || -> rusqlite::Result<()> {
+            // It may be within a lock, which is a transaction.
+            self.db.execute_batch("SAVEPOINT see")?;
+            let mut insert = self.db.prepare_cached("INSERT OR IGNORE INTO seen VALUES (?1, ?2, ?3, ?4, ?5)")?;
+            for SeenSnapshot { id, writer, seq, secs, host } in snapshots {
+                insert.execute((writer.0, seq.cast_signed(), id.0, secs, host))?;
+            }
+            self.db.execute_batch("RELEASE see")
+        };
+        see().map_err(|e| self.fault(e))
     }
 }
 
@@ -227,6 +284,24 @@ mod tests {
         assert_eq!(again.writer(b"machine").unwrap(), None);
         assert_eq!(again.heads().unwrap(), [old]);
         again.remember(new).unwrap();
+        let snapshot = |seq, host: &str| {
+            let (id, host) = (SnapshotId([seq as u8; 16]), host.to_owned());
+            SeenSnapshot { id, writer: old.writer, seq, secs: 7, host }
+        };
+        assert_eq!(again.newest_seen(old.writer).unwrap(), None);
+        let two = [snapshot(2, "house"), snapshot(5, "garden")];
+        again.lock().unwrap();
+        again.see(&two).unwrap();
+        again.see(&two[..1]).unwrap();
+        again.unlock().unwrap();
+        assert_eq!(state.newest_seen(old.writer).unwrap(), Some(5));
+        assert_eq!(
+            (state.seen(old.writer, 0).unwrap(), state.seen(old.writer, 3).unwrap()),
+            (two.to_vec(), two[1..].to_vec())
+        );
+        assert_eq!(state.seen(WriterId([8; 16]), 0).unwrap(), []);
+        state.accept(&[old]).unwrap();
+        assert_eq!(state.newest_seen(old.writer).unwrap(), None);
         let (done, open) = (SnapshotId([5; 16]), SnapshotId([6; 16]));
         for snapshot in [done, open, open] {
             state.set_unacknowledged(snapshot, true).unwrap();

@@ -87,7 +87,9 @@ impl Run<'_> {
     fn log_problems(&mut self) {
         for problem in &self.log.problems {
             let (writer, seq) = match problem {
-                LogProblem::RolledBack { writer, seq } | LogProblem::Replaced { writer, seq } => (*writer, *seq),
+                LogProblem::RolledBack { writer, seq, .. } | LogProblem::Replaced { writer, seq, .. } => {
+                    (*writer, *seq)
+                }
                 // Found again, with more to tell.
                 _ => continue,
             };

@@ -20,6 +20,7 @@ use crate::repo::log::Log;
 use crate::repo::log::LogProblem;
 use crate::repo::log::record_name;
 use crate::repo::log::said::word;
+use crate::repo::log::seen_in;
 use crate::state::Head;
 use crate::state::State;
 use crate::store::ErrorKind;
@@ -132,6 +133,7 @@ async fn append_locked(
         match repo.store().put_new(&name, object.clone()).await {
             Ok(()) => {
                 author.state.remember(Head { writer, seq: record.seq, hash })?;
+                author.state.see(&seen_in(writer, record.seq, &record.event))?;
                 copies::put(repo.store(), &name, object).await;
                 return Ok(Some(writer));
             }

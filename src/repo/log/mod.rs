@@ -22,6 +22,7 @@ use crate::repo::log::chain::ChainRead;
 use crate::repo::log::chain::numbers;
 use crate::repo::log::chain::read_chain;
 use crate::state::Head;
+use crate::state::SeenSnapshot;
 use crate::state::State;
 use futures::future::join_all;
 use std::collections::BTreeMap;
@@ -60,7 +61,9 @@ pub enum LogProblem {
         source: Error,
     },
     /// A chain has a gap. One is told, however wide: a stray name must not fill the memory.
-    #[error("{count} records of writer {writer} are missing from {seq} on: they were removed, or the store lost them")]
+    #[error(
+        "the log of writer {writer} has a gap ({count} missing from {seq} on): records were removed, or the store lost them"
+    )]
     Missing {
         /// Whose chain.
         writer: WriterId,
@@ -71,22 +74,42 @@ pub enum LogProblem {
     },
     /// A record that this machine has seen is gone or another one: the repository was rolled back.
     #[error(
-        "the log of writer {writer} ends before record {seq}, which this machine has seen: the repository was rolled back"
+        "the log of writer {writer} ends before record {seq}, which this machine has seen: the repository was rolled back{}",
+        named(lost)
     )]
     RolledBack {
         /// Whose chain.
         writer: WriterId,
         /// Newest record seen.
         seq: u64,
+        /// The snapshots that are gone with it, as far as this machine has seen them.
+        lost: Vec<SeenSnapshot>,
     },
     /// The newest record that this machine has seen is another one now.
-    #[error("record {seq} of writer {writer} is not the one this machine has seen: it was replaced")]
+    #[error("record {seq} of writer {writer} is not the one this machine has seen: it was replaced{}", named(lost))]
     Replaced {
         /// Whose chain.
         writer: WriterId,
         /// Which record.
         seq: u64,
+        /// The snapshots that are gone with it.
+        lost: Vec<SeenSnapshot>,
     },
+}
+
+/// Lost snapshots, the newest first, as far as people read them.
+fn named(lost: &[SeenSnapshot]) -> String {
+    const NAMED_MAX: usize = 5;
+    let mut text = String::new();
+    for (number, SeenSnapshot { id, secs, host, .. }) in lost.iter().rev().take(NAMED_MAX).enumerate() {
+        let begin = if number == 0 { "; gone with it: snapshot" } else { "," };
+        let time = jiff::Timestamp::from_second(*secs).unwrap_or_default();
+        text += &format!("{begin} {:.8} of {host} at {time}", id.to_string());
+    }
+    if lost.len() > NAMED_MAX {
+        text += &format!(" and {} more", lost.len() - NAMED_MAX);
+    }
+    text
 }
 
 #[derive(Debug, Clone, Default)]
@@ -109,6 +132,15 @@ pub struct Log {
     amended: HashMap<SnapshotId, Snapshot>,
     /// What is wrong with it.
     pub problems: Vec<LogProblem>,
+}
+
+/// The snapshots of a record, to be remembered.
+fn seen_in(writer: WriterId, seq: u64, event: &Event) -> Vec<SeenSnapshot> {
+    let seen = |part: &Event| match part {
+        Event::Snapshot(s) => Some(SeenSnapshot { id: s.id, writer, seq, secs: s.time.secs, host: s.host.clone() }),
+        _ => None,
+    };
+    event.parts().iter().filter_map(seen).collect()
 }
 
 fn record_name(writer: WriterId, seq: u64) -> String {
@@ -152,7 +184,7 @@ impl Log {
             None => false,
         };
         let is_told = |problem: &LogProblem| match problem {
-            LogProblem::RolledBack { writer, seq } => !is_there(*writer, *seq),
+            LogProblem::RolledBack { writer, seq, .. } => !is_there(*writer, *seq),
             _ => true,
         };
         let mut problems: Vec<LogProblem> = self.problems.into_iter().filter(is_told).collect();
@@ -208,21 +240,34 @@ impl Log {
 
     /// Compares with what this machine has seen before, reports what went backwards, and remembers the rest.
     pub fn check_heads(&mut self, state: &State) -> Result<()> {
+        let there: HashSet<SnapshotId> = self.snapshots_where(|_| true).iter().map(|snapshot| snapshot.id).collect();
+        let lost = |writer, from_seq| -> Result<Vec<SeenSnapshot>> {
+            Ok(state.seen(writer, from_seq)?.into_iter().filter(|seen| !there.contains(&seen.id)).collect())
+        };
+        let mut problems = Vec::new();
         for Head { writer, seq, hash } in state.heads()? {
             match self.chains.get(&writer) {
                 Some(chain) if chain.last == seq => {
                     if chain.head.is_some_and(|(s, h)| s == seq && h != hash) {
-                        self.problems.push(LogProblem::Replaced { writer, seq });
+                        problems.push(LogProblem::Replaced { writer, seq, lost: lost(writer, seq)? });
                     }
                 }
                 Some(chain) if chain.last > seq => {}
-                _ => self.problems.push(LogProblem::RolledBack { writer, seq }),
+                chain => {
+                    let from_seq = chain.map_or(0, |chain| chain.last + 1);
+                    problems.push(LogProblem::RolledBack { writer, seq, lost: lost(writer, from_seq)? });
+                }
             }
         }
+        self.problems.append(&mut problems);
         for (writer, chain) in &self.chains {
             if let Some((seq, hash)) = chain.head {
                 state.remember(Head { writer: *writer, seq, hash })?;
             }
+            let newest = state.newest_seen(*writer)?;
+            let fresh = chain.events.iter().filter(|(seq, _)| Some(**seq) > newest);
+            let fresh: Vec<_> = fresh.flat_map(|(seq, event)| seen_in(*writer, *seq, event)).collect();
+            state.see(&fresh)?;
         }
         Ok(())
     }

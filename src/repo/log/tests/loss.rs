@@ -29,6 +29,8 @@ fn the_lost_end_of_a_chain_is_a_rollback_to_who_has_seen_it() {
                 told.len() == 1 && told[0].contains("before record 2") && told[0].contains("rolled back"),
                 "{told:?}"
             );
+            let lost = format!("gone with it: snapshot {:.8} of ", id(3).to_string());
+            assert!(told[0].contains(&lost) && !told[0].contains(&format!("{:.8}", id(2).to_string())), "{told:?}");
             assert_eq!(ids(log.snapshots()), [id(1), id(2)]);
         }
     }
@@ -55,6 +57,7 @@ fn another_record_in_the_place_of_a_known_one_is_noticed() {
     for machine in [&one, &two] {
         let (_, told) = world.look(machine);
         assert!(told.len() == 1 && told[0].contains("record 1") && told[0].contains("was replaced"), "{told:?}");
+        assert!(told[0].contains(&format!("gone with it: snapshot {:.8}", id(2).to_string())), "{told:?}");
     }
 }
 
