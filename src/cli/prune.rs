@@ -175,9 +175,12 @@ fn tell(global: &Global, dry_run: bool, step: Step) {
             human::plural(chunks, "chunk", "chunks"),
             human::size(bytes),
         ),
-        Step::Remove { packs, bytes } => {
-            format!("Removing {} ({}).", human::plural(packs, "pack", "packs"), human::size(bytes))
-        }
+        Step::Remove { packs, bytes, requests } => format!(
+            "Removing {} ({}), by {}.",
+            human::plural(packs, "pack", "packs"),
+            human::size(bytes),
+            human::plural(requests, "request", "requests"),
+        ),
     };
     let told = match (global.json, global.quiet) {
         (true, _) => out::line(json::line("step", &step_json(&step))),
@@ -226,6 +229,11 @@ impl Told<'_> {
         if report.stored_bytes > 0 {
             out::line(format_args!("Stored {} for what was copied.", human::size(report.stored_bytes)))?;
         }
+        let has_changed = report.removed_packs > 0 || report.stored_bytes > 0;
+        if let (true, Some(before), Some(after)) = (has_changed, report.before_bytes, report.after_bytes()) {
+            let verb = if self.dry_run { "would be" } else { "are" };
+            out::line(format_args!("All packs: {} before, {} {verb} left.", human::size(before), human::size(after)))?;
+        }
         self.mark()
     }
 
@@ -260,6 +268,8 @@ impl Told<'_> {
         json!({
             "dry_run": self.dry_run,
             "found": report.found.as_ref().map(found_json),
+            "before_bytes": report.before_bytes,
+            "after_bytes": report.after_bytes(),
             "removed_packs": report.removed_packs,
             "removed_bytes": report.removed_bytes,
             "stored_bytes": report.stored_bytes,
@@ -313,6 +323,8 @@ fn step_json(step: &Step) -> serde_json::Value {
             json!({ "step": "move", "packs": packs, "chunks": chunks, "bytes": bytes, "requests": requests })
         }
         Step::Rescue { chunks, bytes } => json!({ "step": "rescue", "chunks": chunks, "bytes": bytes }),
-        Step::Remove { packs, bytes } => json!({ "step": "remove", "packs": packs, "bytes": bytes }),
+        Step::Remove { packs, bytes, requests } => {
+            json!({ "step": "remove", "packs": packs, "bytes": bytes, "requests": requests })
+        }
     }
 }

@@ -187,6 +187,8 @@ pub enum Step {
         packs: u64,
         /// Their bytes.
         bytes: u64,
+        /// Requests.
+        requests: u64,
     },
 }
 
@@ -195,6 +197,8 @@ pub enum Step {
 pub struct Report {
     /// What was there when it was last looked at as a whole; nothing if a mark still ripens.
     pub found: Option<Found>,
+    /// Bytes of all packs when the prune began.
+    pub before_bytes: Option<u64>,
     /// Packs that were removed.
     pub removed_packs: u64,
     /// Their bytes.
@@ -219,6 +223,13 @@ pub struct Report {
     pub lost: Vec<ChunkId>,
     /// Packs that should have been emptied and could not be read in part, with the reason.
     pub unread: Vec<(ObjectId, String)>,
+}
+
+impl Report {
+    /// Bytes of all packs at the end, but for what others stored or removed meanwhile.
+    pub fn after_bytes(&self) -> Option<u64> {
+        Some((self.before_bytes? + self.stored_bytes).saturating_sub(self.removed_bytes))
+    }
 }
 
 /// A pack as the store lists it.

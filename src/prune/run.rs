@@ -31,7 +31,7 @@ use crate::prune::moving::Moved;
 use crate::prune::needed::Needed;
 use crate::prune::needed::Walk;
 use crate::prune::picture::Picture;
-use crate::prune::removal::remove;
+use crate::prune::removal::Removal;
 use crate::prune::sorted::Scratch;
 use crate::repo::Author;
 use crate::repo::Chunks;
@@ -104,6 +104,7 @@ impl<'a> Run<'a> {
     pub(super) async fn go(mut self) -> Result<Report> {
         for _ in 0..ROUNDS_MAX {
             let view = self.look().await?;
+            self.report.before_bytes.get_or_insert_with(|| view.listed.values().map(|there| there.len).sum());
             let goes_on = match next(&view.words, view.me, view.is_there()) {
                 Next::Finish(_) if self.options.dry_run => self.mark().await?,
                 Next::Finish(_) => {
@@ -293,9 +294,10 @@ impl<'a> Run<'a> {
     async fn remove(&mut self, view: &View, going: &[ObjectId]) -> Result<()> {
         let bytes = going.iter().map(|pack| view.listed[pack].len).sum();
         if !going.is_empty() {
-            (self.tell)(Step::Remove { packs: going.len() as u64, bytes });
+            let removal = Removal::of(self.repo, &view.listed, going).await?;
+            (self.tell)(Step::Remove { packs: going.len() as u64, bytes, requests: removal.requests() });
             self.check_cancelled()?;
-            remove(self.repo, &view.listed, going, self.monitor).await?;
+            removal.run(self.repo, self.monitor).await?;
         }
         self.report.removed_packs += going.len() as u64;
         self.report.removed_bytes += bytes;
