@@ -83,5 +83,37 @@ fn all_but_deleting_works_without_the_right_to_delete() {
         assert!(told.contains(words), "{words}: {told}");
     }
     assert_eq!(refused.lock().unwrap().len(), 1, "{refused:?}");
-    run(&["snapshots"]).ok();
+    run(&["forget", "-q", "latest"]).ok();
+    let told = run(&["prune", "--grace", "0", "--max-unused", "0%"]).fails(1).stderr;
+    for words in ["cannot delete 'packs/", "access denied", "may not delete"] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    // What was going to be removed is there, and so is what needs it; who may delete goes on where it stopped.
+    run(&["check", "--read-data"]).ok();
+    run(&["restore", "-q", &format!("latest:{path}/0"), "--to", back.join("again").to_str().unwrap()]).ok();
+    assert_eq!(fs::read(back.join("again/0")).unwrap(), noise(0, 20_000));
+}
+
+#[test]
+fn a_copy_needs_no_right_to_delete() {
+    let refused = Arc::new(Mutex::new(Vec::new()));
+    let server = append_only(refused.clone());
+    let url = server.url();
+    let program = Program::with_source();
+    let source = program.source();
+    program.run(&["backup", "-q", source.to_str().unwrap()]).ok();
+    let run = |arguments: &[&str]| Ended::of(&mut command(&program, &url, arguments));
+    run(&["init", "-q"]).ok();
+    refused.lock().unwrap().clear();
+    let from = program.repository();
+    let from = ["copy", "-q", "--from", from.to_str().unwrap(), "--from-password-command", "echo correct horse"];
+    run(&from).ok();
+    fs::write(source.join("new"), noise(9, 30_000)).unwrap();
+    program.run(&["backup", "-q", source.to_str().unwrap()]).ok();
+    run(&from).ok();
+    assert_eq!(refused.lock().unwrap().len(), 0, "{refused:?}");
+    run(&["check", "--read-data"]).ok();
+    let back = program.scratch().join("back");
+    run(&["restore", "-q", &format!("latest:{}", source.display()), "--to", back.to_str().unwrap()]).ok();
+    crate::drive::expect_equal(&source, &back);
 }

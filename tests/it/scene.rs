@@ -131,7 +131,9 @@ impl Scene {
 
     /// Without repository and state.
     pub(crate) fn empty_place(&self) -> Place<'_> {
-        Place { scene: self, folder: tempfile::tempdir().unwrap() }
+        // In memory, where that is possible: what is waited for in these tests are disks.
+        let in_memory = tempfile::tempdir_in("/dev/shm");
+        Place { scene: self, folder: in_memory.or_else(|_| tempfile::tempdir()).unwrap() }
     }
 
     /// Does something with 1, 2, 3 and so on, two at once, until it says that it was the last.
