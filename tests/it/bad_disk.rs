@@ -5,6 +5,10 @@ use crate::house::noise;
 use crate::images_restore::disk;
 use crate::program::Ended;
 use crate::program::Program;
+use crate::tracer;
+use crate::tracer::Act;
+use crate::tracer::Call;
+use crate::tracer::Watch;
 use bygone_mount::Answer;
 use bygone_mount::Attr;
 use bygone_mount::Drive;
@@ -150,6 +154,40 @@ fn what_could_not_be_read_is_not_given_as_zeros() {
     }
     told(program.run(&["restore", "--image", "latest", "back.img"]).fails(3));
     assert!(fs::read(out("plain/sda.img")).unwrap() == fs::read(out("back.img")).unwrap());
+}
+
+/// Makes a file shorter when the first content is stored, which is long before its end is read.
+struct Shrink {
+    file: File,
+    bytes: u64,
+}
+
+impl Watch for Shrink {
+    fn before(&mut self, _call: &Call) -> Act {
+        self.file.set_len(self.bytes).unwrap();
+        Act::Go
+    }
+}
+
+#[test]
+fn a_disk_that_becomes_shorter_is_told_and_has_no_zeros_at_its_end() {
+    let program = Program::new();
+    program.run(&["init"]).ok();
+    let bytes = noise(3, 80 << 20);
+    let image = program.scratch().join("sda.raw");
+    fs::write(&image, &bytes).unwrap();
+    let bad = (76 << 20)..bytes.len() as u64;
+    let mut shrink = Shrink { file: File::options().write(true).open(&image).unwrap(), bytes: bad.start };
+    let packs = program.repository().join("packs");
+    let command = program.command(&["backup", "--image", image.to_str().unwrap()]);
+    let ended = tracer::run(&command, &[&packs], &mut shrink);
+    assert!(ended.code == Some(3) && ended.stderr.contains(&said(&bad)), "{:?} {}", ended.code, ended.stderr);
+    let output = program.command(&["cat", "latest:/sda.img"]).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(3) && told.contains(&said(&bad)), "{told}");
+    let there = output.stdout.len() as u64;
+    assert!((1..=bad.start).contains(&there) && bytes.starts_with(&output.stdout));
+    assert!(program.run(&["restore", "--image", "latest", "back.img"]).fails(3).stderr.contains(&said(&bad)));
 }
 
 #[test]

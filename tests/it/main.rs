@@ -52,6 +52,7 @@ mod powercut;
 mod previews;
 mod program;
 mod prune;
+mod readers;
 mod repair;
 mod rollback;
 mod s3;

@@ -43,6 +43,8 @@ pub(super) fn open(source: Source) -> Result<Option<Container>> {
                 notes.push("The footer of the VHD is missing or damaged; its copy at the start is used.".to_owned());
                 footer
             }
+            // A failing disk is a disk although its end cannot be read.
+            None if matches!(other, Err(Error::Read { .. })) => return Ok(None),
             None => return other.map(|_| None),
         },
     };
