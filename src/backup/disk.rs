@@ -25,6 +25,7 @@ use crate::disk::free::joined;
 use crate::extent::Extent;
 use crate::format::disk;
 use crate::format::disk::DISK_XATTR;
+use crate::format::extents::FILE_BYTES_MAX;
 use crate::image::Device;
 use crate::meta::Content;
 use crate::meta::Kind;
@@ -134,6 +135,14 @@ pub enum DiskError {
         /// Bytes of the disk.
         len: u64,
     },
+    /// It says that it is longer than anything can be.
+    #[error("'{}' is a disk of {bytes} bytes; {} can be stored at most", path.display(), FILE_BYTES_MAX)]
+    TooLong {
+        /// The disk.
+        path: PathBuf,
+        /// Bytes of the disk.
+        bytes: u64,
+    },
     /// Its description is too long.
     #[error("'{}' cannot be described", path.display())]
     Describe {
@@ -167,19 +176,10 @@ pub(super) fn plan(disks: Vec<Disk>, runtime: &Handle) -> Result<Vec<Plan>, Erro
     disks.into_iter().zip(notes).map(|(disk, note)| Plan::make(disk, note, runtime)).collect()
 }
 
-/// What a range of the disk becomes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Need {
-    /// It is read.
-    Read,
-    /// Nobody needs it.
-    Free,
-}
-
 impl Scout<'_> {
     /// Backs up disks, one after the other.
     pub(super) fn disks(mut self, plans: Vec<Plan>, mut line: Line<'_>, runtime: &Handle) -> Result<u64, Error> {
-        let bytes = plans.iter().map(Plan::needed_bytes).sum();
+        let bytes = plans.iter().fold(0u64, |sum, plan| sum.saturating_add(plan.needed_bytes()));
         self.monitor.event(Event::Total { nodes: plans.len() as u64 + 1, bytes });
         let meta = Meta { mode: 0o755, mtime: self.time, ctime: self.time, links: 1, ..Meta::default() };
         line.node(empty_draft(b"".as_slice().into(), Vec::new(), Kind::Folder, meta))?;
@@ -221,7 +221,9 @@ impl Scout<'_> {
                 at = end;
                 continue;
             }
-            if plan.need(&(at..end)) == Need::Free || bytes.is_hole(at..end)? {
+            if let Some(nothing) = plan.free_end(&(at..end)).max(bytes.hole_end(at..end)?) {
+                // All of it at once: a thin disk may have more chunks than anybody can count.
+                let end = if known.is_none() { plan.chunk_start(nothing).max(end) } else { end };
                 bytes.zeros(at..end);
                 line.run(Run::Hole(end - at))?;
                 at = end;
@@ -232,7 +234,7 @@ impl Scout<'_> {
             while until < plan.len && until - at < READ_BYTES {
                 let next = until..plan.chunk_end(until);
                 let is_known = known.as_ref().is_some_and(|known| !known.has_changed(&next));
-                if is_known || plan.need(&next) == Need::Free || bytes.is_hole(next.clone())? {
+                if is_known || plan.is_free(&next) || bytes.is_hole(next.clone())? {
                     break;
                 }
                 until = next.end;
@@ -282,7 +284,7 @@ impl Scout<'_> {
             while at < range.end.min(plan.len) && left > 0 {
                 let chunk = at..plan.chunk_end(at);
                 at = chunk.end;
-                if plan.need(&chunk) == Need::Free || !seen.insert(chunk.start) {
+                if plan.is_free(&chunk) || !seen.insert(chunk.start) {
                     continue;
                 }
                 left = left.saturating_sub(chunk.end - chunk.start);

@@ -461,6 +461,36 @@ fn many_files_inside_come_by_few_requests() {
     program.run(&["umount", point.to_str().unwrap()]).ok();
 }
 
+/// A thin disk may say that it is longer than what anybody could read.
+#[test]
+fn what_was_never_written_costs_nothing() {
+    let program = Program::new();
+    program.run(&["init"]).ok();
+    let shm = std::path::Path::new("/dev/shm");
+    let folder = if shm.is_dir() { tempfile::tempdir_in(shm) } else { tempfile::tempdir() }.unwrap();
+    let thin = folder.path().join("thin.raw");
+    let file = fs::File::create(&thin).unwrap();
+    let len = 10u64 << 40;
+    file.set_len(len).unwrap();
+    let (at, written) = (7u64 << 40, noise(1, 100_000));
+    file.write_all_at(&written, at).unwrap();
+    backup(&program, &[thin.to_str().unwrap()]);
+    let point = program.scratch().join("drive");
+    program.run(&["mount", "latest", point.to_str().unwrap()]).ok();
+    let _mounted = Mounted(&point);
+    let shown = fs::File::open(point.join("thin.img")).unwrap();
+    assert_eq!(shown.metadata().unwrap().len(), len);
+    assert_eq!(rustix::fs::seek(&shown, rustix::fs::SeekFrom::Data(0)).unwrap(), at);
+    let mut read = vec![0; written.len()];
+    shown.read_exact_at(&mut read, at).unwrap();
+    assert!(read == written);
+    // In memory a file may be said to be as long as a number goes.
+    if file.set_len(7 << 60).is_ok() {
+        let told = program.run(&["backup", "--image", thin.to_str().unwrap()]).fails(1).stderr;
+        assert!(told.contains("is a disk of 8070450532247928832 bytes"), "{told}");
+    }
+}
+
 /// The devices behind such names change with every start.
 #[test]
 fn a_disk_keeps_the_name_it_was_given_and_what_is_wrong_with_it_is_told() {

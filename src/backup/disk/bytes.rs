@@ -24,6 +24,11 @@ use tokio::runtime::Handle;
 const SMALL_BYTES: u64 = 4096;
 /// Bytes of a container that are mapped at once.
 const MAP_BYTES: u64 = 64 << 20;
+/// As many where nothing was written before: each cluster of these may be a run of its own.
+const MAP_BYTES_MAX: u64 = 64 << 30;
+/// Zeros that nobody reads and that the checksum takes all the same: 1 TiB of them takes minutes. A disk with more has no
+/// checksum; its chunks have.
+const ZEROS_HASHED_MAX: u64 = 1 << 40;
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// What could not be read.
@@ -45,11 +50,15 @@ pub(super) struct DiskBytes<'a> {
     /// Runs of a container, and where the first of them begins.
     runs: VecDeque<Run>,
     runs_at: u64,
+    /// How much is mapped at once.
+    map_bytes: u64,
     /// Where the run of a file that was looked at last ends, and whether it is a hole.
     file_run: (Range<u64>, bool),
     hasher: blake3::Hasher,
     /// Hashed up to here; what was skipped cannot be hashed.
     hashed: Option<u64>,
+    /// Zeros among that which were not read.
+    zeros_hashed: u64,
     unreadable: Unreadable,
 }
 
@@ -64,26 +73,35 @@ impl<'a> DiskBytes<'a> {
             buffer: Vec::new(),
             runs: VecDeque::new(),
             runs_at: 0,
+            map_bytes: MAP_BYTES,
             file_run: (0..0, false),
             hasher: blake3::Hasher::new(),
             hashed: Some(0),
+            zeros_hashed: 0,
             unreadable: Unreadable::default(),
         }
     }
 
     /// True if nothing was ever written to all of this range.
     pub(super) fn is_hole(&mut self, range: Range<u64>) -> Result<bool, Error> {
+        Ok(self.hole_end(range)?.is_some())
+    }
+
+    /// Where the hole ends that all of this range lies in; nothing if something of the range was written. More of the hole may follow.
+    pub(super) fn hole_end(&mut self, range: Range<u64>) -> Result<Option<u64>, Error> {
         if self.reader.is_some() {
             self.map_to(range.start)?;
             let first = self.runs.front().filter(|_| self.runs_at <= range.start);
             let end = self.runs_at.saturating_add(first.map_or(0, Run::len));
-            return Ok(matches!(first, Some(Run::Zero { .. })) && end >= range.end);
+            let is_hole = matches!(first, Some(Run::Zero { .. })) && end >= range.end;
+            return Ok(is_hole.then_some(end));
         }
         if !self.file_run.0.contains(&range.start) {
             let (end, is_hole) = self.device.run_at(range.start);
             self.file_run = (range.start..end, is_hole);
         }
-        Ok(self.file_run.1 && self.file_run.0.end >= range.end)
+        let end = self.file_run.0.end;
+        Ok((self.file_run.1 && end >= range.end).then_some(end))
     }
 
     /// Sees to it that the runs begin with the one `at` is in. Only goes forward, but for a new start.
@@ -111,13 +129,16 @@ impl<'a> DiskBytes<'a> {
         }
     }
 
-    fn map(&self, at: u64) -> Result<Vec<Run>, Error> {
+    fn map(&mut self, at: u64) -> Result<Vec<Run>, Error> {
         let Some(reader) = &self.reader else { return Ok(Vec::new()) };
-        let range = at..self.len.min(at + MAP_BYTES);
-        self.runtime.block_on(reader.map_part(range)).map_err(|source| {
+        let range = at..self.len.min(at.saturating_add(self.map_bytes));
+        let runs = self.runtime.block_on(reader.map_part(range)).map_err(|source| {
             let path: PathBuf = self.device.path().to_owned();
-            DiskError::Image { path, source }.into()
-        })
+            Error::from(DiskError::Image { path, source })
+        })?;
+        let is_empty = runs.iter().all(|run| matches!(run, Run::Zero { .. }));
+        self.map_bytes = if is_empty { self.map_bytes.saturating_mul(2).min(MAP_BYTES_MAX) } else { MAP_BYTES };
+        Ok(runs)
     }
 
     /// The bytes of a range, zeros where nobody needs them; they count for the checksum.
@@ -235,10 +256,11 @@ impl<'a> DiskBytes<'a> {
 
     /// A range that is zeros, or taken for zeros because nobody needs it.
     pub(super) fn zeros(&mut self, range: Range<u64>) {
-        if self.hashed != Some(range.start) {
+        let mut left = range.end - range.start;
+        self.zeros_hashed = self.zeros_hashed.saturating_add(left);
+        if self.hashed != Some(range.start) || self.zeros_hashed > ZEROS_HASHED_MAX {
             return;
         }
-        let mut left = range.end - range.start;
         while left > 0 {
             let part = left.min(ZEROS.len() as u64);
             self.hasher.update(&ZEROS[..part as usize]);

@@ -5,7 +5,6 @@ use crate::backup::Error;
 use crate::backup::disk::CHUNK_BYTES;
 use crate::backup::disk::Disk;
 use crate::backup::disk::DiskError;
-use crate::backup::disk::Need;
 use crate::disk::Run;
 use crate::disk::VOLUME_NUMBERS;
 use crate::disk::WHOLE_NUMBERS;
@@ -15,6 +14,7 @@ use crate::disk::free::free;
 use crate::disk::free::with_volumes;
 use crate::disk::layout::Layout;
 use crate::format::disk;
+use crate::format::extents::FILE_BYTES_MAX;
 use crate::image;
 use crate::image::Image;
 use crate::image::ImageReader;
@@ -76,6 +76,9 @@ impl Plan {
             }
             Err(error) => return Err(fault(error).into()),
         };
+        if layout.bytes > FILE_BYTES_MAX {
+            return Err(DiskError::TooLong { path, bytes: layout.bytes }.into());
+        }
         let changed = match &disk.changes {
             None => None,
             // A last block may reach beyond the end.
@@ -176,7 +179,7 @@ impl Plan {
     /// Where the chunk that `at` is in ends.
     pub(super) fn chunk_end(&self, at: u64) -> u64 {
         let next = self.starts.partition_point(|start| *start <= at);
-        let end = self.chunk_start(at) + CHUNK_BYTES;
+        let end = self.chunk_start(at).saturating_add(CHUNK_BYTES);
         end.min(self.len).min(self.starts.get(next).copied().unwrap_or(u64::MAX))
     }
 
@@ -187,11 +190,15 @@ impl Plan {
         base + (at - base) / CHUNK_BYTES * CHUNK_BYTES
     }
 
-    /// What is to be done with a chunk.
-    pub(super) fn need(&self, chunk: &Range<u64>) -> Need {
+    /// Where what nobody needs ends that all of this chunk lies in; nothing if some of the chunk is needed.
+    pub(super) fn free_end(&self, chunk: &Range<u64>) -> Option<u64> {
         let at = self.free.partition_point(|free| free.end < chunk.end);
-        let is_free = self.free.get(at).is_some_and(|free| free.start <= chunk.start && free.end >= chunk.end);
-        if is_free { Need::Free } else { Need::Read }
+        self.free.get(at).filter(|free| free.start <= chunk.start).map(|free| free.end)
+    }
+
+    /// True if nobody needs anything of a chunk.
+    pub(super) fn is_free(&self, chunk: &Range<u64>) -> bool {
+        self.free_end(chunk).is_some()
     }
 
     /// Parts of a range that nobody needs.
@@ -207,7 +214,7 @@ impl Plan {
 
     /// Bytes that will be read at most.
     pub(super) fn needed_bytes(&self) -> u64 {
-        let free: u64 = self.free.iter().map(|free| free.end - free.start).sum();
+        let free = self.free.iter().fold(0u64, |sum, free| sum.saturating_add(free.end - free.start));
         self.len.saturating_sub(free)
     }
 }
