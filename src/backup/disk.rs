@@ -26,6 +26,7 @@ use crate::extent::Extent;
 use crate::format::disk;
 use crate::format::disk::DISK_XATTR;
 use crate::format::extents::FILE_BYTES_MAX;
+use crate::image;
 use crate::image::Device;
 use crate::meta::Content;
 use crate::meta::Kind;
@@ -166,6 +167,11 @@ fn user_of(disk: &Disk) -> Option<DiskError> {
 
 /// Looks at disks that are to be backed up. Fails if one is in use and nobody said that this is well.
 pub(super) fn plan(disks: Vec<Disk>, runtime: &Handle) -> Result<Vec<Plan>, Error> {
+    let whole = |disk: Disk| match runtime.block_on(image::whole(disk.device, runtime)) {
+        Ok(device) => Ok(Disk { device, ..disk }),
+        Err(source) => Err(DiskError::Image { path: disk.origin, source }),
+    };
+    let disks: Vec<Disk> = disks.into_iter().map(whole).collect::<Result<_, _>>()?;
     let mut notes = Vec::new();
     for disk in &disks {
         notes.push(match user_of(disk) {

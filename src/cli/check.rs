@@ -5,6 +5,7 @@ use crate::browse::SelectError;
 use crate::browse::Selector;
 use crate::check;
 use crate::check::Data;
+use crate::check::Kind;
 use crate::check::Options;
 use crate::check::Problem;
 use crate::check::Report;
@@ -270,6 +271,12 @@ impl Told<'_> {
             out::line(
                 "  - 'bygone check --read-data --mark' marks damaged packs: then the next 'bygone backup' stores again \
                  what its source still has.",
+            )?;
+        }
+        if self.report.problems.iter().any(|problem| problem.kind == Kind::Log) {
+            out::line(
+                "  - If the repository was put back from an older copy, and that is fine, 'bygone repair \
+                 --accept-rollback' says so.",
             )?;
         }
         out::line("  - 'bygone repair' puts right what it can: see 'bygone repair --help'.")?;

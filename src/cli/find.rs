@@ -47,7 +47,9 @@ A pattern without a slash is compared with names, one with a slash with whole pa
 may end any path. '*' and '?' stand for anything but slashes, '**' for anything, [a-z] for one character.
 
 The first search reads the names in all snapshots and keeps them on this machine, sealed with the key of the repository, in
-the folder for local state. Later ones read only what changed since.";
+the folder for local state. Later ones read only what changed since.
+
+Names inside disk images are not among them: 'bygone mount' shows them, and 'bygone ls -R latest:/disk.img!/1'.";
 
 /// Search for files in all snapshots
 #[derive(Debug, clap::Args)]

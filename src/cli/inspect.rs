@@ -76,6 +76,7 @@ impl InspectArgs {
         let device = Device::open(path).map_err(not_opened)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.map_err(Fault::Runtime)?;
+        let device = runtime.block_on(image::whole(device, runtime.handle())).map_err(CommandError::from)?;
         let image: Arc<dyn Image> = Arc::new(device.clone());
         let passphrase = self.unlock.passphrase()?;
         let reader = |part| ImageReader::new(image.clone(), part, &passphrase, runtime.handle());

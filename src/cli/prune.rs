@@ -92,6 +92,9 @@ fn unused(text: &str) -> std::result::Result<Unused, String> {
     match text.strip_suffix('%').map(str::parse::<f64>) {
         Some(Ok(percent)) if percent.is_finite() && percent >= 0.0 => Ok(Unused::Percent(percent)),
         Some(_) => Err(format!("'{text}' is not a share: write it like 5%")),
+        None if text.parse().is_ok_and(|number: u64| (1..=100).contains(&number)) => {
+            Err(format!("'{text}' of what? Write {text}% or a size like {text}G"))
+        }
         None => human::parse_size(text).map(Unused::Bytes),
     }
 }

@@ -109,7 +109,7 @@ fn table(snapshots: &[&Snapshot]) -> Table {
         ("ID", Align::Left),
         ("TIME", Align::Left),
         ("HOST", Align::Left),
-        ("FILES", Align::Right),
+        ("ENTRIES", Align::Right),
         ("SIZE", Align::Right),
         ("STORED", Align::Right),
         ("TAGS", Align::Left),

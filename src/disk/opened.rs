@@ -4,6 +4,7 @@ use crate::disk::Error;
 use crate::disk::Result;
 use crate::disk::Window;
 use crate::disk::container;
+use crate::disk::container::Neighbour;
 use crate::disk::fs::Source;
 use crate::disk::layout;
 use crate::disk::layout::Layout;
@@ -12,6 +13,7 @@ use crate::disk::layout::Part;
 use crate::disk::table;
 use crate::disk::volume::luks;
 use crate::disk::volume::lvm;
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -35,15 +37,33 @@ pub struct Disk {
 type Layers = Vec<Source>;
 
 impl Disk {
-    /// Opens an image. `is_raw` says that it is the disk itself: a guest can write into its disk what looks like a
-    /// container, so that is asked only of files that may be one.
-    pub fn open(image: &Source, is_raw: bool, passphrase: &[u8]) -> Result<Disk> {
-        let neighbour = |name: &str| {
-            Err(Error::unsupported(format!(
+    /// Opens an image. `further`: names and lengths of the files that follow the image itself, those of
+    /// [`container::further_files`]. `is_raw` says that it is the disk itself: a guest can write into its disk what looks
+    /// like a container, so that is asked only of files that may be one.
+    pub fn open(image: &Source, further: &[(String, u64)], is_raw: bool, passphrase: &[u8]) -> Result<Disk> {
+        let behind = further.iter().fold(0u64, |sum, (_, len)| sum.saturating_add(*len));
+        let own = image.len().saturating_sub(behind);
+        let files = further.iter().scan(own, |at, (name, len)| {
+            let start = *at;
+            *at = start.saturating_add(*len);
+            Some((name.as_str(), start..*at))
+        });
+        let files: HashMap<&str, Range<u64>> = files.collect();
+        let neighbour = |name: &str| match files.get(name) {
+            Some(range) => Ok(Arc::new(Window::new(image.clone(), range.clone())) as Source),
+            None => Err(Error::unsupported(format!(
                 "a disk in several files (if '{name}' is the only other one, it is the disk)"
-            )))
+            ))),
         };
-        let found = if is_raw { None } else { container::open(image.clone(), &neighbour)? };
+        let itself: Source = match further {
+            [] => image.clone(),
+            _ => Arc::new(Window::new(image.clone(), 0..own)),
+        };
+        let found = if is_raw { None } else { container::open(itself, &neighbour)? };
+        let is_in_place = |n: &Neighbour| files.get(n.name.as_str()).is_some_and(|range| range.start == n.start);
+        if found.as_ref().is_some_and(|found| !found.neighbours.iter().all(is_in_place)) {
+            return Err(Error::damaged("disk in several files", 0, "they are others than it said before"));
+        }
         let passphrase = passphrase.to_vec();
         Ok(match found {
             None => Disk {
@@ -54,7 +74,7 @@ impl Disk {
                 passphrase,
             },
             Some(found) => Disk {
-                below: vec![found.disk, found.below],
+                below: vec![found.disk, image.clone()],
                 container: found.kind.to_owned(),
                 notes: found.notes,
                 bitmaps: found.bitmaps,

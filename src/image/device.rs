@@ -19,14 +19,26 @@ use std::sync::Arc;
 /// Sector size of what has none of its own.
 const SECTOR_BYTES: u32 = 512;
 
-/// A block device or a file, open for reading.
+/// A block device, or a file with the further files of the same image behind it, open for reading.
 #[derive(Debug, Clone)]
 pub struct Device {
-    file: Arc<File>,
+    /// Itself first.
+    files: Arc<[Piece]>,
     path: PathBuf,
     len: u64,
     sector_bytes: u32,
     is_device: bool,
+}
+
+/// One file of an image.
+#[derive(Debug)]
+struct Piece {
+    /// Its name beside the first.
+    name: String,
+    file: Arc<File>,
+    /// Where it begins.
+    start: u64,
+    len: u64,
 }
 
 /// Why a path is no disk.
@@ -41,6 +53,14 @@ pub enum DeviceError {
         /// Why.
         #[source]
         source: io::Error,
+    },
+    /// An image lies in several files, and this is not one of them.
+    #[error("'{}' says that it goes on in {name:?}, which cannot be a file beside it", path.display())]
+    NotBeside {
+        /// The image.
+        path: PathBuf,
+        /// What it names.
+        name: String,
     },
     /// It is neither.
     #[error("'{}' is neither a block device nor a file", path.display())]
@@ -67,7 +87,38 @@ impl Device {
             false => SECTOR_BYTES,
         };
         let path = std::fs::canonicalize(path).map_err(fault)?;
-        Ok(Device { file: Arc::new(file), path, len, sector_bytes, is_device })
+        let itself = Piece { name: String::new(), file: Arc::new(file), start: 0, len };
+        Ok(Device { files: [itself].into(), path, len, sector_bytes, is_device })
+    }
+
+    /// The image with these files, which lie beside it, behind it.
+    pub fn with_further(self, names: &[String]) -> Result<Device, DeviceError> {
+        let [itself] = &*self.files else { return Ok(self) };
+        let (file, mut start) = (itself.file.clone(), self.len);
+        let mut files = vec![Piece { name: String::new(), file, start: 0, len: start }];
+        for name in names {
+            let beside = self.path.with_file_name(name);
+            let path = self.path.clone();
+            if name.contains(['/', '\0']) || beside.parent() != path.parent() || beside == path {
+                return Err(DeviceError::NotBeside { path, name: name.clone() });
+            }
+            let Device { files: found, len, .. } = Device::open(&beside)?;
+            let end = start.checked_add(len);
+            let end = end.ok_or_else(|| DeviceError::NotBeside { path, name: name.clone() })?;
+            files.extend(found.iter().map(|found| Piece { name: name.clone(), file: found.file.clone(), start, len }));
+            start = end;
+        }
+        Ok(Device { files: files.into(), len: start, ..self })
+    }
+
+    fn itself(&self) -> &Arc<File> {
+        &self.files[0].file
+    }
+
+    /// The file that a byte is in; the last one for what lies behind all.
+    fn piece_at(&self, offset: u64) -> &Piece {
+        let next = self.files.partition_point(|piece| piece.start <= offset);
+        &self.files[next.saturating_sub(1)]
     }
 
     /// Its path without links.
@@ -87,7 +138,20 @@ impl Device {
 
     /// Fills `buf` from `offset` on. Fails if it is shorter by now.
     pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(buf, offset)
+        let (mut at, mut rest) = (offset, buf);
+        while !rest.is_empty() {
+            let piece = self.piece_at(at);
+            let within = at - piece.start;
+            let len = piece.len.saturating_sub(within).min(rest.len() as u64);
+            if len == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let (part, later) = rest.split_at_mut(len as usize);
+            piece.file.read_exact_at(part, within)?;
+            at += len;
+            rest = later;
+        }
+        Ok(())
     }
 
     /// The run that `offset` is in: where it ends, and whether it is a hole. A device has none.
@@ -95,20 +159,26 @@ impl Device {
         if self.is_device {
             return (self.len, false);
         }
-        let seek = |from| rustix::fs::seek(self.file.as_fd(), from);
-        match seek(SeekFrom::Data(offset)) {
-            Ok(data) if data > offset => (data.min(self.len), true),
-            Ok(_) => (seek(SeekFrom::Hole(offset)).unwrap_or(self.len).clamp(offset + 1, self.len), false),
+        let Piece { file, start, len, .. } = self.piece_at(offset);
+        let (within, len) = (offset - start, *len);
+        let seek = |from| rustix::fs::seek(file.as_fd(), from);
+        let (end, is_hole) = match seek(SeekFrom::Data(within)) {
+            Ok(data) if data > within => (data.min(len), true),
+            Ok(_) => (seek(SeekFrom::Hole(within)).unwrap_or(len).clamp(within + 1, len), false),
             // What was cut off since is no hole: to read it fails, and that is told.
-            Err(rustix::io::Errno::NXIO) => (self.len, self.file.metadata().is_ok_and(|now| now.len() >= self.len)),
-            Err(_) => (self.len, false),
-        }
+            Err(rustix::io::Errno::NXIO) => (len, file.metadata().is_ok_and(|now| now.len() >= len)),
+            Err(_) => (len, false),
+        };
+        (start + end, is_hole)
     }
 
-    /// Modification time of a file: seconds and nanoseconds since 1970. A device has none worth keeping.
+    /// Modification time of a file, of several the newest: seconds and nanoseconds since 1970. A device has none worth keeping.
     pub fn mtime(&self) -> Option<(i64, u32)> {
-        let metadata = self.file.metadata().ok().filter(|_| !self.is_device)?;
-        Some((metadata.mtime(), u32::try_from(metadata.mtime_nsec()).unwrap_or(0)))
+        let time = |piece: &Piece| {
+            let metadata = piece.file.metadata().ok().filter(|_| !self.is_device)?;
+            Some((metadata.mtime(), u32::try_from(metadata.mtime_nsec()).unwrap_or(0)))
+        };
+        self.files.iter().filter_map(time).max()
     }
 
     /// A mount point through which it may be written to while it is read: of itself, of one of its partitions, or of
@@ -127,11 +197,11 @@ impl Device {
 
     /// True if a virtual machine has it open for writing, as far as that can be found out.
     pub fn is_open_in_machine(&self) -> bool {
-        locks::is_written(&self.file)
+        self.files.iter().any(|piece| locks::is_written(&piece.file))
     }
 
     fn own_number(&self) -> io::Result<Option<(u32, u32)>> {
-        let device = self.file.metadata()?.rdev();
+        let device = self.itself().metadata()?.rdev();
         Ok(Some((rustix::fs::major(device), rustix::fs::minor(device))))
     }
 }
@@ -143,6 +213,10 @@ impl Image for Device {
 
     fn is_raw(&self) -> bool {
         self.is_device
+    }
+
+    fn further(&self) -> Vec<(String, u64)> {
+        self.files.iter().skip(1).map(|piece| (piece.name.clone(), piece.len)).collect()
     }
 
     fn read(&self, offset: u64, len: u32) -> Bytes {

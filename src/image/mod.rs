@@ -36,3 +36,15 @@ pub use uses::used_by;
 pub use wire::Fault;
 pub use wire::Listed;
 pub use wire::Part;
+
+use std::sync::Arc;
+use tokio::runtime::Handle;
+
+/// The image with the further files that it says it lies in. They must lie beside it.
+pub async fn whole(device: Device, runtime: &Handle) -> Result<Device> {
+    if device.is_device() {
+        return Ok(device);
+    }
+    let names = ImageReader::new(Arc::new(device.clone()), None, &[], runtime).further().await?;
+    Ok(device.with_further(&names)?)
+}

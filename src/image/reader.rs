@@ -6,9 +6,11 @@ use crate::disk::fs::Node;
 use crate::disk::fs::NodeId;
 use crate::disk::layout::Layout;
 use crate::disk::layout::Look;
+use crate::image::device::DeviceError;
 use crate::image::process::Process;
 use crate::image::wire::Answer;
 use crate::image::wire::Ask;
+use crate::image::wire::FURTHER_MAX;
 use crate::image::wire::Fault;
 use crate::image::wire::Given;
 use crate::image::wire::Listed;
@@ -56,6 +58,11 @@ pub trait Image: Send + Sync + 'static {
     /// True if it is surely a disk as it is, and not one in a container.
     fn is_raw(&self) -> bool;
 
+    /// Further files that belong to it, by name and length: the bytes of each follow those of the one before.
+    fn further(&self) -> Vec<(String, u64)> {
+        Vec::new()
+    }
+
     /// Exactly `len` bytes from `offset` on, which lie within the image.
     fn read(&self, offset: u64, len: u32) -> Bytes;
 }
@@ -70,6 +77,9 @@ pub enum Error {
     /// The reading process died or talks nonsense; the next question starts another.
     #[error("the process that reads the disk image has failed")]
     Process(#[source] io::Error),
+    /// One of the files it lies in.
+    #[error(transparent)]
+    File(#[from] DeviceError),
     /// It computed for too long.
     #[error("the disk image is too hard to read: no answer within {} s", limit.as_secs())]
     TooLong {
@@ -104,6 +114,14 @@ impl ImageReader {
     /// The image.
     pub fn image(&self) -> &Arc<dyn Image> {
         &self.image
+    }
+
+    /// Names of the further files that the image lies in, as it says.
+    pub async fn further(self: &Arc<Self>) -> Result<Vec<String>> {
+        match self.ask(Ask::Further).await? {
+            Answer::Names(names) if names.len() <= FURTHER_MAX => Ok(names),
+            _ => Err(nonsense()),
+        }
     }
 
     /// What is on the disk. If a process does not survive looking into all of it, each part is looked into by one of its
@@ -318,8 +336,8 @@ impl ImageReader {
             Some(process) => process,
             None => {
                 let process = slot.insert(Process::start(!self.passphrase.is_empty()).map_err(Error::Process)?);
-                let (len, is_raw) = (self.image.len(), self.image.is_raw());
-                let hello = Ask::Hello { len, is_raw, passphrase: self.passphrase.clone() };
+                let (len, further, is_raw) = (self.image.len(), self.image.further(), self.image.is_raw());
+                let hello = Ask::Hello { len, further, is_raw, passphrase: self.passphrase.clone() };
                 self.converse(process, &hello).await?;
                 if let Some(part) = &self.part {
                     self.converse(process, &Ask::Open { part: part.clone() }).await?;

@@ -7,6 +7,7 @@ use crate::disk::Error;
 use crate::disk::Result;
 use crate::disk::Run;
 use crate::disk::WHOLE_NUMBERS;
+use crate::disk::container;
 use crate::disk::fs;
 use crate::disk::fs::FileSystem;
 use crate::disk::fs::NodeId;
@@ -109,9 +110,9 @@ fn talk(input: impl Read + Send + 'static, output: impl Write + Send + 'static) 
     let pipes = Arc::new(Mutex::new(Pipes { input, output }));
     let receive = || pipes.lock().unwrap_or_else(PoisonError::into_inner).receive::<Ask>();
     let send = |say: &Say| pipes.lock().unwrap_or_else(PoisonError::into_inner).send(say);
-    let Some(Ask::Hello { len, is_raw, passphrase }) = receive()? else { return Ok(()) };
+    let Some(Ask::Hello { len, further, is_raw, passphrase }) = receive()? else { return Ok(()) };
     let base: fs::Source = Arc::new(Cached::new(Asked { pipes: pipes.clone(), len }, CACHE_BYTES));
-    let mut desk = Desk { base, is_raw, passphrase, disk: None, open: None };
+    let mut desk = Desk { base, further, is_raw, passphrase, disk: None, open: None };
     send(&Say::Done(Ok(Answer::Nothing)))?;
     while let Some(ask) = receive()? {
         let answer = desk.answer(ask).map_err(Fault::from);
@@ -126,6 +127,7 @@ const STARTS_TIME: Duration = Duration::from_millis(50);
 /// What has been opened so far.
 struct Desk {
     base: fs::Source,
+    further: Vec<(String, u64)>,
     is_raw: bool,
     passphrase: Vec<u8>,
     disk: Option<Disk>,
@@ -146,6 +148,7 @@ impl Desk {
     fn answer(&mut self, ask: Ask) -> Result<Answer> {
         match ask {
             Ask::Hello { .. } => return Err(Error::WrongKind),
+            Ask::Further => return container::further_files(&self.base).map(Answer::Names),
             Ask::Layout { look } => return Ok(Answer::Layout(self.disk()?.layout(look)?)),
             Ask::Dirty { bitmap, from } => return Ok(some_from(from, self.disk()?.dirty(&bitmap)?)),
             Ask::Open { part } => {
@@ -186,15 +189,18 @@ impl Desk {
                 Ok(used.map_or(Answer::Ranges(None), |ranges| some_from(from, ranges)))
             }
             Ask::Metadata { skip } => metadata(&mut **fs, open.layers.get(..=open.disk_at).unwrap_or_default(), skip),
-            Ask::Hello { .. } | Ask::Layout { .. } | Ask::Dirty { .. } | Ask::Open { .. } | Ask::MapPart { .. } => {
-                Err(Error::WrongKind)
-            }
+            Ask::Hello { .. }
+            | Ask::Further
+            | Ask::Layout { .. }
+            | Ask::Dirty { .. }
+            | Ask::Open { .. }
+            | Ask::MapPart { .. } => Err(Error::WrongKind),
         }
     }
 
     fn disk(&mut self) -> Result<&Disk> {
         if self.disk.is_none() {
-            self.disk = Some(Disk::open(&self.base, self.is_raw, &self.passphrase)?);
+            self.disk = Some(Disk::open(&self.base, &self.further, self.is_raw, &self.passphrase)?);
         }
         self.disk.as_ref().ok_or(Error::WrongKind)
     }

@@ -23,6 +23,8 @@ pub(super) const FRAME_BYTES_MAX: usize = 16 << 20;
 pub(super) const NEED_BYTES_MAX: u32 = 1 << 20;
 /// Most bytes of content in one answer.
 pub(super) const CONTENT_BYTES_MAX: u64 = 1 << 20;
+/// Most further files of an image.
+pub(super) const FURTHER_MAX: usize = 4096;
 /// Most runs or ranges in one answer.
 pub(super) const RUNS_MAX: usize = 64 << 10;
 
@@ -38,8 +40,11 @@ pub enum Part {
 /// What can be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Ask {
-    /// First: how long the image is, whether it is surely the disk itself, and the passphrase of encrypted volumes.
-    Hello { len: u64, is_raw: bool, passphrase: Vec<u8> },
+    /// First: how long the image is, with its further files behind it (names and lengths), whether it is surely the disk itself, and
+    /// the passphrase of encrypted volumes.
+    Hello { len: u64, further: Vec<(String, u64)>, is_raw: bool, passphrase: Vec<u8> },
+    /// Names of the further files of the image.
+    Further,
     /// The whole disk.
     Layout { look: Look },
     /// From now on this part is meant.
@@ -83,6 +88,7 @@ pub struct Listed {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Answer {
     Nothing,
+    Names(Vec<String>),
     Layout(Layout),
     About(NodeId, About),
     Node(Node),

@@ -175,7 +175,9 @@ pub(crate) fn virtual_disk(data: &[u8]) -> bool {
 
 pub(crate) fn partition_table(data: &[u8]) -> bool {
     both(data, |source| {
-        let Ok(layout) = Disk::open(source, true, b"").and_then(|disk| disk.layout(Look::All)) else { return false };
+        let Ok(layout) = Disk::open(source, &[], true, b"").and_then(|disk| disk.layout(Look::All)) else {
+            return false;
+        };
         let mut titles: Vec<&str> = layout.parts.iter().map(|part| &part.title[..]).collect();
         titles.sort_unstable();
         titles.dedup();

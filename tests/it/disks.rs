@@ -461,6 +461,48 @@ fn many_files_inside_come_by_few_requests() {
     program.run(&["umount", point.to_str().unwrap()]).ok();
 }
 
+/// VMware writes a disk into several files unless it is told otherwise: the one with the name of the disk says which.
+#[test]
+fn a_disk_in_several_files_is_one_disk() {
+    let Some((program, disk)) = backed_up(&["--all-blocks"]) else { return };
+    let raw = fs::read(&disk).unwrap();
+    // A second file, most of the disk holes.
+    let long = fs::File::options().write(true).open(&disk).unwrap();
+    let end = 5u64 << 29;
+    long.set_len(end).unwrap();
+    let last = noise(4, 70_000);
+    long.write_all_at(&last, end - 70_000).unwrap();
+    let folder = program.scratch().join("machine");
+    fs::create_dir(&folder).unwrap();
+    for format in ["twoGbMaxExtentSparse", "monolithicFlat"] {
+        let image = folder.join(format!("{format}.vmdk"));
+        let (image, disk) = (image.to_str().unwrap(), disk.to_str().unwrap());
+        let option = format!("subformat={format}");
+        assert!(tool("qemu-img", &["convert", "-f", "raw", "-O", "vmdk", "-o", &option, disk, image]));
+        let told = program.run(&["inspect", image]).ok().stdout;
+        assert!(told.contains("VMDK") && told.contains("2.5 GiB") && told.contains("ext4"), "{told}");
+        backup(&program, &["--all-blocks", image]);
+        let point = program.scratch().join(format!("drive of {format}"));
+        program.run(&["mount", "latest", point.to_str().unwrap()]).ok();
+        let _mounted = Mounted(&point);
+        let shown = fs::File::open(point.join(format!("{format}.img"))).unwrap();
+        assert_eq!(shown.metadata().unwrap().len(), end);
+        let mut read = vec![0; raw.len()];
+        shown.read_exact_at(&mut read, 0).unwrap();
+        assert!(read == raw, "{format}");
+        read.truncate(last.len());
+        shown.read_exact_at(&mut read, end - 70_000).unwrap();
+        assert!(read == last, "{format}");
+    }
+    // Nothing that does not lie beside it, and nothing without one of them.
+    fs::remove_file(folder.join("twoGbMaxExtentSparse-s002.vmdk")).unwrap();
+    let image = folder.join("twoGbMaxExtentSparse.vmdk");
+    let told = program.run(&["backup", "--image", image.to_str().unwrap()]).fails(1).stderr;
+    assert!(told.contains("twoGbMaxExtentSparse-s002.vmdk") && told.contains("No such file"), "{told}");
+    fs::write(&image, "# Disk DescriptorFile\nversion=1\nparentCID=ffffffff\nRW 8 FLAT \"..\" 0\n").unwrap();
+    program.run(&["backup", "--image", image.to_str().unwrap()]).fails(1);
+}
+
 /// A thin disk may say that it is longer than what anybody could read.
 #[test]
 fn what_was_never_written_costs_nothing() {

@@ -249,7 +249,13 @@ fn unused_space_may_stay() {
     let done = summary(&program, &["--grace", "0", "--max-unused", "0%"]);
     assert!(number(&done, "stored_bytes") > 900_000, "{done}");
     all_is_well(&program);
-    for wrong in [["--max-unused", "5%%"], ["--max-unused", "-1%"], ["--grace", "soon"], ["--max-repack-size", "x"]] {
+    for wrong in [
+        ["--max-unused", "5"],
+        ["--max-unused", "5%%"],
+        ["--max-unused", "-1%"],
+        ["--grace", "soon"],
+        ["--max-repack-size", "x"],
+    ] {
         program.run(&[&["prune"][..], &wrong[..]].concat()).fails(2);
     }
     program.run(&["prune", "--offline"]).fails(2);

@@ -54,6 +54,14 @@ impl Container {
     }
 }
 
+/// Names of the further files of the virtual disk in `source`, in the order in which they follow it in [`Container::below`].
+pub fn further_files(source: &Source) -> Result<Vec<String>> {
+    let mut start = [0; 512];
+    let len = source.len().min(512) as usize;
+    source.read_at(0, &mut start[..len])?;
+    if vmdk::is_vmdk(&start)? { vmdk::further_files(source) } else { Ok(Vec::new()) }
+}
+
 /// The virtual disk in `source`; `None` if it is no container that is known: a disk as it is.
 pub fn open(source: Source, neighbour: OpenNeighbour) -> Result<Option<Container>> {
     let mut start = [0; 512];

@@ -50,6 +50,23 @@ pub(super) fn open(source: Source, neighbour: OpenNeighbour) -> Result<Container
     if magic == *sparse::MAGIC { open_sparse(source) } else { open_descriptor(source, neighbour) }
 }
 
+/// Names of the files that the descriptor in a file names, each once.
+pub(super) fn further_files(source: &Source) -> Result<Vec<String>> {
+    let mut magic = [0; 4];
+    source.read_at(0, &mut magic)?;
+    if magic == *sparse::MAGIC {
+        return Ok(Vec::new());
+    }
+    let descriptor = Descriptor::parse(&text(source, 0, source.len())?)?;
+    let mut names: Vec<String> = Vec::new();
+    for extent in descriptor.extents.into_iter().filter(|extent| !matches!(extent.kind, ExtentKind::Zero)) {
+        if !names.contains(&extent.file) {
+            names.push(extent.file);
+        }
+    }
+    Ok(names)
+}
+
 /// One file with its descriptor inside.
 fn open_sparse(source: Source) -> Result<Container> {
     let tables: Source = Arc::new(Cached::new(source.clone(), TABLES_BYTES));
