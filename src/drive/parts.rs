@@ -1,7 +1,7 @@
 //! Partitions of disk images as folders of a drive: the files inside, under numbers of the drive.
 //!
 //! A number has the part in its upper bits and the node's own number in the lower ones. Parts are numbered in the order
-//! in which they are first seen.
+//! in which they are first seen. What people should know about a disk stands beside them as a file of text.
 
 use crate::browse::Browse;
 use crate::browse::ImageAt;
@@ -52,6 +52,9 @@ const MARK_SHIFT: u32 = 62;
 const PARTS_MAX: usize = 1 << (MARK_SHIFT - NODE_BITS);
 /// Stands for the root folder, whose own number is not known before the part is opened.
 const ROOT_ALIAS: NodeId = NODE_ID_END - 1;
+/// Stands for the notes about a disk among the numbers of its parts.
+const NOTES: u32 = u32::MAX;
+const NOTES_NAME: &str = "NOTES.txt";
 /// Folders whose parents are remembered.
 const FOLDERS_MAX: NonZeroUsize = NonZeroUsize::new(1 << 14).expect("it is not 0");
 
@@ -84,7 +87,27 @@ pub(super) struct DiskAt<'a> {
     pub(super) parent: Ino,
 }
 
-/// One part: a folder with files, or its bytes as one file if nothing is known of them.
+/// What stands for a part.
+enum Top {
+    /// A folder with its files.
+    Folder,
+    /// One file of its bytes, from here to there on the disk: nothing more is known of them.
+    Raw(Range<u64>),
+    /// One file of text: no part, but what people should know about the disk.
+    Notes(Bytes),
+}
+
+/// A part that may have no number of the drive yet.
+struct NewPart {
+    /// Its number on the disk.
+    number: u32,
+    name: String,
+    node: fs::Node,
+    inside: Arc<Inside>,
+    content: Top,
+}
+
+/// One part of a disk.
 pub(super) struct PartFolder {
     index: u64,
     name: Vec<u8>,
@@ -94,8 +117,7 @@ pub(super) struct PartFolder {
     watch: Arc<Watch>,
     snapshot: SnapshotId,
     inside: Arc<Inside>,
-    /// Where a part that is shown as it is lies on the disk.
-    raw: Option<Range<u64>>,
+    content: Top,
     root: Mutex<Option<NodeId>>,
     parents: Mutex<LruCache<NodeId, NodeId>>,
 }
@@ -129,7 +151,23 @@ impl Parts {
     pub(super) fn of_disk(&self, disk: &Disk, at: &DiskAt<'_>, prefix: &str) -> Vec<Arc<PartFolder>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let shown = disk.parts.iter().filter(|part| !part.folder.is_empty());
-        shown.filter_map(|part| self.enter(&mut state, part, at, prefix)).collect()
+        let parts = shown.filter_map(|part| self.enter(&mut state, part, at, prefix)).collect::<Vec<_>>();
+        parts.into_iter().chain(self.enter_notes(&mut state, disk, at, prefix)).collect()
+    }
+
+    /// The file of notes, if there is something to tell.
+    fn enter_notes(&self, state: &mut State, disk: &Disk, at: &DiskAt<'_>, prefix: &str) -> Option<Arc<PartFolder>> {
+        let text = notes_of(disk);
+        if text.is_empty() {
+            return None;
+        }
+        let size = text.len() as u64;
+        let node =
+            fs::Node { mode: Some(0o444), mtime: Some(at.node.meta.mtime), ..fs::Node::new(NodeKind::File, size) };
+        let image = ImageAt { rank: at.rank, node: at.node, is_raw: at.is_raw };
+        let inside = Inside::new(at.browse, image, None, &[]);
+        let (name, content) = (format!("{prefix}{NOTES_NAME}"), Top::Notes(text.into()));
+        self.add(state, at, NewPart { number: NOTES, name, node, inside, content })
     }
 
     /// A folder of a part, to be the top of a drive.
@@ -144,7 +182,7 @@ impl Parts {
             watch: self.watch.clone(),
             snapshot: at.snapshot,
             inside: at.inside,
-            raw: None,
+            content: Top::Folder,
             root: Mutex::new(Some(at.id)),
             parents: Mutex::new(LruCache::new(FOLDERS_MAX)),
         });
@@ -153,7 +191,21 @@ impl Parts {
     }
 
     fn enter(&self, state: &mut State, part: &DiskPart, at: &DiskAt<'_>, prefix: &str) -> Option<Arc<PartFolder>> {
-        let key = (at.slot, at.rank, part.number);
+        let image = ImageAt { rank: at.rank, node: at.node, is_raw: at.is_raw };
+        // What is shown as it is stays encrypted.
+        let (end, passphrase, content) = match part.fs {
+            Some(_) => ("", &self.passphrase[..], Top::Folder),
+            None => (".img", &[][..], Top::Raw(part.range.clone())),
+        };
+        let inside = Inside::new(at.browse, image, Some(Part::Number(part.number)), passphrase);
+        let (name, node) = (format!("{prefix}{}{end}", part.folder), root_node(part, at.node.meta.mtime));
+        self.add(state, at, NewPart { number: part.number, name, node, inside, content })
+    }
+
+    /// What was added before, or else this, under the next number of the drive.
+    fn add(&self, state: &mut State, at: &DiskAt<'_>, new: NewPart) -> Option<Arc<PartFolder>> {
+        let NewPart { number, name, node, inside, content } = new;
+        let key = (at.slot, at.rank, number);
         if let Some(known) = state.numbers.get(&key) {
             return state.parts.get(*known).cloned();
         }
@@ -162,20 +214,16 @@ impl Parts {
             return None;
         }
         let ino = PART_MARK << MARK_SHIFT | (index as u64) << NODE_BITS | ROOT_ALIAS;
-        let end = if part.fs.is_some() { "" } else { ".img" };
-        let image = ImageAt { rank: at.rank, node: at.node, is_raw: at.is_raw };
-        // What is shown as it is stays encrypted.
-        let passphrase = if part.fs.is_some() { &self.passphrase[..] } else { &[] };
         let new = Arc::new(PartFolder {
             index: index as u64,
-            name: format!("{prefix}{}{end}", part.folder).into_bytes(),
-            attr: inside_attr(&root_node(part, at.node.meta.mtime), ino, self.owner),
+            name: name.into_bytes(),
+            attr: inside_attr(&node, ino, self.owner),
             parent: at.parent,
             owner: self.owner,
             watch: self.watch.clone(),
             snapshot: at.browse.snapshot().id,
-            inside: Inside::new(at.browse, image, Some(Part::Number(part.number)), passphrase),
-            raw: part.fs.is_none().then(|| part.range.clone()),
+            inside,
+            content,
             root: Mutex::default(),
             parents: Mutex::new(LruCache::new(FOLDERS_MAX)),
         });
@@ -183,6 +231,18 @@ impl Parts {
         state.numbers.insert(key, index);
         Some(new)
     }
+}
+
+/// What people should know about a disk, a line each.
+fn notes_of(disk: &Disk) -> String {
+    let mut text = String::new();
+    for part in &disk.parts {
+        part.notes.iter().for_each(|note| text += &format!("{}: {note}\n", part.title()));
+    }
+    for bad in &disk.unreadable {
+        text += &format!("Bytes {} to {} could not be read when the disk was backed up.\n", bad.start, bad.end);
+    }
+    text
 }
 
 /// The part itself as a node, out of what the description has of it.
@@ -250,7 +310,7 @@ impl PartFolder {
         if let Some(root) = known {
             return Ok(root);
         }
-        if self.raw.is_some() {
+        if !matches!(self.content, Top::Folder) {
             return Err(DriveError::NotAFolder);
         }
         let (root, _) = self.told(self.inside.ask(async |reader| reader.about().await).await)?;
@@ -327,12 +387,19 @@ impl PartFolder {
 
     pub(super) fn read(self: Arc<Self>, node: NodeId, offset: u64, len: u32) -> Answer<Bytes> {
         let len = len as usize;
-        if let Some(range) = &self.raw {
-            if let Some(read) = self.inside.read_raw_now(range, offset, len) {
-                return Answer::Now(self.told(read));
+        match &self.content {
+            Top::Folder => {}
+            Top::Raw(range) => {
+                if let Some(read) = self.inside.read_raw_now(range, offset, len) {
+                    return Answer::Now(self.told(read));
+                }
+                let range = range.clone();
+                return Answer::later(async move { self.told(self.inside.read_raw(&range, offset, len).await) });
             }
-            let range = range.clone();
-            return Answer::later(async move { self.told(self.inside.read_raw(&range, offset, len).await) });
+            Top::Notes(text) => {
+                let start = usize::try_from(offset).unwrap_or(usize::MAX).min(text.len());
+                return Answer::Now(Ok(text.slice(start..start.saturating_add(len).min(text.len()))));
+            }
         }
         if node == ROOT_ALIAS {
             return refuse(DriveError::IsAFolder);
@@ -363,7 +430,7 @@ impl PartFolder {
     }
 
     async fn xattrs(&self, node: NodeId) -> Result<Vec<crate::meta::Xattr>> {
-        if self.raw.is_some() {
+        if !matches!(self.content, Top::Folder) {
             return Ok(Vec::new());
         }
         let node = self.own(node).await?;
@@ -371,7 +438,7 @@ impl PartFolder {
     }
 
     pub(super) fn seek(self: Arc<Self>, node: NodeId, offset: u64, what: Seek) -> Answer<u64> {
-        if self.raw.is_some() {
+        if !matches!(self.content, Top::Folder) {
             // One run of data, holes unseen.
             let len = self.attr.size;
             let found = if what == Seek::Data { offset } else { len };

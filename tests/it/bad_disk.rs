@@ -199,6 +199,8 @@ fn a_drive_refuses_what_could_not_be_read() {
     let part = fs::read_dir(&point).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.is_dir()).unwrap();
     let fails = |path: &Path| assert_eq!(fs::read(path).unwrap_err().raw_os_error(), Some(5), "{}", path.display());
     assert_eq!(fs::read_to_string(part.join("home/ada/letter.txt")).unwrap(), "Dear Charles\n");
+    let notes = fs::read_to_string(point.join("NOTES.txt")).unwrap();
+    assert_eq!(notes, format!("Bytes {} to {} could not be read when the disk was backed up.\n", bad.start, bad.end));
     let file = File::open(part.join("home/ada/deep/noise")).unwrap();
     let mut page = [0; 4096];
     file.read_exact_at(&mut page, 2 << 20).unwrap();
