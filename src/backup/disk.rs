@@ -227,7 +227,11 @@ impl Scout<'_> {
                 at = end;
                 continue;
             }
-            if let Some(nothing) = plan.free_end(&(at..end)).max(bytes.hole_end(at..end)?) {
+            let nothing = match plan.free_end(&(at..end)) {
+                None => bytes.hole_end(at..end)?,
+                free => free,
+            };
+            if let Some(nothing) = nothing {
                 // All of it at once: a thin disk may have more chunks than anybody can count.
                 let end = if known.is_none() { plan.chunk_start(nothing).max(end) } else { end };
                 bytes.zeros(at..end);

@@ -99,7 +99,9 @@ impl Device {
         for name in names {
             let beside = self.path.with_file_name(name);
             let path = self.path.clone();
-            if name.contains(['/', '\0']) || beside.parent() != path.parent() || beside == path {
+            // A link would lead to whatever whoever made the image wants to see in a backup.
+            let is_link = std::fs::symlink_metadata(&beside).is_ok_and(|found| found.is_symlink());
+            if name.contains(['/', '\0']) || beside.parent() != path.parent() || beside == path || is_link {
                 return Err(DeviceError::NotBeside { path, name: name.clone() });
             }
             let Device { files: found, len, .. } = Device::open(&beside)?;

@@ -499,8 +499,13 @@ fn a_disk_in_several_files_is_one_disk() {
     let image = folder.join("twoGbMaxExtentSparse.vmdk");
     let told = program.run(&["backup", "--image", image.to_str().unwrap()]).fails(1).stderr;
     assert!(told.contains("twoGbMaxExtentSparse-s002.vmdk") && told.contains("No such file"), "{told}");
-    fs::write(&image, "# Disk DescriptorFile\nversion=1\nparentCID=ffffffff\nRW 8 FLAT \"..\" 0\n").unwrap();
-    program.run(&["backup", "--image", image.to_str().unwrap()]).fails(1);
+    fs::write(folder.join("elsewhere"), noise(1, 4096)).unwrap();
+    std::os::unix::fs::symlink("elsewhere", folder.join("link")).unwrap();
+    for (name, code) in [("..", 1), ("link", 1), ("elsewhere", 0)] {
+        let text = format!("# Disk DescriptorFile\nversion=1\nparentCID=ffffffff\nRW 8 FLAT \"{name}\" 0\n");
+        fs::write(&image, text).unwrap();
+        assert_eq!(program.run(&["backup", "--image", image.to_str().unwrap()]).code, code, "{name}");
+    }
 }
 
 /// A thin disk may say that it is longer than what anybody could read.
