@@ -133,9 +133,12 @@ pub(super) fn look_inside(source: &Source, part: &mut Part) {
     let Content { kind, about, error } = content(source, &(0..source.len()));
     part.kind = if part.kind.is_empty() { kind } else { format!("{kind} in {}", part.kind) };
     (part.about, part.error) = (about, error);
-    let name = part.name.clone();
-    let type_name = part.partition.as_ref().map_or("", |partition| partition.kind.as_str()).to_owned();
-    part.title = title(part.number, [&name, &type_name, "partition"], &part.kind);
+    if part.name.is_empty() {
+        let label = part.about.as_ref().map_or("", |about| about.label.as_str());
+        part.name = name(part.partition.as_ref(), label);
+    }
+    let type_name = part.partition.as_ref().map_or("disk", |partition| partition.kind.as_str());
+    part.title = title(part.number, [&part.name, type_name, "partition"], &part.kind);
 }
 
 /// Gives a volume its own name, and what lies on it.

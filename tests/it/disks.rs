@@ -289,15 +289,11 @@ fn a_passphrase_opens_the_disks_of_a_drive() {
         let wrong = with("wrong").fails(1);
         assert!(wrong.stderr.contains("does not open"), "{at:?}: {}", wrong.stderr);
         with("right").ok();
-        assert_eq!(
-            fs::read(point.join("partition (ext4 in LUKS2)/secret")).unwrap(),
-            b"It is under the stone.\n",
-            "{at:?}"
-        );
+        assert_eq!(fs::read(point.join("disk (ext4 in LUKS2)/secret")).unwrap(), b"It is under the stone.\n", "{at:?}");
         program.run(&["umount", point_text]).ok();
     }
     program.run(&["mount", point_text, "--passphrase-file", "right"]).ok();
-    assert!(point.join("latest/partition (ext4 in LUKS2)/secret").exists());
+    assert!(point.join("latest/disk (ext4 in LUKS2)/secret").exists());
     program.run(&["umount", point_text]).ok();
 }
 
